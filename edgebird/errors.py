@@ -1,0 +1,62 @@
+"""Everything that edgebird foresees can go wrong.
+
+EdgebirdError                what the command line says as `error: ...`, exit code 1
+├── AudioError               a file or stream that cannot be read as sound
+├── BundleError              a bundle, card or golden file that is missing, damaged or inconsistent
+├── CheckpointError          a checkpoint that is not one, or does not fit
+├── ExportError              a graph that cannot be built, or not for the engines that shall run it
+├── LabelError               a label file or species list that does not fit
+├── OutputError              a result that cannot be written
+├── ParityError              a model that does not equal its original
+├── RuntimeUnavailableError  an engine that cannot run here
+└── ScoreError               an engine that gave scores that are not finite
+UsageError                   wrong usage, exit code 2
+
+A message is one line: what was wrong, the value, what to do.
+"""
+
+from __future__ import annotations
+
+
+class EdgebirdError(Exception):
+    """A foreseen error; its text is one line for the user."""
+
+
+class AudioError(EdgebirdError):
+    """A file or stream that cannot be read as sound."""
+
+
+class BundleError(EdgebirdError):
+    """A bundle, card or golden file that is missing, damaged or inconsistent."""
+
+
+class CheckpointError(EdgebirdError):
+    """A checkpoint that is not one, or does not fit the network."""
+
+
+class ExportError(EdgebirdError):
+    """A graph that cannot be built, or that the engines it is meant for would not take."""
+
+
+class LabelError(EdgebirdError):
+    """A label file or species list that does not fit."""
+
+
+class OutputError(EdgebirdError):
+    """A result that cannot be written."""
+
+
+class ParityError(EdgebirdError):
+    """A model whose scores differ from those of its original by more than the tolerance."""
+
+
+class RuntimeUnavailableError(EdgebirdError):
+    """An engine that cannot run on this machine."""
+
+
+class ScoreError(EdgebirdError):
+    """An engine that gave scores that are not finite."""
+
+
+class UsageError(Exception):
+    """Options that do not fit together; exit code 2."""
