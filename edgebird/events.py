@@ -1,0 +1,94 @@
+"""Results as events: the JSON objects of `--format jsonl`, from which the tables are made too."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta, timezone
+from typing import Any, TypeAlias
+
+from edgebird.pooling import Onset
+from edgebird.types import Detection, Label, Origin, Rejected, Summary
+
+Event: TypeAlias = dict[str, Any]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def seconds(samples: int, rate: int) -> float:
+    """Samples as seconds: exact at rates whose sample is a decimal of a second, such as 32000 Hz, else to 1 ns."""
+    return round(samples / rate, 9)
+
+
+def timestamp(origin: Origin, samples: int, rate: int) -> str | None:
+    """When a sample of a source was heard: ISO 8601 with offset, to the millisecond; None where nobody knows."""
+    if origin.started is None:
+        return None
+    # Through UTC: adding to a local time would be an hour off after a change to or from summer time.
+    moment = origin.started.astimezone(timezone.utc) + timedelta(seconds=samples / rate)
+    return moment.astimezone(origin.started.tzinfo).isoformat(timespec="milliseconds")
+
+
+def head(kind: str, origin: Origin, samples: int, rate: int) -> Event:
+    """What every event begins with: its kind, its source, and the time of the sample it is about."""
+    return {"event": kind, "source": origin.name, "time": timestamp(origin, samples, rate)}
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Tells results as events.
+
+    labels: those of the model, in its order. rate: of the model, in Hz.
+    """
+
+    labels: Sequence[Label]
+    rate: int
+
+    def tell(self, origin: Origin, result: Detection | Rejected | Onset | Summary) -> Event:
+        """Return the event of a result of this source."""
+        match result:
+            case Detection():
+                return self._candidate("detection", origin, result)
+            case Onset():
+                return self._candidate("onset", origin, result.candidate)
+            case Rejected():
+                return {**self._candidate("rejected", origin, result.candidate), "reason": result.reason}
+            case Summary():
+                return self._summary(origin, result)
+
+    def _candidate(self, kind: str, origin: Origin, candidate: Detection) -> Event:
+        label = self.labels[candidate.label]
+        return {
+            **head(kind, origin, candidate.start, self.rate),
+            "start_s": seconds(candidate.start, self.rate),
+            "end_s": seconds(candidate.end, self.rate),
+            "code": label.code,
+            "scientific_name": label.scientific_name,
+            "common_name": label.common_name,
+            "score": round(candidate.score, 6),
+            "windows": candidate.windows,
+        }
+
+    def _summary(self, origin: Origin, summary: Summary) -> Event:
+        total = summary.scored + summary.gap + summary.tail  # a summary is told at the end of its audio
+        return {
+            **head("summary", origin, total, self.rate),
+            "wall_s": round(summary.wall_s, 3),
+            "scored_s": seconds(summary.scored, self.rate),
+            "gap_s": seconds(summary.gap, self.rate),
+            "tail_s": seconds(summary.tail, self.rate),
+            "windows": summary.windows,
+            "detections": summary.detections,
+        }
+
+
+def to_json(event: Event) -> str:
+    """One line of strict JSON, without its newline; raises ValueError for a number that is not finite."""
+    return encodable(json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 can hold: bytes of a file name that are not UTF-8 become U+FFFD."""
+    return _SURROGATES.sub("\ufffd", text)
