@@ -76,11 +76,12 @@ class FileSource:
     """
 
     origin: Origin
-    duration_s: float | None  # None where the header does not say
+    rate: int  # of the blocks, in Hz
+    duration_s: float | None  # None where the header does not say; a guess for MP3 files without a Xing header
 
     def __init__(self, path: Path | str, rate: int, name: str | None = None, timezone: tzinfo | None = None) -> None:
         self._path = Path(path)
-        self._rate = rate
+        self.rate = rate
         with _opened(self._path) as opened:
             frames, rate_in = opened.decoder.frames, opened.decoder.samplerate
             if frames == 0:
@@ -103,7 +104,7 @@ class FileSource:
 
     def _resampled(self) -> Iterator[FloatArray]:
         with _opened(self._path) as opened:
-            resampler = Resampler(opened.decoder.samplerate, self._rate)
+            resampler = Resampler(opened.decoder.samplerate, self.rate)
             for samples in _decoded(opened):
                 yield resampler.push(samples)
             yield resampler.finish()
@@ -229,9 +230,8 @@ def _decoded(opened: _Opened) -> Iterator[FloatArray]:
         try:
             frames = decoder.read(size, dtype="float32", always_2d=True)  # [n, channels]
         except soundfile.LibsndfileError as error:
-            raise _error(
-                opened.path, f"damaged after {done / decoder.samplerate:.1f} s ({_decoder_reason(error)})"
-            ) from None
+            span = f"between {done / decoder.samplerate:.1f} and {(done + size) / decoder.samplerate:.1f} s"
+            raise _error(opened.path, f"damaged {span} ({_decoder_reason(error)})") from None
         if len(frames) == 0:
             break
         mono: FloatArray = frames.mean(axis=1, dtype=np.float32)

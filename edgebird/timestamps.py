@@ -104,7 +104,10 @@ def riff_chunks(file: BinaryIO) -> Iterator[Chunk]:
 
 def _walk(file: BinaryIO, position: int) -> Iterator[Chunk]:
     data_size = None
+    file_end = file.seek(0, io.SEEK_END)
     for _ in range(_MAX_CHUNKS):
+        if position >= file_end:
+            return
         file.seek(position)
         header = file.read(8)
         name = header[:4]

@@ -163,6 +163,8 @@ def test_no_damage_to_a_header_is_a_crash(tmp_path: Path) -> None:
     good = wave(comment("Recorded at 15:30:00 24/05/2023 (UTC)"), SOUND, guano("2023-05-24T15:30:00Z"))
     damaged = [good[:length] for length in range(len(good))]
     damaged += [good[:i] + value + good[i + 1 :] for i in range(0, len(good), 3) for value in (b"\0", b"\xff")]
+    endless = chunk(b"ds64", struct.pack("<QQQI", 0, 2**64 - 1, 0, 0)), chunk(b"data", b"", size=0xFFFFFFFF)
+    damaged.append(wave(*endless, form=b"RF64"))
     path = tmp_path / "x.wav"
     for content in damaged:
         path.write_bytes(content)

@@ -1,0 +1,5 @@
+"""`python -m edgebird` is `edgebird`."""
+
+from edgebird.cli import main
+
+main()

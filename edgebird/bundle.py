@@ -1,0 +1,136 @@
+"""The bundle: a folder with a card, graphs and golden data, read with every hash checked, written whole or not at all.
+
+docs/bundle.md describes the files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebird.card import Card, parse_card, read_card
+from edgebird.errors import BundleError, OutputError
+from edgebird.files import file_sha256
+from edgebird.types import FloatArray
+
+CARD_FILE = "card.json"
+GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoldenData:
+    """Real audio and what the original network says of it.
+
+    audio: int16 [windows, window_samples], full scale 32768. scores: float64 [windows, classes]. names: what is heard.
+    """
+
+    audio: NDArray[np.int16]
+    scores: NDArray[np.float64]
+    names: tuple[str, ...]
+
+    def windows(self) -> FloatArray:
+        """The audio as models take it: float32 [windows, window_samples], -1 to 1."""
+        return self.audio.astype(np.float32) / 32768.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: every file named in its card was there and had its hash."""
+
+    path: Path
+    card: Card
+
+    def model(self, precision: str = "fp32") -> Path:
+        """Path of the graph of a precision; raises BundleError if the bundle has none."""
+        try:
+            return self.path / self.card.precisions[precision].file
+        except KeyError:
+            have = ", ".join(self.card.precisions)
+            raise BundleError(f"{self.path}: no {precision} graph in this bundle, it has {have}") from None
+
+    def golden(self) -> GoldenData:
+        """Read the golden data; raises BundleError if there is none or it does not fit the card."""
+        if self.card.golden is None:
+            raise BundleError(f"{self.path}: this bundle has no golden data, so nothing can be proven with it")
+        path = self.path / self.card.golden.file
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                data = GoldenData(arrays["audio"], arrays["scores"], tuple(map(str, arrays["names"])))
+        except (OSError, ValueError, KeyError) as error:
+            raise BundleError(f"{path}: not golden data: {error}") from error
+        wanted = (len(data.names), self.card.window_samples), (len(data.names), len(self.card.labels))
+        if (data.audio.shape, data.scores.shape) != wanted:
+            raise BundleError(f"{path}: {data.audio.shape = }, {data.scores.shape = }, wanted {wanted}")
+        return data
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open a bundle and check the hash of every file its card names. Raises BundleError."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such bundle" if not folder.exists() else f"{folder}: a bundle is a folder")
+    card = read_card(folder / CARD_FILE)
+    for name, sha256 in card.hashes().items():
+        try:
+            found = file_sha256(folder / name)
+        except OSError as error:
+            raise BundleError(f"{folder / name}: cannot be read: {error.strerror}") from error
+        if found != sha256:
+            raise BundleError(f"{folder / name}: damaged or replaced: its SHA-256 is {found}, not {sha256}")
+    return Bundle(folder, card)
+
+
+def seal(path: str | os.PathLike[str]) -> Bundle:
+    """Write the hashes of the files, and the digest, into a card written by hand; then open the bundle.
+
+    For models that edgebird did not export: write card.json (docs/bundle.md), put the ONNX file beside it, seal.
+    Any `sha256` in the card may be an empty string before.
+    """
+    folder = Path(path)
+    file = folder / CARD_FILE
+    try:
+        card = parse_card(file.read_bytes(), file)
+        precisions = {
+            name: replace(value, sha256=file_sha256(folder / value.file)) for name, value in card.precisions.items()
+        }
+        golden = replace(card.golden, sha256=file_sha256(folder / card.golden.file)) if card.golden else None
+        file.write_bytes(replace(card, precisions=precisions, golden=golden).to_bytes())
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}") from error
+    return open_bundle(folder)
+
+
+@contextmanager
+def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of `path` when the body is through, and goes if it fails.
+
+    A folder that exists needs `force`, and then is replaced only if it is a bundle or empty. Raises OutputError.
+    """
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists: use --force to replace it, or another --out")
+    if path.exists() and not (path.is_dir() and ((path / CARD_FILE).exists() or not any(path.iterdir()))):
+        raise OutputError(f"{path} is not a bundle: --force replaces bundles only")
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary.chmod(0o755)
+        yield temporary
+        old = temporary.with_name(temporary.name + ".old")
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""The card: what a model is, as data (card.json in a bundle)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgebird.errors import BundleError
+from edgebird.parity import TOLERANCES
+from edgebird.types import Label
+
+FORMAT = 1
+FLOOR_GROUP = 4  # windows that share one -80 dB floor in a bundle of db_floor `batch`
+DB_FLOORS = ("window", "batch")
+ACTIVATIONS = ("none", "sigmoid")
+_NO_DIGEST = "0" * 64
+_DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Name and shape of a graph's input or output; a dimension is a number, or the name of one that is free."""
+
+    name: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A checkpoint that went into the model: file name, SHA-256 of the file, experiment."""
+
+    file: str
+    sha256: str
+    experiment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A graph of the bundle: file name and SHA-256, ONNX opset, and the parity it was written with (see parity.py)."""
+
+    file: str
+    sha256: str
+    opset: int
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The file with real audio windows and the original network's scores of them."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model is.
+
+    sample_rate in Hz, window_samples at that rate. input: [batch, window_samples] float32, -1 to 1; output: [batch,
+    classes] float32. activation: what is still to be applied to the output to get scores, `none` or `sigmoid`.
+    db_floor: `window`, or `batch` for a model whose windows are scored in groups of four of one file. images: the
+    tensors between frontend and network. golden: None for a model that came without.
+    """
+
+    labels: tuple[Label, ...]
+    sample_rate: int
+    window_samples: int
+    input: Tensor
+    output: Tensor
+    precisions: Mapping[str, Precision]
+    activation: str = "none"
+    db_floor: str = "window"
+    images: tuple[str, ...] = ()
+    folds: tuple[Fold, ...] = ()
+    golden: Golden | None = None
+    edgebird: str = ""
+    created: str = ""
+    format: int = FORMAT
+
+    def hashes(self) -> dict[str, str]:
+        """Name and SHA-256 of every file of the bundle but the card."""
+        files = {precision.file: precision.sha256 for precision in self.precisions.values()}
+        return files | ({self.golden.file: self.golden.sha256} if self.golden else {})
+
+    def to_bytes(self) -> bytes:
+        """As JSON with its own digest: SHA-256 of these very bytes with 64 zeros in the digest's place."""
+        fields = asdict(self)
+        content = {"format": fields.pop("format"), "digest": _NO_DIGEST, **fields}
+        content["labels"] = content.pop("labels")  # the longest part last
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return text.encode().replace(_NO_DIGEST.encode(), digest.encode())
+
+
+def read_card(path: Path) -> Card:
+    """Read card.json and check its digest. Raises BundleError saying what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path.parent}: not a bundle, it has no {path.name}") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    digests = list(_DIGEST.finditer(data))
+    if len(digests) != 1:
+        raise BundleError(f"{path}: damaged, or sealed by nobody: {len(digests)} digests (edgebird.seal adds one)")
+    (found,) = digests
+    blank = data[: found.start(1)] + _NO_DIGEST.encode() + data[found.end(1) :]
+    if hashlib.sha256(blank).hexdigest() != found[1].decode():
+        raise BundleError(f"{path}: damaged or edited: its digest does not fit (edgebird.seal renews it)")
+    return parse_card(data, path)
+
+
+def parse_card(data: bytes, path: Path) -> Card:
+    """Card from the bytes of its JSON, digest not checked; `path` names it in a BundleError."""
+    try:
+        content = json.loads(data)
+        if content.get("format") != FORMAT:
+            raise BundleError(
+                f"{path}: card format {content.get('format')!r}, this edgebird reads {FORMAT}: export the bundle again"
+            )
+        card = _card(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{path}: not a card: {reason}") from error
+    _check(card, path)
+    return card
+
+
+def _card(content: dict[str, Any]) -> Card:
+    content = dict(content)
+    content.pop("digest", None)
+    return Card(
+        labels=tuple(Label(**label) for label in content.pop("labels")),
+        input=_tensor(content.pop("input")),
+        output=_tensor(content.pop("output")),
+        precisions={name: Precision(**value) for name, value in content.pop("precisions").items()},
+        images=tuple(content.pop("images", ())),
+        folds=tuple(Fold(**fold) for fold in content.pop("folds", ())),
+        golden=Golden(**golden) if (golden := content.pop("golden", None)) else None,
+        **content,
+    )
+
+
+def _tensor(content: dict[str, Any]) -> Tensor:
+    return Tensor(content["name"], tuple(content["shape"]))
+
+
+def _check(card: Card, path: Path) -> None:
+    """Raise BundleError for values that no reader could work with."""
+    for name, value, allowed in (
+        ("activation", card.activation, ACTIVATIONS),
+        ("db_floor", card.db_floor, DB_FLOORS),
+    ):
+        if value not in allowed:
+            raise BundleError(f"{path}: {name} is {value!r}, wanted {' or '.join(allowed)}")
+    for name, number in (("sample_rate", card.sample_rate), ("window_samples", card.window_samples)):
+        if not isinstance(number, int) or number <= 0:
+            raise BundleError(f"{path}: {name} is {number!r}, wanted a positive whole number")
+    if card.input.shape[1:] != (card.window_samples,):
+        raise BundleError(f"{path}: input shape {list(card.input.shape)} does not fit {card.window_samples} samples")
+    if card.output.shape[1:] != (len(card.labels),):
+        raise BundleError(f"{path}: output shape {list(card.output.shape)} does not fit {len(card.labels)} labels")
+    codes = [label.code for label in card.labels]
+    if len(set(codes)) != len(codes):
+        raise BundleError(f"{path}: label codes come twice: {sorted({c for c in codes if codes.count(c) > 1})[:3]}")
+    for file in card.hashes():
+        if Path(file).name != file:
+            raise BundleError(f"{path}: {file!r} is not a plain file name")
+    if not card.precisions or not set(card.precisions) <= set(TOLERANCES):
+        raise BundleError(f"{path}: precisions {list(card.precisions)}, wanted some of {', '.join(TOLERANCES)}")

@@ -1,0 +1,49 @@
+"""The application: its commands, and what is the same for all of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgebird import __version__
+from edgebird.cli import bench, detect, doctor, export, listen, shell, verify
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgebird {__version__}")
+        raise typer.Exit
+
+
+def _callback(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell more; works anywhere on the line.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only; works anywhere on the line.")] = False,
+) -> None:
+    """Bird-sound fold models as proven ONNX graphs, listening on small computers.
+
+    export FOLD... --out BUNDLE, verify BUNDLE, detect AUDIO... --bundle BUNDLE. Results go to stdout, all else to
+    stderr. Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.
+    """
+
+
+def make_app() -> typer.Typer:
+    """The Typer application; coloured help in a terminal, plain text elsewhere."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if shell.stderr_is_terminal() and shell.stdout_is_terminal() else None,
+    )
+    app.callback()(_callback)
+    for module in (export, verify, detect, listen, bench, doctor):
+        app.command(module.NAME)(shell.command(module.run))
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    arguments = shell.set_verbosity(sys.argv[1:])
+    make_app()(args=arguments, prog_name="edgebird")

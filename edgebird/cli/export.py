@@ -1,0 +1,52 @@
+"""`edgebird export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebird.cli import shell
+from edgebird.errors import EdgebirdError, UsageError
+
+NAME = "export"
+
+
+def run(
+    folds: Annotated[
+        list[Path], typer.Argument(metavar="FOLD...", help="Checkpoints (.bin .pt .safetensors) or folders of them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write: a new folder.")],
+    precision: Annotated[
+        list[str], typer.Option("--precision", metavar="P", help="Graphs to write; fp32 is always one.")
+    ] = ["fp32"],  # noqa: B006  Typer copies it
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE.csv", help="code,scientific_name,common_name; default: BirdCLEF 2023."),
+    ] = None,
+    db_floor: Annotated[
+        str,
+        typer.Option("--db-floor", metavar="window|batch",
+                     help="What the -80 dB floor is taken from: each window, or four windows as in the original code."),
+    ] = "window",
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", metavar="NAME", help="exp105 to exp108; default: by the tensors.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that exists.")] = False,
+) -> None:  # fmt: skip
+    """Turn fold checkpoints into a bundle: one ONNX graph, raw audio in, scores out, proven equal to the original.
+
+    Several folds become one graph, the mean of their scores.
+
+    Example: edgebird export exp105_eca_nfnet_l0/fold_0_model.bin --out birds
+    """
+    if db_floor not in ("window", "batch"):
+        raise UsageError(f"--db-floor {db_floor}: wanted window or batch")
+    if unknown := [name for name in precision if name != "fp32"]:
+        raise UsageError(f"--precision {unknown[0]}: this version writes fp32")
+    try:
+        from edgebird.export.exporter import ExportRequest, export_bundle
+    except ImportError as error:
+        raise EdgebirdError(f"export needs torch and onnx: pip install 'edgebird[export,cpu]' ({error})") from error
+    export_bundle(ExportRequest(tuple(folds), out, labels, db_floor, experiment, force), shell.say)

@@ -1,0 +1,105 @@
+"""What `detect` and `listen --file` do with their options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from edgebird.bundle import Bundle, open_bundle
+from edgebird.cli import shell
+from edgebird.cli.progress import make_watcher
+from edgebird.cli.table import TableOutput
+from edgebird.detection import HOP_S, Settings, batch_of, settings_for
+from edgebird.errors import UsageError
+from edgebird.files import atomic_text
+from edgebird.formats import FORMATS
+from edgebird.outputs import FolderOutput, StreamOutput, SubmissionOutput
+from edgebird.recordings import Output, Work, process
+from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.sources import FoundAudio, find_audio
+from edgebird.species import allowed_labels
+from edgebird.timestamps import parse_timezone
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The options of `detect`, as they were given; None is the default."""
+
+    audio: tuple[Path, ...]
+    bundle: Path
+    runtime: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    hop_s: float | None = None
+    threshold: float = 0.3
+    min_windows: int = 1
+    species_list: Path | None = None
+    explain: bool = False
+    timezone: str | None = None
+    format: str | None = None
+    out: Path | None = None
+    submission: Path | None = None
+
+
+def run_job(job: Job) -> None:
+    """Do it; exit code 1 if a recording could not be read."""
+    _check(job)
+    timezone = parse_timezone(job.timezone) if job.timezone else None
+    bundle = open_bundle(job.bundle)
+    settings = _settings(job, bundle)
+    recordings = find_audio(job.audio)
+    with ExitStack() as stack:
+        outputs = stack.enter_context(_outputs(job, bundle, recordings))
+        options = RuntimeOptions(job.precision, job.threads, (batch_of(bundle.card),))
+        runtime = open_runtime(bundle, job.runtime, options, shell.say)
+        stack.callback(runtime.close)
+        watcher = stack.enter_context(make_watcher(recordings))
+        outcome = process(recordings, Work(runtime, settings, timezone), outputs, watcher)
+    if outcome.failures:
+        shell.say(f"{len(outcome.failures)} of {len(recordings)} recordings could not be read")
+        raise typer.Exit(shell.FAILED)
+
+
+def _check(job: Job) -> None:
+    if job.format and job.format not in FORMATS:
+        raise UsageError(f"unknown format {job.format!r}: choose from {', '.join(FORMATS)}")
+    if job.submission and job.hop_s is not None:
+        raise UsageError("--submission sets the hop itself: leave --hop away")
+    if job.explain and job.format not in (None, "jsonl"):
+        raise UsageError(f"--explain needs --format jsonl: {job.format} has no place for rejected candidates")
+
+
+def _settings(job: Job, bundle: Bundle) -> Settings:
+    card = bundle.card
+    hop_s = card.window_samples / card.sample_rate if job.submission else HOP_S if job.hop_s is None else job.hop_s
+    allowed = allowed_labels(job.species_list, card.labels) if job.species_list else None
+    return settings_for(card, hop_s, job.threshold, job.min_windows, allowed)
+
+
+@contextmanager
+def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio]) -> Iterator[list[Output]]:
+    """The outputs the options ask for; what is written as a whole is kept if the body gets through."""
+    outputs: list[Output] = []
+    with ExitStack() as stack:
+        if job.submission:
+            outputs.append(SubmissionOutput(stack.enter_context(atomic_text(job.submission)), bundle.card))
+        if job.out:
+            folder = FolderOutput(job.out, job.format or "jsonl", bundle.card, job.explain)
+            folder.check(recordings)
+            outputs.append(folder)
+        elif job.format or not job.submission:
+            outputs.append(_to_stdout(job, bundle, len(recordings)))
+        yield outputs
+
+
+def _to_stdout(job: Job, bundle: Bundle, recordings: int) -> Output:
+    if job.format is None and shell.stdout_is_terminal() and not job.explain:
+        return TableOutput(bundle.card)
+    if job.format == "audacity" and recordings > 1:
+        raise UsageError("Audacity labels do not say which recording they are of: give --out DIR for several")
+    return StreamOutput(sys.stdout, job.format or "jsonl", bundle.card, job.explain)

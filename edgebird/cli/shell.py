@@ -1,0 +1,84 @@
+"""How every command behaves: exit codes, one-line errors, logs on stderr, terminals and their absence."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from edgebird.errors import EdgebirdError, UsageError
+
+_P = ParamSpec("_P")
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def command(function: Callable[_P, None]) -> Callable[_P, None]:
+    """Give a command the exit codes of the contract: 1 foreseen error, 2 wrong usage, 130 interrupted."""
+
+    @functools.wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except EdgebirdError as error:
+            say_error(error)
+            raise typer.Exit(FAILED) from error
+        except UsageError as error:
+            say_error(error)
+            raise typer.Exit(WRONG_USAGE) from error
+        except KeyboardInterrupt as error:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from error
+
+    return run
+
+
+def say_error(error: BaseException) -> None:
+    """Print `error: ...` on stderr, one line whatever the file names in it."""
+    print(f"error: {_one_line(str(error))}", file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """Print a line of progress on stderr; -q silences it."""
+    if not quiet():
+        print(_one_line(line), file=sys.stderr, flush=True)
+
+
+def _one_line(text: str) -> str:
+    encoding = sys.stderr.encoding or "utf-8"
+    return " ".join(text.split("\n")).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def quiet() -> bool:
+    """Whether -q was given."""
+    return logging.getLogger("edgebird").level >= logging.ERROR
+
+
+def set_verbosity(arguments: list[str]) -> list[str]:
+    """Take -v and -q out of the arguments, wherever they are, and set the log level; return the others."""
+    levels = {"-v": logging.DEBUG, "--verbose": logging.DEBUG, "-q": logging.ERROR, "--quiet": logging.ERROR}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    level = logging.INFO
+    for argument in arguments[:end]:
+        level = levels.get(argument, level)
+    logger = logging.getLogger("edgebird")
+    logger.setLevel(level)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.handlers = [handler]
+    return [argument for i, argument in enumerate(arguments) if i >= end or argument not in levels]
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person reads the results as they come."""
+    return sys.stdout.isatty()
+
+
+def stderr_is_terminal() -> bool:
+    """Whether progress bars make sense."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

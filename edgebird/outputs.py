@@ -1,0 +1,123 @@
+"""Outputs: where the results of recordings are written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import TextIO
+
+from edgebird.card import Card
+from edgebird.detection import Result, Scored
+from edgebird.errors import OutputError
+from edgebird.events import Event, Events
+from edgebird.files import atomic_text
+from edgebird.formats import Formatter, Submission, formatter
+from edgebird.pooling import Onset
+from edgebird.recordings import Take
+from edgebird.sources import FoundAudio
+from edgebird.types import Detection, Origin, Rejected, Summary
+
+
+class _Telling:
+    """Tells the results that users see as events: `explain` includes the rejected ones."""
+
+    def __init__(self, card: Card, explain: bool) -> None:
+        self._events = Events(card.labels, card.sample_rate)
+        self._explain = explain
+
+    def tell(self, origin: Origin, result: Result) -> Event | None:
+        match result:
+            case Detection() | Summary():
+                return self._events.tell(origin, result)
+            case Rejected() if self._explain:
+                return self._events.tell(origin, result)
+            case Scored() | Onset() | Rejected():
+                return None
+
+
+class StreamOutput:
+    """All recordings into one stream, each line flushed; the header once."""
+
+    def __init__(self, stream: TextIO, format_name: str, card: Card, explain: bool = False) -> None:
+        self._stream, self._telling = stream, _Telling(card, explain)
+        self._formatter = formatter(format_name, card.sample_rate)
+        self._write(self._formatter.header())
+
+    @contextmanager
+    def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
+        """See `Output`."""
+
+        def take(result: Result) -> None:
+            if event := self._telling.tell(origin, result):
+                self._write(self._formatter.line(origin, event))
+
+        yield take
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            # The reader has enough (`| head`): not an error. Python would complain once more at exit without this.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        except OSError as error:
+            raise OutputError(f"cannot write the results: {error.strerror}") from error
+
+
+class FolderOutput:
+    """A file per recording, `<stem>.<extension>`, subfolders kept, written whole or not at all."""
+
+    def __init__(self, folder: Path, format_name: str, card: Card, explain: bool = False) -> None:
+        self._folder, self._format, self._card = folder, format_name, card
+        self._telling = _Telling(card, explain)
+
+    def check(self, recordings: Sequence[FoundAudio]) -> None:
+        """Raise OutputError if two recordings would write the same file."""
+        writers: dict[Path, list[Path]] = defaultdict(list)
+        for found in recordings:
+            writers[self._path(found.relative, formatter(self._format, self._card.sample_rate))].append(found.path)
+        for path, sources in writers.items():
+            if len(sources) > 1:
+                raise OutputError(f"{sources[0]} and {sources[1]} would both write {path}: run them with another --out")
+
+    @contextmanager
+    def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
+        """See `Output`."""
+        table = formatter(self._format, self._card.sample_rate)
+        with atomic_text(self._path(relative, table)) as stream:
+            stream.write(table.header())
+
+            def take(result: Result) -> None:
+                if event := self._telling.tell(origin, result):
+                    stream.write(table.line(origin, event))
+
+            yield take
+
+    def _path(self, relative: PurePath, table: Formatter) -> Path:
+        return self._folder / relative.parent / f"{relative.stem}.{table.extension}"
+
+
+class SubmissionOutput:
+    """The scores of every window in one table; the rows of a recording that fails are left out."""
+
+    def __init__(self, stream: TextIO, card: Card) -> None:
+        self._stream = stream
+        self._table = Submission(card.labels, card.sample_rate)
+        stream.write(self._table.header())
+
+    @contextmanager
+    def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
+        """See `Output`."""
+        rows: list[str] = []
+
+        def take(result: Result) -> None:
+            if isinstance(result, Scored):
+                rows.append(self._table.line(origin, result.window, result.scores))
+
+        yield take
+        self._stream.writelines(rows)

@@ -1,0 +1,90 @@
+"""Parity: do these scores equal those of the original network?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebird.errors import ScoreError
+
+MIN_TOP_SCORE = 0.3  # windows whose best label scores less have no top label to agree on
+MIN_TOP1_AGREEMENT = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far scores may be from the original's: 99th percentile and maximum of the absolute difference."""
+
+    p99: float
+    max: float
+
+
+TOLERANCES = {
+    "fp32": Tolerance(1e-5, 1e-4),
+    "fp16": Tolerance(0.01, 0.03),
+    "bf16": Tolerance(0.06, 0.15),
+    "int8": Tolerance(0.05, 0.15),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far scores are from the original's, over all windows and labels.
+
+    max_abs, p99: of the absolute difference. top1_agreement: share of the windows with a top label (`top1_windows`)
+    in which both agree on it. worst_window: index of the window with the largest difference.
+    """
+
+    windows: int
+    max_abs: float
+    p99: float
+    top1_agreement: float
+    top1_windows: int
+    worst_window: int
+
+    def passes(self, tolerance: Tolerance) -> bool:
+        """Whether it is within the tolerance and agrees on the top label in at least 99 % of the windows."""
+        close = self.p99 <= tolerance.p99 and self.max_abs <= tolerance.max
+        return close and self.top1_agreement >= MIN_TOP1_AGREEMENT
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in a card."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def compare(reference: NDArray[Any], scores: NDArray[Any], tolerance: Tolerance) -> Parity:
+    """Compare scores with the original's, both [windows, classes], 0 to 1.
+
+    A window's top label agrees if the original scores it within `tolerance.max` of its best. Raises ScoreError if a
+    score is not finite, ValueError if the shapes differ.
+    """
+    if reference.shape != scores.shape:
+        raise ValueError(f"{scores.shape = } but {reference.shape = }")
+    check_finite(scores)
+    difference = np.abs(scores.astype(np.float64) - reference)
+    best = reference.max(axis=1)
+    chosen = np.take_along_axis(reference, scores.argmax(axis=1)[:, None], axis=1)[:, 0]
+    counted = best >= MIN_TOP_SCORE
+    agrees = chosen[counted] >= best[counted] - tolerance.max
+    return Parity(
+        windows=len(scores),
+        max_abs=float(difference.max()),
+        p99=float(np.percentile(difference, 99)),
+        top1_agreement=float(agrees.mean()) if len(agrees) else 1.0,
+        top1_windows=int(counted.sum()),
+        worst_window=int(difference.max(axis=1).argmax()),
+    )
+
+
+def check_finite(scores: NDArray[Any]) -> None:
+    """Raise ScoreError unless every score [windows, classes] is finite: such a score must never be a detection."""
+    bad = np.argwhere(~np.isfinite(scores))
+    if len(bad):
+        window, label = bad[0]
+        raise ScoreError(
+            f"{len(bad)} of {scores.size} scores are not finite (first: window {window}, label {label}, "
+            f"{scores[window, label]}): this engine cannot be trusted with this model"
+        )

@@ -1,0 +1,74 @@
+"""Verification: a bundle's graph in an engine, on this machine, against the original network's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebird.bundle import Bundle, GoldenData
+from edgebird.detection import batch_of
+from edgebird.parity import TOLERANCES, Parity, Tolerance, compare
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came out for one precision in one runtime. worst: what is heard in the window with the largest error."""
+
+    precision: str
+    runtime: str
+    parity: Parity
+    tolerance: Tolerance
+    worst: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the engine may be trusted with this model."""
+        return self.parity.passes(self.tolerance)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `edgebird verify --json` prints it."""
+        return {
+            "precision": self.precision,
+            "runtime": self.runtime,
+            "passed": self.passed,
+            "tolerance": {"p99": self.tolerance.p99, "max": self.tolerance.max},
+            "parity": self.parity.to_json(),
+            "worst_window_name": self.worst,
+        }
+
+
+def verify(
+    bundle: Bundle, runtime: str = "auto", precision: str | None = None, threads: int | None = None
+) -> Iterator[Verification]:
+    """Run the golden windows through every precision of the bundle (or one) and compare with the original.
+
+    Each window is scored at every batch size that detection uses. Raises BundleError, RuntimeUnavailableError,
+    ScoreError.
+    """
+    golden = bundle.golden()
+    sizes = _batch_sizes(bundle)
+    for name in [precision] if precision else bundle.card.precisions:
+        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes))
+        try:
+            scores = np.concatenate([_score(engine, golden, size) for size in sizes])
+        finally:
+            engine.close()
+        tolerance = TOLERANCES[name]
+        parity = compare(np.tile(golden.scores, (len(sizes), 1)), scores, tolerance)
+        worst = golden.names[parity.worst_window % len(golden.names)]
+        yield Verification(name, engine.name, parity, tolerance, worst)
+
+
+def _batch_sizes(bundle: Bundle) -> tuple[int, ...]:
+    size = batch_of(bundle.card)
+    return (size,) if bundle.card.db_floor == "batch" else (1, size)
+
+
+def _score(engine: Runtime, golden: GoldenData, size: int) -> FloatArray:
+    windows = golden.windows()
+    return np.concatenate([engine.infer(windows[i : i + size]) for i in range(0, len(windows), size)])

@@ -1,0 +1,298 @@
+"""Reading checkpoints: a file of tensors, and nothing else.
+
+A checkpoint is data. Pickles are read with an allow-list (tensors, containers, NumPy's numeric scalars); one that
+wants anything else is refused with the name of what it wanted, and nothing of it has run. Of a TorchScript archive
+only the tensors are read; its code is never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from edgebird.errors import CheckpointError
+from edgebird.files import file_sha256
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".safetensors")
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "model.")
+# What a reader raises on bytes that are not what they should be.
+_DAMAGE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+    ImportError, AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile,
+    zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The tensors of one file, under the names of the network, and the SHA-256 of the file (lower-case hex)."""
+
+    path: Path
+    sha256: str
+    tensors: dict[str, Tensor]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and bytes of the tensors: equal for the same weights in another kind of file."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            digest.update(name.encode() + self.tensors[name].contiguous().float().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are given; folders searched for checkpoints (.bin .pth .pt .ckpt .safetensors), in sorted order."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise CheckpointError(f"{path}: no checkpoint in this folder (wanted {' '.join(SUFFIXES)})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise CheckpointError(f"{path}: no such file")
+    return found
+
+
+def read_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:
+    """Read the checkpoints that `find_checkpoints` finds; weights that come twice (a fold and its TorchScript) once."""
+    checkpoints: dict[str, Checkpoint] = {}
+    for path in find_checkpoints(paths):
+        checkpoint = read_checkpoint(path)
+        twin = checkpoints.setdefault(checkpoint.fingerprint(), checkpoint)
+        if twin is not checkpoint:
+            log.warning("%s: left out, it holds the same weights as %s", path, twin.path)
+    return list(checkpoints.values())
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint: a training checkpoint, a bare state dict, safetensors or a TorchScript archive.
+
+    Tensors come as float32 on the CPU (other dtypes as they are), without `module.` and `model.` prefixes.
+    Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or wants to run something.
+    """
+    try:
+        sha256 = file_sha256(path)
+        if not path.stat().st_size:
+            raise CheckpointError(f"{path}: the file is empty")
+        tensors = _read(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (_RefusedError, *_DAMAGE) as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from error
+    if not tensors:
+        raise CheckpointError(f"{path}: not a checkpoint: it holds no state dict of tensors")
+    return Checkpoint(path, sha256, {_strip(name): _plain(tensor) for name, tensor in tensors.items()})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix.lower() == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive)
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            raise EOFError  # an archive without its end
+    return _read_legacy(path)
+
+
+def _reason(error: BaseException) -> str:
+    """One line on why a file could not be read."""
+    if isinstance(error, _RefusedError):
+        return str(error)
+    if isinstance(error, EOFError):
+        return "truncated, or not a checkpoint"
+    line = str(error).strip().partition("\n")[0][:120]
+    return f"damaged, or not a checkpoint ({type(error).__name__}{': ' if line else ''}{line})"
+
+
+def _state_dict(content: object, kind: type[_T]) -> dict[str, _T]:
+    """The tensors in `content`: those of the first usual key that holds a state dict, else its own."""
+    if not isinstance(content, Mapping):
+        return {}
+    for key in _CONTAINERS:
+        if inner := _state_dict(content.get(key), kind):
+            return inner
+    return {str(name): value for name, value in content.items() if isinstance(value, kind)}
+
+
+def _strip(name: str) -> str:
+    while name.startswith(_PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+# ----------------------------------------------------------------------------------------------------------- archives
+class _RefusedError(Exception):
+    """A pickle asked for a name that is not on the list."""
+
+
+class _Module:
+    """Stands in for every class of a TorchScript archive; its attributes are parameters, buffers and children."""
+
+
+class _Ignored:
+    """Stands in for NumPy's numeric scalars and their dtypes (a loss), whose value is not needed."""
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """Bytes of an archive, read when a tensor of them is."""
+
+    archive: zipfile.ZipFile
+    record: str
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredTensor:
+    """A tensor that is still in the archive; the moments of an optimizer stay there."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """The tensor itself."""
+        source = self.storage
+        data = torch.frombuffer(bytearray(source.archive.read(source.record)), dtype=source.dtype)
+        return data.as_strided(self.size, self.stride, self.offset)
+
+
+def _rebuild_tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_rest: object) -> _StoredTensor:
+    return _StoredTensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _rebuild_parameter(data: _StoredTensor, *_rest: object) -> _StoredTensor:
+    return data
+
+
+def _encode(text: str, *_encoding: object) -> str:
+    return text  # the bytes of a NumPy scalar, in a pickle of protocol 2
+
+
+# Every name a pickle may ask for, and what it gets: no code of the file's choosing is behind any of them.
+_ALLOWED: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "numpy.core.multiarray.scalar": _Ignored,
+    "numpy._core.multiarray.scalar": _Ignored,
+    "numpy.dtype": _Ignored,
+    "_codecs.encode": _encode,
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.BoolStorage": torch.bool,
+}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Unpickles containers of tensors and nothing else; with `archive`, tensors are found in its `folder`."""
+
+    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile | None = None, folder: str = "") -> None:
+        super().__init__(file)
+        self.archive, self.folder = archive, folder
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        try:
+            return _ALLOWED[f"{module}.{name}"]
+        except KeyError:
+            raise _RefusedError(
+                f"refused: its pickle wants {module}.{name}, but a checkpoint is tensors only; nothing of it was run"
+            ) from None
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        _kind, dtype, key, _device, _count = pid
+        if self.archive is None:
+            raise ValueError("a storage outside an archive")
+        return _Storage(self.archive, f"{self.folder}/data/{key}", dtype)
+
+
+def _read_archive(archive: zipfile.ZipFile) -> dict[str, Tensor]:
+    """The state dict of what torch.save or TorchScript wrote."""
+    (record,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name))
+    with archive.open(record) as file:
+        content = _TensorUnpickler(file, archive, record.split("/", 1)[0]).load()
+    stored = _attributes(content) if isinstance(content, _Module) else _state_dict(content, _StoredTensor)
+    return {name: tensor.read() for name, tensor in stored.items()}
+
+
+def _attributes(module: _Module) -> dict[str, _StoredTensor]:
+    """The tensors of a tree of modules, by their dotted names."""
+    tensors: dict[str, _StoredTensor] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, _StoredTensor):
+            tensors[name] = value
+        elif isinstance(value, _Module):
+            tensors |= {f"{name}.{inner}": tensor for inner, tensor in _attributes(value).items()}
+    return tensors
+
+
+# -------------------------------------------------------------------------------------------------- before torch 1.6
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def _read_legacy(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file that is no archive: pickles in a row, as torch wrote them before 1.6."""
+    with path.open("rb") as file:
+        if _TensorUnpickler(file).load() != _LEGACY_MAGIC:
+            return {}
+    stand_ins = [(_Ignored, name) for name, value in _ALLOWED.items() if value is _Ignored]
+    with torch.serialization.safe_globals([*stand_ins, (_encode, "_codecs.encode")]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if wanted := re.search(r"(?:GLOBAL|class):? (?:GLOBAL )?([\w.]+\.[\w.]+)", str(error)):
+                raise _RefusedError(f"refused: its pickle wants {wanted[1]}; nothing of it was run") from error
+            raise
+    return _state_dict(content, Tensor)

@@ -1,0 +1,150 @@
+"""Checkpoints -> bundle, step by step, with parity checked after each step that could break it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from edgebird import __version__
+from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
+from edgebird.card import FLOOR_GROUP, Card, Fold, Golden, Precision, Tensor
+from edgebird.errors import ParityError
+from edgebird.export import graph
+from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
+from edgebird.export.folds import LoadedFold, load_folds
+from edgebird.export.freeze import freeze
+from edgebird.export.golden import record_golden
+from edgebird.export.labels import labels_for
+from edgebird.export.operators import check_operators
+from edgebird.files import file_sha256
+from edgebird.parity import TOLERANCES, Parity, compare
+from edgebird.runtimes.ort import session_of
+from edgebird.types import FloatArray, Label
+
+log = logging.getLogger(__name__)
+
+_TOLERANCE = TOLERANCES["fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to export: checkpoints (files or folders), the bundle to write, and how.
+
+    db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
+    labels: CSV file, None for BirdCLEF 2023. force: replace a bundle that exists.
+    """
+
+    folds: tuple[Path, ...]
+    out: Path
+    labels: Path | None = None
+    db_floor: str = "window"
+    experiment: str | None = None
+    force: bool = False
+
+
+def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info) -> Bundle:
+    """Export folds as one graph, proven equal to the original networks, into a new bundle.
+
+    tell: takes a line per step. Raises EdgebirdError; then nothing is left behind.
+    """
+    with new_bundle(request.out, request.force) as folder:
+        folds = load_folds(request.folds, request.experiment, request.db_floor)
+        for fold in folds:
+            tell(f"read      {fold.source.experiment} {fold.source.file}")
+        labels = labels_for(folds[0].model.architecture.classes, request.labels)
+        golden = record_golden([fold.model for fold in folds], request.db_floor)
+        tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")
+        essentials = _essentials(labels, [fold.source for fold in folds], request.db_floor)
+        model, parity = build_graph(folds, golden, essentials, tell)
+        card = Card(
+            labels=labels,
+            sample_rate=SAMPLE_RATE,
+            window_samples=WINDOW_SAMPLES,
+            input=Tensor(graph.INPUT, (graph.BATCH, WINDOW_SAMPLES)),
+            output=Tensor(graph.OUTPUT, (graph.BATCH, len(labels))),
+            precisions={"fp32": _write_graph(folder / "model.fp32.onnx", model, parity)},
+            db_floor=request.db_floor,
+            images=graph.image_tensors(model),
+            folds=tuple(fold.source for fold in folds),
+            golden=_write_golden(folder / GOLDEN_FILE, golden),
+            edgebird=__version__,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        (folder / CARD_FILE).write_bytes(card.to_bytes())
+    tell(f"wrote     {request.out}")
+    return open_bundle(request.out)
+
+
+def build_graph(
+    folds: Sequence[LoadedFold], golden: GoldenData, metadata: dict[str, str], tell: Callable[[str], None]
+) -> tuple[onnx.ModelProto, Parity]:
+    """Freeze, export and simplify, each step held to the FP32 tolerance against `golden`.
+
+    Raises ParityError naming the step that broke it, ExportError for a graph that an engine would not take.
+    """
+    windows = golden.windows()
+    group = FLOOR_GROUP if metadata["db_floor"] == "batch" else 1
+
+    def prove(step: str, run: Callable[[FloatArray], NDArray[np.float32]]) -> Parity:
+        scores = np.concatenate([run(windows[i : i + group]) for i in range(0, len(windows), group)])
+        parity = compare(golden.scores, scores, _TOLERANCE)
+        if not parity.passes(_TOLERANCE):
+            raise ParityError(
+                f"step '{step}' changed the network: scores differ by up to {parity.max_abs:.2g} "
+                f"(99 %: {parity.p99:.2g}; allowed {_TOLERANCE.max:.0e}, {_TOLERANCE.p99:.0e}), "
+                f"most in window {parity.worst_window} ({golden.names[parity.worst_window]})"
+            )
+        tell(f"{step:<9} largest score difference {parity.max_abs:.1e}")
+        return parity
+
+    network = freeze([fold.model for fold in folds])
+    with torch.inference_mode():
+        prove("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
+    model = graph.to_onnx(network)
+    prove("export", _runner(model))
+    model = graph.finish(graph.simplify(model), metadata)
+    check_operators(model)
+    return model, prove("simplify", _runner(model))
+
+
+def _runner(model: onnx.ModelProto) -> Callable[[FloatArray], NDArray[np.float32]]:
+    session = session_of(model.SerializeToString())
+
+    def run(audio: FloatArray) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
+        return scores
+
+    return run
+
+
+def _essentials(labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:
+    """What the ONNX file says of itself, so that it is known without its card."""
+    return {
+        "edgebird": __version__,
+        "sample_rate": str(SAMPLE_RATE),
+        "window_samples": str(WINDOW_SAMPLES),
+        "db_floor": db_floor,
+        "activation": "none",
+        "precision": "fp32",
+        "folds": json.dumps([asdict(fold) for fold in folds]),
+        "labels": json.dumps([label.code for label in labels]),
+    }
+
+
+def _write_graph(path: Path, model: onnx.ModelProto, parity: Parity) -> Precision:
+    path.write_bytes(model.SerializeToString())
+    return Precision(path.name, file_sha256(path), graph.OPSET, asdict(_TOLERANCE), parity.to_json())
+
+
+def _write_golden(path: Path, golden: GoldenData) -> Golden:
+    np.savez_compressed(path, audio=golden.audio, scores=golden.scores, names=np.array(golden.names))
+    return Golden(path.name, file_sha256(path))

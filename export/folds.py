@@ -1,0 +1,81 @@
+"""From a checkpoint to the original network, every tensor accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from edgebird.card import Fold
+from edgebird.errors import CheckpointError
+from edgebird.export.checkpoint import Checkpoint, read_checkpoints
+from edgebird.export.experiments import recognise
+from edgebird.export.network import FoldModel, read_architecture
+
+_UNREAD = "pcen.last_state"  # a left-over of training, of any batch size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedFold:
+    """An original network with its weights, in eval mode, and where they come from."""
+
+    source: Fold
+    model: FoldModel
+
+
+def load_folds(paths: Sequence[Path], experiment: str | None, db_floor: str) -> list[LoadedFold]:
+    """Load the folds from files and folders; `experiment` overrides what the tensors say.
+
+    Raises CheckpointError, also if the folds differ in their classes.
+    """
+    folds = [_load(checkpoint, experiment, db_floor == "window") for checkpoint in read_checkpoints(paths)]
+    classes = {fold.model.architecture.classes for fold in folds}
+    if len(classes) > 1:
+        raise CheckpointError(f"the folds have different numbers of classes: {sorted(classes)}")
+    return folds
+
+
+def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> LoadedFold:
+    experiment = recognise(checkpoint.shapes, checkpoint.path, override)
+    try:
+        architecture = read_architecture(checkpoint.shapes)
+        model = FoldModel(experiment, architecture, per_window).eval()
+    except KeyError as error:
+        raise CheckpointError(f"{checkpoint.path}: a tensor is missing: {error.args[0]}") from error
+    except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: its tensors are not those of an ECA-NFNet: {error}") from error
+    _check(checkpoint, model)
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name != _UNREAD}
+    if _UNREAD in model.state_dict():
+        tensors[_UNREAD] = model.state_dict()[_UNREAD]
+    model.load_state_dict(tensors, strict=True)
+    return LoadedFold(Fold(checkpoint.path.name, checkpoint.sha256, experiment.name), model)
+
+
+def _check(checkpoint: Checkpoint, model: FoldModel) -> None:
+    """Raise CheckpointError saying which tensors are missing, unknown, misshapen or not finite, and how many."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != _UNREAD}
+    found = {name: shape for name, shape in checkpoint.shapes.items() if name != _UNREAD}
+    faults = []
+    for kind, names in (
+        ("missing", [name for name in wanted if name not in found]),
+        ("not of this network", [name for name in found if name not in wanted]),
+        (
+            "misshapen",
+            [
+                f"{n} {list(found[n])} instead of {list(wanted[n])}"
+                for n in wanted
+                if found.get(n, wanted[n]) != wanted[n]
+            ],
+        ),
+        (
+            "not finite",
+            [n for n in wanted if n in found and not bool(torch.isfinite(checkpoint.tensors[n]).all())],
+        ),
+    ):
+        if names:
+            faults.append(f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+    if faults:
+        raise CheckpointError(f"{checkpoint.path}: of {len(wanted)} tensors {'; '.join(faults)}")

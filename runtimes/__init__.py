@@ -1,0 +1,94 @@
+"""edgebird.runtimes: the engines that run a bundle, one file each, imported when asked for.
+
+A runtime is what `Runtime` says, and a name in `RUNTIMES`. `open_runtime` opens the one that was asked for or raises;
+nothing falls back to another engine in silence. `auto` walks `AUTO` in order and tells why it took what it took.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Protocol
+
+from edgebird.bundle import Bundle
+from edgebird.card import Card
+from edgebird.errors import RuntimeUnavailableError, UsageError
+from edgebird.types import FloatArray
+
+# Name -> module. Each has `open_runtime(bundle, name, options) -> Runtime`, and `probe(name) -> str`: versions and
+# devices of an engine that can really run here; both raise RuntimeUnavailableError.
+RUNTIMES = {
+    "ort-cpu": "edgebird.runtimes.ort",
+    "null": "edgebird.runtimes.null",
+}
+AUTO = ("ort-cpu",)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How to open a runtime.
+
+    precision: which graph of the bundle. threads: of the CPU, None for all cores. batches: the batch sizes that will
+    be used; each is run once before the runtime is handed out, so that no first use is slow or wrong.
+    """
+
+    precision: str = "fp32"
+    threads: int | None = None
+    batches: tuple[int, ...] = (1,)
+
+
+class Runtime(Protocol):
+    """An engine with a model in it. Not thread-safe: one thread at a time."""
+
+    name: str
+    card: Card
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        """Score windows: float32 [batch, window_samples], -1 to 1 -> float32 [batch, classes], 0 to 1.
+
+        The result belongs to the caller. Raises ValueError for another shape or dtype, ScoreError if a score is not
+        finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the engine; closing twice is harmless."""
+        ...
+
+
+def open_runtime(
+    bundle: Bundle,
+    name: str = "auto",
+    options: RuntimeOptions | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Runtime:
+    """Open a bundle in an engine, warmed up. `auto` tries `AUTO` in order and tells its choice through `tell`.
+
+    Raises RuntimeUnavailableError (with every reason, for `auto`), BundleError, UsageError for an unknown name.
+    """
+    options = options or RuntimeOptions()
+    if name != "auto":
+        return _module(name).open_runtime(bundle, name, options)  # type: ignore[no-any-return]
+    refused: list[str] = []
+    for candidate in AUTO:
+        try:
+            runtime: Runtime = _module(candidate).open_runtime(bundle, candidate, options)
+        except RuntimeUnavailableError as error:
+            refused.append(f"{candidate} ({error})")
+            continue
+        tell(f"runtime {candidate}" + (f"; not {', '.join(refused)}" if refused else ""))
+        return runtime
+    raise RuntimeUnavailableError(f"no engine can run here: {'; '.join(refused)}")
+
+
+def probe(name: str) -> str:
+    """Versions and devices of an engine, in one line, if it can really run here; else RuntimeUnavailableError."""
+    return str(_module(name).probe(name))
+
+
+def _module(name: str) -> ModuleType:
+    if name not in RUNTIMES:
+        raise UsageError(f"unknown runtime {name!r}: use auto, {', '.join(RUNTIMES)}")
+    return importlib.import_module(RUNTIMES[name])

@@ -1,0 +1,42 @@
+"""What every engine owes its caller: checked input, checked output, the card's activation, a warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgebird.card import Card
+from edgebird.parity import check_finite
+from edgebird.types import FloatArray
+
+
+def check_windows(windows: FloatArray, card: Card) -> None:
+    """Raise ValueError unless `windows` is float32 [batch >= 1, window_samples]."""
+    if windows.ndim != 2 or windows.shape[1] != card.window_samples or not len(windows) or windows.dtype != np.float32:
+        raise ValueError(
+            f"windows are {windows.dtype} {list(windows.shape)}, wanted float32 [batch, {card.window_samples}]"
+        )
+
+
+def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
+    """The scores in a model's output: its activation applied, its shape and values checked.
+
+    Raises ValueError for a shape that is not [windows, classes], ScoreError for values that are not finite.
+    """
+    wanted = (windows, len(card.labels))
+    if output.shape != wanted:
+        raise ValueError(f"the model gave {list(output.shape)}, wanted {list(wanted)}: its card does not fit it")
+    check_finite(output)
+    if card.activation == "sigmoid":
+        # Two forms, so that exp never overflows.
+        decay = np.exp(-np.abs(output))
+        output = np.where(output >= 0, np.float32(1), decay) / (1 + decay)
+    return output.astype(np.float32, copy=False)
+
+
+def warm_up_windows(batches: Iterable[int], card: Card) -> Iterable[FloatArray]:
+    """Quiet noise at every batch size: float32 [batch, window_samples] each; some engines treat zeros specially."""
+    noise = np.random.default_rng(0)
+    for batch in sorted(set(batches)):
+        yield noise.normal(0.0, 0.01, (batch, card.window_samples)).astype(np.float32)

@@ -1,0 +1,36 @@
+"""A runtime without an engine: every score is 0. It measures what everything around an engine costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgebird.bundle import Bundle
+from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes.contract import check_windows
+from edgebird.types import FloatArray
+
+
+class NullRuntime:
+    """See `Runtime`."""
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self.name, self.card = name, bundle.card
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        """[batch, window_samples] -> zeros [batch, classes]."""
+        check_windows(windows, self.card)
+        return np.zeros((len(windows), len(self.card.labels)), np.float32)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
+    """Open it; the precision must be one of the bundle's all the same."""
+    bundle.model(options.precision)
+    return NullRuntime(bundle, name)
+
+
+def probe(name: str) -> str:
+    """It runs everywhere."""
+    return "no engine, scores 0"
