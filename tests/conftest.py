@@ -1,0 +1,80 @@
+"""What the tests share: small real networks, exported once a run, and the rule that a promised part must be there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgebird.bundle import Bundle, open_bundle
+
+
+def require(module: str) -> ModuleType:
+    """Import a module or skip; fail where EDGEBIRD_REQUIRE (names, or `all`) promises that it is there."""
+    promised = os.environ.get("EDGEBIRD_REQUIRE", "").split(",")
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if module in promised or "all" in promised:
+            pytest.fail(f"{module} was promised by EDGEBIRD_REQUIRE: {error}")
+        pytest.skip(f"{module} is not installed")
+
+
+@pytest.fixture(scope="session")
+def narrow_folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints of narrow networks in the original layout, one for each experiment."""
+    require("torch")
+    from tests.seeded import FOLD_NUMBER, narrow_architecture, save_checkpoint, seeded_model
+
+    folder = tmp_path_factory.mktemp("folds")
+    return {
+        name: save_checkpoint(
+            folder / f"{name}_eca_nfnet_l0" / f"fold_{number}_model.bin",
+            seeded_model(name, architecture=narrow_architecture()),
+        )
+        for name, number in FOLD_NUMBER.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def exported(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the narrow exp105 fold. Read only: take `bundle_copy` to damage it."""
+    require("onnx")
+    from edgebird.export.exporter import ExportRequest, export_bundle
+
+    out = tmp_path_factory.mktemp("bundles") / "exp105"
+    return export_bundle(ExportRequest((narrow_folds["exp105"],), out)).path
+
+
+@pytest.fixture
+def bundle(exported: Path) -> Bundle:
+    return open_bundle(exported)
+
+
+@pytest.fixture
+def bundle_copy(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle that a test may change."""
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """23.3 s of real audio (the golden windows), 32 kHz, 16 bit."""
+    from edgebird.export.golden import golden_audio
+
+    path = tmp_path_factory.mktemp("audio") / "20230524_153000.WAV"
+    soundfile.write(path, golden_audio().reshape(-1)[: int(23.3 * 32000)], 32000, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_bundle_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("EDGEBIRD_BUNDLE", raising=False)
+    yield
