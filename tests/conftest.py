@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -75,6 +73,5 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_bundle_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_bundle_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEBIRD_BUNDLE", raising=False)
-    yield
