@@ -1,0 +1,44 @@
+# make demo    the whole job on what the repository ships: export, verify, detect, listen, a short bench
+# make test    style, types and all tests but the soaks
+# Both set up a virtual environment in .venv first. Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= cpu,export,dev
+BIN := $(VENV)/bin
+comma := ,
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: demo test pytest clean
+
+RECORDING := export/data/golden.flac
+NOTICE := This fold has seeded weights and was never trained: its detections mean nothing. They show the way only.
+
+demo: $(INSTALLED)
+	@echo "$(NOTICE)"
+	$(BIN)/python -m tests.seeded --experiment exp105 --out demo/folds
+	$(BIN)/edgebird export demo/folds --out demo/bundle --force
+	$(BIN)/edgebird verify demo/bundle
+	$(BIN)/edgebird detect $(RECORDING) --bundle demo/bundle --threshold 0.97
+	$(BIN)/edgebird listen --file $(RECORDING) --bundle demo/bundle --threshold 0.97 --format csv
+	$(BIN)/edgebird bench demo/bundle
+	@echo "$(NOTICE)"
+	@echo "Next, with a fold of your own: edgebird export fold_0_model.bin --out birds"
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not soak"
+
+# The tests alone: for a Python without torch, make pytest EXTRAS=cpu,test PYTHON=python3.10 VENV=.venv-3.10
+pytest: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not soak"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-* build dist demo *.egg-info
