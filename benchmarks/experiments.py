@@ -89,7 +89,7 @@ def _steps(bundle: Bundle, model: onnx.ModelProto, twin: Path) -> dict[str, Step
     whole, part = session_of(bundle.model(), threads=1), session_of(frontend.SerializeToString(), threads=1)
     windows = bundle.golden().windows()
     feed = {card.input.name: windows[:1]}
-    original = torch.jit.load(str(twin)).eval()
+    original = torch.jit.load(str(twin)).eval()  # type: ignore[no-untyped-call]
     unread = {"rating": torch.ones(4, 1), "loss_target": torch.ones(4, 1), "embedding": torch.zeros(4, 1, 264)}
     wave = {"wave": torch.from_numpy(windows[:FLOOR_GROUP]), **unread}
     return {

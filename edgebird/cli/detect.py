@@ -25,7 +25,7 @@ NAME = "detect"
 
 
 def run(
-    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings, and folders of them.")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them.")],
     bundle: BundleOption,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "fp32",

@@ -15,7 +15,7 @@ NAME = "export"
 
 def run(
     folds: Annotated[
-        list[Path], typer.Argument(metavar="FOLD...", help="Checkpoints (.bin .pt .safetensors) or folders of them.")
+        list[Path], typer.Argument(metavar="FOLD", help="Checkpoints (.bin .pt .safetensors) or folders of them.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write: a new folder.")],
     precision: Annotated[

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
@@ -53,12 +54,13 @@ def run_job(job: Job) -> None:
     bundle = open_bundle(job.bundle)
     settings = _settings(job, bundle)
     recordings = find_audio(job.audio)
+    screen = _screen(job)
     with ExitStack() as stack:
-        outputs = stack.enter_context(_outputs(job, bundle, recordings))
+        outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
         options = RuntimeOptions(job.precision, job.threads, (batch_of(bundle.card),))
         runtime = open_runtime(bundle, job.runtime, options, shell.say)
         stack.callback(runtime.close)
-        watcher = stack.enter_context(make_watcher(recordings))
+        watcher = stack.enter_context(make_watcher(recordings, screen))
         outcome = process(recordings, Work(runtime, settings, timezone), outputs, watcher)
     if outcome.failures:
         shell.say(f"{len(outcome.failures)} of {len(recordings)} recordings could not be read")
@@ -81,8 +83,20 @@ def _settings(job: Job, bundle: Bundle) -> Settings:
     return settings_for(card, hop_s, job.threshold, job.min_windows, allowed)
 
 
+def _screen(job: Job) -> Console | None:
+    """Where a progress bar may be: a terminal on which no lines of results come."""
+    if shell.stdout_is_terminal():
+        return Console() if _is_table(job) or job.out else None
+    return Console(stderr=True) if shell.stderr_is_terminal() else None
+
+
+def _is_table(job: Job) -> bool:
+    """Whether detections are printed for a person, not for a program."""
+    return shell.stdout_is_terminal() and not (job.format or job.explain or job.out)
+
+
 @contextmanager
-def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio]) -> Iterator[list[Output]]:
+def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Console | None) -> Iterator[list[Output]]:
     """The outputs the options ask for; what is written as a whole is kept if the body gets through."""
     outputs: list[Output] = []
     with ExitStack() as stack:
@@ -93,13 +107,13 @@ def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio]) -> Iterator
             folder.check(recordings)
             outputs.append(folder)
         elif job.format or not job.submission:
-            outputs.append(_to_stdout(job, bundle, len(recordings)))
+            outputs.append(_to_stdout(job, bundle, len(recordings), screen))
         yield outputs
 
 
-def _to_stdout(job: Job, bundle: Bundle, recordings: int) -> Output:
-    if job.format is None and shell.stdout_is_terminal() and not job.explain:
-        return TableOutput(bundle.card)
+def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None) -> Output:
+    if screen and _is_table(job):
+        return TableOutput(bundle.card, screen)
     if job.format == "audacity" and recordings > 1:
         raise UsageError("Audacity labels do not say which recording they are of: give --out DIR for several")
     return StreamOutput(sys.stdout, job.format or "jsonl", bundle.card, job.explain)

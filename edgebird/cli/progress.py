@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -11,24 +12,25 @@ from rich.text import Text
 
 from edgebird.cli import shell
 from edgebird.errors import AudioError
+from edgebird.events import encodable
 from edgebird.recordings import Watcher
 from edgebird.sources import FileSource, FoundAudio
 from edgebird.types import Summary
 
 
 @contextmanager
-def make_watcher(recordings: Sequence[FoundAudio]) -> Iterator[Watcher]:
-    """The watcher that fits the terminal, or its absence."""
-    if not shell.stderr_is_terminal() or shell.quiet():
+def make_watcher(recordings: Sequence[FoundAudio], console: Console | None) -> Iterator[Watcher]:
+    """The watcher that fits: a bar on `console`, or lines on stderr where there is no such console, or -q."""
+    if console is None or shell.quiet():
         yield LineWatcher()
         return
     columns = (
-        TextColumn("{task.fields[number]}/{task.fields[files]} {task.description}", markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         yield BarWatcher(progress, len(recordings))
 
 
@@ -54,15 +56,16 @@ class BarWatcher(LineWatcher):
     """A bar for the recording at work, with times real time and the time it will still take."""
 
     def __init__(self, progress: Progress, files: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", number=0, files=files, total=None)
+        self._progress, self._files = progress, files
+        self._task = progress.add_task("", total=None)
         self._number = 0
 
     def begin(self, source: FileSource) -> None:
         """See `Watcher`."""
         self._number += 1
-        name = source.origin.path.name if source.origin.path else source.origin.name
-        self._progress.reset(self._task, description=name, total=source.duration_s, number=self._number)
+        name = encodable(PurePath(source.origin.name).name)
+        description = f"{self._number}/{self._files} {name}"
+        self._progress.reset(self._task, description=description, total=source.duration_s)
 
     def advance(self, seconds: float) -> None:
         """See `Watcher`."""

@@ -19,20 +19,19 @@ from edgebird.types import Detection, Origin
 class TableOutput:
     """A heading for each recording and a line for each detection, as they come."""
 
-    def __init__(self, card: Card) -> None:
-        self._card = card
-        self._console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, card: Card, console: Console) -> None:
+        self._card, self._console = card, console
 
     @contextmanager
     def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
         """See `Output`."""
         started = timestamp(origin, 0, self._card.sample_rate)
         heading = encodable(origin.name) + (f"  {started}" if started else "")
-        self._console.print(Text(heading, style="bold"))
+        self._console.print(Text(heading, style="bold"), soft_wrap=True)
 
         def take(result: Result) -> None:
             if isinstance(result, Detection):
-                self._console.print(self._line(result))
+                self._console.print(self._line(result), soft_wrap=True)
 
         yield take
 
