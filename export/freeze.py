@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgebird.export.experiments import WINDOW_SAMPLES, Experiment
-from edgebird.export.fourier import real_fourier, spread_filters
+from edgebird.export.fourier import real_fourier, split_bands, spread_filters
 from edgebird.export.network import (
     ALPHA,
     ATTENTION_GAIN,
@@ -82,36 +82,58 @@ class Frames(nn.Module):
 
 
 class Spectrum(nn.Module):
-    """Frames [B, n_fft, T] -> power [B, kept * columns, T] of the bins in the order of `fourier.bins`."""
+    """Frames [B, n_fft, T] -> power [B, outputs, T] of the bins in the order of `fourier.bins`."""
 
     first: Tensor
-    second: Tensor
     window: Tensor
 
     def __init__(self, n_fft: int, window: NDArray[np.float64] | None = None) -> None:
         super().__init__()
         fourier = real_fourier(n_fft)
-        self.rows, self.columns, self.kept = fourier.rows, fourier.columns, fourier.kept
+        self.radices, self.later = fourier.radices, [f"stage{i + 2}" for i in range(len(fourier.later))]
         self.register_buffer("first", _constant(fourier.first))
-        self.register_buffer("second", _constant(fourier.second))
+        for name, matrices in zip(self.later, fourier.later, strict=True):
+            self.register_buffer(name, _constant(matrices))
         self.windowed = window is not None
         if window is not None:
             self.register_buffer("window", _constant(window[:, None]))
 
     def forward(self, frames: Tensor) -> Tensor:
-        count = frames.shape[-1]
+        size, count = frames.shape[1:]
         if self.windowed:
             frames = frames * self.window
-        inner = self.first @ frames.reshape(-1, self.rows, self.columns * count)  # [B, kept * 2, columns * T]
-        outer = self.second @ inner.reshape(-1, self.kept, 2 * self.columns, count)  # [B, kept, 2 * columns, T]
-        power = (outer * outer).reshape(-1, self.kept, 2, self.columns * count).sum(dim=2)
-        return power.reshape(-1, self.kept * self.columns, count)
+        rest = size // self.radices[0]  # samples not summed over yet
+        y = self.first @ frames.reshape(-1, self.radices[0], rest * count)
+        for radix, name in zip(self.radices[1:], self.later, strict=True):
+            matrices: Tensor = self.get_buffer(name)  # [bins, 2 radix, 2 radix]
+            rest //= radix
+            y = matrices @ y.reshape(-1, len(matrices), 2 * radix, rest * count)  # [B, bins, 2 radix, rest * T]
+        power = (y * y).reshape(-1, len(matrices), 2, radix * count).sum(dim=2)
+        return power.reshape(-1, len(matrices) * radix, count)
+
+
+class Filters(nn.Module):
+    """Spectrum [B, outputs, T] -> bands [B, n_mels, T]; the low bands, which need few bins, are filtered apart."""
+
+    low: Tensor
+    high: Tensor
+    outputs: Tensor
+
+    def __init__(self, bank: NDArray[np.float64], n_fft: int) -> None:
+        super().__init__()
+        spread = spread_filters(bank, real_fourier(n_fft))
+        bands, outputs = split_bands(spread)
+        self.register_buffer("outputs", torch.from_numpy(outputs))
+        self.register_buffer("low", _constant(spread[:bands, outputs]))
+        self.register_buffer("high", _constant(spread[bands:]))
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        low = self.low @ spectrum.index_select(1, self.outputs)
+        return torch.cat([low, self.high @ spectrum], dim=1)
 
 
 class FrozenLogMel(nn.Module):
     """Audio [B, 160000] -> image [B, 1, n_mels, T], 0 to 1."""
-
-    filters: Tensor
 
     def __init__(self, original: LogMel, experiment: Experiment) -> None:
         super().__init__()
@@ -119,10 +141,10 @@ class FrozenLogMel(nn.Module):
         window, bank = _float64(original.spectrogram.window), _float64(original.mel_scale.fb)
         self.frames = Frames(experiment, centre=not bank[:2].any())  # under a Hann window DC lies in bins 0 and 1
         self.spectrum = Spectrum(experiment.n_fft, window / np.sqrt(np.sum(window**2)))
-        self.register_buffer("filters", _constant(spread_filters(bank, real_fourier(experiment.n_fft))))
+        self.filters = Filters(bank, experiment.n_fft)
 
     def forward(self, audio: Tensor) -> Tensor:
-        level = torch.log((self.filters @ self.spectrum(self.frames(audio))).clamp(min=POWER_FLOOR))
+        level = torch.log(self.filters(self.spectrum(self.frames(audio))).clamp(min=POWER_FLOOR))
         level = torch.maximum(level, level.amax(dim=self.axes, keepdim=True) - _TOP_LOG)
         low, high = level.amin(dim=(1, 2), keepdim=True), level.amax(dim=(1, 2), keepdim=True)
         return ((level - low) / (high - low).clamp(min=_RANGE_FLOOR))[:, None]
@@ -131,7 +153,6 @@ class FrozenLogMel(nn.Module):
 class FrozenPcen(nn.Module):
     """Audio [B, 160000] -> image [B, 1, T, n_mels]."""
 
-    filters: Tensor
     smoother: Tensor
 
     def __init__(self, original: Pcen, experiment: Experiment) -> None:
@@ -139,14 +160,14 @@ class FrozenPcen(nn.Module):
         bank = _float64(original.f2m.fb)
         self.frames = Frames(experiment, centre=not bank[0].any())
         self.spectrum = Spectrum(experiment.n_fft)
-        self.register_buffer("filters", _constant(spread_filters(bank, real_fourier(experiment.n_fft))))
+        self.filters = Filters(bank, experiment.n_fft)
         self.s, self.alpha, self.delta, self.r = (
             float(getattr(original, name).detach().double()) for name in ("s", "alpha", "delta", "r")
         )
         self.register_buffer("smoother", _constant(_smoother(self.s, self.frames.count).T))
 
     def forward(self, audio: Tensor) -> Tensor:
-        energy = self.filters @ torch.sqrt(self.spectrum(self.frames(audio)))  # [B, n_mels, T]
+        energy: Tensor = self.filters(torch.sqrt(self.spectrum(self.frames(audio))))  # [B, n_mels, T]
         smooth = energy @ self.smoother
         leveled = energy * torch.exp(torch.log(smooth + PCEN_EPS) * -self.alpha)
         root: Tensor = torch.exp(torch.log(leveled + self.delta) * self.r) - self.delta**self.r
