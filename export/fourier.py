@@ -78,7 +78,7 @@ def spread_filters(filters: FloatMatrix, fourier: RealFourier) -> FloatMatrix:
 def split_bands(spread: FloatMatrix) -> tuple[int, NDArray[np.int64]]:
     """How many of the first bands to filter apart, and the outputs they need, so that both products are cheapest.
 
-    Low mel bands are narrow: half of the bands need a sixth of the bins.
+    Low mel bands are narrow: two thirds of the bands need a third of the bins.
     """
     bands, outputs = spread.shape
     needed = [np.flatnonzero(spread[:low].any(axis=0)) for low in range(bands + 1)]
