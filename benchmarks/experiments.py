@@ -17,13 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import torch
-from onnx.utils import Extractor
 
 from edgebird.bundle import Bundle
 from edgebird.card import FLOOR_GROUP
-from edgebird.export.exporter import ExportRequest, export_bundle
 from edgebird.runtimes.ort import session_of
 
 Step = Callable[[], object]
@@ -69,23 +65,34 @@ def take_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, tuple[float,
 
 def measure(folder: Path, out: Path, rounds: int) -> Row:
     """Export the fold in a folder into `out`, and time it against its TorchScript twin."""
+    from edgebird.export.exporter import ExportRequest, export_bundle
+
     (fold,), (twin,) = folder.glob("*.bin"), folder.glob("*.pt")
     bundle = export_bundle(ExportRequest((fold,), out))
-    model = onnx.ModelProto.FromString(bundle.model().read_bytes())
-    times = take_turns(_steps(bundle, model, twin), rounds)
+    times = take_turns(_steps(bundle, twin), rounds)
     times["original"] = (times["original"][0] / FLOOR_GROUP, times["original"][1] / FLOOR_GROUP)
     return Row(
         experiment=bundle.card.folds[0].experiment,
         max_abs=bundle.card.precisions["fp32"].parity["max_abs"],
         megabytes=bundle.model().stat().st_size / 1e6,
-        nodes=len(model.graph.node),
+        nodes=_nodes(bundle),
         times=times,
     )
 
 
-def _steps(bundle: Bundle, model: onnx.ModelProto, twin: Path) -> dict[str, Step]:
+def _nodes(bundle: Bundle) -> int:
+    import onnx
+
+    return len(onnx.load_model(bundle.model()).graph.node)
+
+
+def _steps(bundle: Bundle, twin: Path) -> dict[str, Step]:
+    import onnx
+    import torch
+    from onnx.utils import Extractor
+
     card = bundle.card
-    frontend = Extractor(model).extract_model([card.input.name], list(card.images))
+    frontend = Extractor(onnx.load_model(bundle.model())).extract_model([card.input.name], list(card.images))
     whole, part = session_of(bundle.model(), threads=1), session_of(frontend.SerializeToString(), threads=1)
     windows = bundle.golden().windows()
     feed = {card.input.name: windows[:1]}
@@ -105,6 +112,8 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="each with a fold (.bin) and its TorchScript twin (.pt)")
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
+    import torch
+
     torch.set_num_threads(1)
     print(HEADER)
     for folder in args.folders:

@@ -1,4 +1,4 @@
-"""Latency of one window after another, with parity in the same run.
+"""Latency of one inference after another, with parity in the same run.
 
 After warm-up by time and count, at least `seconds` and `iterations` are timed; every sample is kept and none is
 clipped. A run whose coefficient of variation is above 5 % or whose halves differ by more than 5 % is NOISY.
@@ -17,6 +17,7 @@ import numpy as np
 
 from edgebird import __version__
 from edgebird.bundle import Bundle
+from edgebird.detection import batch_of
 from edgebird.errors import ParityError
 from edgebird.parity import TOLERANCES, compare
 from edgebird.runtimes import Runtime
@@ -37,31 +38,34 @@ class Duration:
 
 
 def measure(runtime: Runtime, bundle: Bundle, precision: str, duration: Duration) -> dict[str, Any]:
-    """Time single windows of the golden recordings; the run as in the report (docs/bench.md).
+    """Time the golden recordings, as many windows at once as detection takes; the run as in the report.
 
-    Raises ParityError if the scores are not the original's: a fast wrong engine gets no figure.
+    Times are of one inference, of `batch` windows. Raises ParityError if the scores are not the original's: a fast
+    wrong engine gets no figure.
     """
     golden = bundle.golden()
-    windows = golden.windows()
-    parity = compare(golden.scores, np.concatenate([runtime.infer(w[None]) for w in windows]), TOLERANCES[precision])
+    size = batch_of(bundle.card)
+    batches = np.split(golden.windows(), range(size, len(golden.names), size))
+    parity = compare(golden.scores, np.concatenate([runtime.infer(b) for b in batches]), TOLERANCES[precision])
     if not parity.passes(TOLERANCES[precision]):
         raise ParityError(
             f"{runtime.name} {precision}: scores differ from the original by up to {parity.max_abs:.2g}: not measured"
         )
-    for count, _ in enumerate(_samples(runtime, windows, WARM_UP_S)):
+    for count, _ in enumerate(_samples(runtime, batches, WARM_UP_S)):
         if count + 1 >= WARM_UP_RUNS:
             break
     samples: list[float] = []
     until = time.perf_counter() + duration.seconds
-    for sample in _samples(runtime, windows):
+    for sample in _samples(runtime, batches):
         samples.append(sample)
         if time.perf_counter() >= until and len(samples) >= duration.iterations:
             break
     return {
         "runtime": runtime.name,
+        "provider": getattr(runtime, "provider", runtime.name),
         "precision": precision,
         "scenario": "single",
-        "batch": 1,
+        "batch": size,
         "latency_ms": statistics(samples),
         "samples_ms": [round(sample, 4) for sample in samples],
         "parity": parity.to_json(),
@@ -69,14 +73,14 @@ def measure(runtime: Runtime, bundle: Bundle, precision: str, duration: Duration
     }
 
 
-def _samples(runtime: Runtime, windows: FloatArray, at_least_s: float = 0.0) -> Iterator[float]:
+def _samples(runtime: Runtime, batches: Sequence[FloatArray], at_least_s: float = 0.0) -> Iterator[float]:
     """Milliseconds of one inference after another, for ever; what lies in the first `at_least_s` is not given."""
     begin = time.perf_counter()
     index = 0
     while True:
-        window = windows[index % len(windows)][None]
+        batch = batches[index % len(batches)]
         start = time.perf_counter()
-        runtime.infer(window)
+        runtime.infer(batch)
         end = time.perf_counter()
         index += 1
         if end - begin >= at_least_s:

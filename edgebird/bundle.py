@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgebird.card import Card, parse_card, read_card
 from edgebird.errors import BundleError, OutputError
-from edgebird.files import file_sha256
+from edgebird.files import atomic_path, file_sha256
 from edgebird.types import FloatArray
 
 CARD_FILE = "card.json"
@@ -62,9 +64,9 @@ class Bundle:
             raise BundleError(f"{self.path}: this bundle has no golden data, so nothing can be proven with it")
         path = self.path / self.card.golden.file
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 data = GoldenData(arrays["audio"], arrays["scores"], tuple(map(str, arrays["names"])))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"{path}: not golden data: {error}") from error
         wanted = (len(data.names), self.card.window_samples), (len(data.names), len(self.card.labels))
         if (data.audio.shape, data.scores.shape) != wanted:
@@ -102,7 +104,8 @@ def seal(path: str | os.PathLike[str]) -> Bundle:
             name: replace(value, sha256=file_sha256(folder / value.file)) for name, value in card.precisions.items()
         }
         golden = replace(card.golden, sha256=file_sha256(folder / card.golden.file)) if card.golden else None
-        file.write_bytes(replace(card, precisions=precisions, golden=golden).to_bytes())
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(replace(card, precisions=precisions, golden=golden).to_bytes())
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from error
     return open_bundle(folder)

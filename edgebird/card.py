@@ -125,10 +125,10 @@ def parse_card(data: bytes, path: Path) -> Card:
                 f"{path}: card format {content.get('format')!r}, this edgebird reads {FORMAT}: export the bundle again"
             )
         card = _card(content)
+        _check(card, path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{path}: not a card: {reason}") from error
-    _check(card, path)
     return card
 
 

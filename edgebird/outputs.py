@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -78,12 +77,8 @@ class FolderOutput:
 
     def check(self, recordings: Sequence[FoundAudio]) -> None:
         """Raise OutputError if two recordings would write the same file."""
-        writers: dict[Path, list[Path]] = defaultdict(list)
-        for found in recordings:
-            writers[self._path(found.relative, formatter(self._format, self._card.sample_rate))].append(found.path)
-        for path, sources in writers.items():
-            if len(sources) > 1:
-                raise OutputError(f"{sources[0]} and {sources[1]} would both write {path}: run them with another --out")
+        table = formatter(self._format, self._card.sample_rate)
+        _require_unique([(found, str(self._path(found.relative, table))) for found in recordings], "file")
 
     @contextmanager
     def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
@@ -102,8 +97,22 @@ class FolderOutput:
         return self._folder / relative.parent / f"{relative.stem}.{table.extension}"
 
 
+def _require_unique(named: Sequence[tuple[FoundAudio, str]], kind: str) -> None:
+    """Raise OutputError if two recordings have one name."""
+    owners: dict[str, FoundAudio] = {}
+    for found, name in named:
+        other = owners.setdefault(name, found)
+        if other is not found:
+            raise OutputError(f"{other.path} and {found.path} would both write the {kind} {name}: run them apart")
+
+
 class SubmissionOutput:
     """The scores of every window in one table; the rows of a recording that fails are left out."""
+
+    @staticmethod
+    def check(recordings: Sequence[FoundAudio]) -> None:
+        """Raise OutputError if two recordings would write rows of one name."""
+        _require_unique([(found, f"{found.path.stem}_5") for found in recordings], "row")
 
     def __init__(self, stream: TextIO, card: Card) -> None:
         self._stream = stream

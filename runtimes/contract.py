@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from edgebird.card import Card
+from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.parity import check_finite
 from edgebird.types import FloatArray
+
+
+def check_open(name: str, is_open: bool) -> None:
+    """Raise RuntimeUnavailableError if the runtime of this name was closed."""
+    if not is_open:
+        raise RuntimeUnavailableError(f"{name}: the runtime is closed")
+
+
+def check_graph(
+    name: str, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], card: Card
+) -> None:
+    """Raise BundleError unless the graph has the card's input and output, name and last dimension.
+
+    inputs, outputs: of the graph, name -> shape; a dimension that is no number is free.
+    """
+    for tensor, found in ((card.input, inputs), (card.output, outputs)):
+        if tensor.name not in found:
+            raise BundleError(
+                f"{name}: the graph has no {tensor.name!r}, only {', '.join(found)}: its card does not fit"
+            )
+        last = found[tensor.name][-1:]
+        if last and isinstance(last[0], int) and last[0] != tensor.shape[-1]:
+            raise BundleError(
+                f"{name}: {tensor.name} is {list(found[tensor.name])} in the graph, {list(tensor.shape)} in its card"
+            )
 
 
 def check_windows(windows: FloatArray, card: Card) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_windows
+from edgebird.runtimes.contract import check_open, check_windows
 from edgebird.types import FloatArray
 
 
@@ -15,14 +15,17 @@ class NullRuntime:
 
     def __init__(self, bundle: Bundle, name: str) -> None:
         self.name, self.card = name, bundle.card
+        self._closed = False
 
     def infer(self, windows: FloatArray) -> FloatArray:
-        """[batch, window_samples] -> zeros [batch, classes]."""
+        """[batch, window_samples] -> zeros [batch, classes]; see `Runtime`."""
+        check_open(self.name, not self._closed)
         check_windows(windows, self.card)
         return np.zeros((len(windows), len(self.card.labels)), np.float32)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Nothing to free, but closed is closed."""
+        self._closed = True
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:

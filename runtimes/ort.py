@@ -13,7 +13,7 @@ from edgebird.bundle import Bundle
 from edgebird.card import Card
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_windows, to_scores, warm_up_windows
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up_windows
 from edgebird.types import FloatArray
 
 _PROVIDERS = {"ort-cpu": ["CPUExecutionProvider"]}
@@ -31,7 +31,7 @@ def session_of(model: bytes | Path, name: str = "ort-cpu", threads: int | None =
     except ImportError as error:
         raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: pip install 'edgebird[cpu]' ({error})") from error
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if threads is None else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     wanted = _PROVIDERS[name]
@@ -54,13 +54,13 @@ class OrtRuntime:
     def __init__(self, session: Any, name: str, card: Card) -> None:
         self.name, self.card = name, card
         self._session = session
+        self.provider: str = session.get_providers()[0]
         size = card.input.shape[0]
         self._fixed_batch = size if isinstance(size, int) else None
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
-        if self._session is None:
-            raise RuntimeUnavailableError(f"{self.name}: the runtime is closed")
+        check_open(self.name, self._session is not None)
         check_windows(windows, self.card)
         if self._fixed_batch is None:
             return to_scores(self._run(windows), len(windows), self.card)
@@ -80,7 +80,11 @@ class OrtRuntime:
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
-    runtime = OrtRuntime(session_of(bundle.model(options.precision), name, options.threads), name, bundle.card)
+    session = session_of(bundle.model(options.precision), name, options.threads)
+    inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
+    outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
+    check_graph(str(bundle.model(options.precision)), inputs, outputs, bundle.card)
+    runtime = OrtRuntime(session, name, bundle.card)
     for windows in warm_up_windows(options.batches, bundle.card):
         runtime.infer(windows)
     return runtime

@@ -29,22 +29,24 @@ def run(
 
     from edgebird.benchmarks.latency import Duration, measure, report
     from edgebird.bundle import open_bundle
+    from edgebird.detection import batch_of
     from edgebird.files import atomic_text
     from edgebird.runtimes import RuntimeOptions, open_runtime
 
     opened = open_bundle(bundle)
-    engine = open_runtime(opened, runtime, RuntimeOptions(precision, threads), shell.say)
+    engine = open_runtime(opened, runtime, RuntimeOptions(precision, threads, (batch_of(opened.card),)), shell.say)
     try:
         result = measure(engine, opened, precision, Duration(seconds))
     finally:
         engine.close()
     latency = result["latency_ms"]
-    window_ms = 1e3 * opened.card.window_samples / opened.card.sample_rate
+    audio_ms = 1e3 * result["batch"] * opened.card.window_samples / opened.card.sample_rate
     print(
-        f"{engine.name} {precision}, one window at a time, {len(result['samples_ms'])} windows: {result['verdict']}\n"
+        f"{engine.name} {precision}, windows at a time: {result['batch']}, "
+        f"{len(result['samples_ms'])} inferences: {result['verdict']}\n"
         f"  ms: min {latency['min']:.1f}  p50 {latency['p50']:.1f}  p90 {latency['p90']:.1f}  "
         f"p99 {latency['p99']:.1f}  max {latency['max']:.1f}  (variation {latency['cv']:.1%})\n"
-        f"  {window_ms / latency['p50']:.0f} x real time without overlap; "
+        f"  {audio_ms / latency['p50']:.0f} x real time without overlap; "
         f"largest score difference {result['parity']['max_abs']:.1e}"
     )
     if json_file:

@@ -16,7 +16,7 @@ from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
 from edgebird.cli.table import TableOutput
 from edgebird.detection import HOP_S, Settings, batch_of, settings_for
-from edgebird.errors import UsageError
+from edgebird.errors import BundleError, UsageError
 from edgebird.files import atomic_text
 from edgebird.formats import FORMATS
 from edgebird.outputs import FolderOutput, StreamOutput, SubmissionOutput
@@ -45,6 +45,7 @@ class Job:
     format: str | None = None
     out: Path | None = None
     submission: Path | None = None
+    live: bool = False
 
 
 def run_job(job: Job) -> None:
@@ -52,6 +53,11 @@ def run_job(job: Job) -> None:
     _check(job)
     timezone = parse_timezone(job.timezone) if job.timezone else None
     bundle = open_bundle(job.bundle)
+    if job.live and bundle.card.db_floor == "batch":
+        raise BundleError(
+            f"{job.bundle}: its db_floor is batch, so a window's score depends on the three beside it: "
+            "listen with a bundle exported with --db-floor window, or use detect"
+        )
     settings = _settings(job, bundle)
     recordings = find_audio(job.audio)
     screen = _screen(job)
@@ -101,6 +107,7 @@ def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Con
     outputs: list[Output] = []
     with ExitStack() as stack:
         if job.submission:
+            SubmissionOutput.check(recordings)
             outputs.append(SubmissionOutput(stack.enter_context(atomic_text(job.submission)), bundle.card))
         if job.out:
             folder = FolderOutput(job.out, job.format or "jsonl", bundle.card, job.explain)

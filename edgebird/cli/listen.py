@@ -65,5 +65,6 @@ def run(
             explain=explain,
             timezone=timezone,
             format=format_name,
+            live=True,
         )
     )

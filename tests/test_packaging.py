@@ -1,0 +1,110 @@
+"""Packaging: what `pip install` brings works without the checkout, also when that was cloned without symbolic links."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "edgebird": "edgebird",
+    "edgebird/export": "export",
+    "edgebird/runtimes": "runtimes",
+    "edgebird/benchmarks": "benchmarks",
+}
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: object, cwd: Path, path: Path | None = None) -> str:
+    """The stdout of a command; path: PYTHONPATH."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    if path:
+        environment["PYTHONPATH"] = str(path)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=["with links", "without links"])
+def tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files that git knows, so that what nobody added is missing here as it would be in a clone."""
+    copy = tmp_path_factory.mktemp("tree")
+    for name in filter(None, run("git", "ls-files", "-z", cwd=ROOT).split("\0")):
+        source, target = ROOT / name, copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            if request.param == "with links":
+                target.symlink_to(os.readlink(source))
+            else:
+                target.write_text(os.readlink(source))  # what git makes of a link where there are none
+        elif source.exists():
+            shutil.copy(source, target)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", tree, cwd=tree)
+    (path,) = (tree / "dist").glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_the_tree_and_no_other(tree: Path, wheel: Path) -> None:
+    """A module or data file that is left out is missed by the first user, not by us."""
+    wanted = {
+        f"{package}/{path.relative_to(tree / folder).as_posix()}"
+        for package, folder in PACKAGES.items()
+        for path in (tree / folder).rglob("*")
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
+    }
+    wanted -= set(PACKAGES)  # the links, where they are files
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert found == wanted
+    assert {"edgebird/py.typed", "edgebird/export/data/golden.flac", "edgebird/cli/app.py"} <= found
+
+
+def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
+    """`pip install 'edgebird[cpu]'` is what the error messages advise."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        headers = HeaderParser().parsestr(archive.read(metadata).decode())
+        (scripts,) = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
+        assert "edgebird = edgebird.cli:main" in archive.read(scripts).decode()
+    assert headers["Requires-Python"] == ">=3.10"
+    assert {"cpu", "gpu", "export", "dev"} <= set(headers.get_all("Provides-Extra") or ())
+    requirements = headers.get_all("Requires-Dist") or []
+    base = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
+    assert base == {"numpy", "typer", "rich", "soundfile", "soxr"}
+
+
+WHERE = """
+import edgebird, edgebird.benchmarks.latency, edgebird.detection, edgebird.export.labels, edgebird.runtimes.ort
+from importlib import resources
+from edgebird.export.labels import labels_for
+assert len(labels_for(264, None)) == 264
+assert resources.files("edgebird.export").joinpath("data/golden.flac").is_file()
+print(edgebird.__file__, edgebird.runtimes.__file__, edgebird.export.__file__, edgebird.benchmarks.__file__)
+"""
+
+
+def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """With its three folders as packages, and the data files where they are looked for."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    version = run(sys.executable, "-m", "edgebird", "--version", cwd=tmp_path, path=site)
+    assert re.fullmatch(r"edgebird \d+\.\d+\.\d+\n", version)
+    for file in run(sys.executable, "-c", WHERE, cwd=tmp_path, path=site).split():
+        assert Path(file).is_relative_to(site)

@@ -1,0 +1,281 @@
+"""Runtimes: every engine keeps the same contract, and none is used that cannot be trusted or that nobody asked for.
+
+A new engine is a name in `NEEDS`; all of this then holds for it, where it is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebird.bundle import Bundle, open_bundle, seal
+from edgebird.card import Card, Tensor
+from edgebird.errors import BundleError, EdgebirdError, RuntimeUnavailableError, ScoreError, UsageError
+from edgebird.runtimes import AUTO, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
+from edgebird.runtimes.ort import session_of
+from edgebird.types import FloatArray, Label
+from edgebird.verification import Verification, verify
+from tests.conftest import require
+from tests.foreign import LABELS, RATE, WINDOW_S, amplitudes, scene, tone_bundle
+
+NEEDS = {"ort-cpu": "onnxruntime", "null": "numpy"}  # runtime -> the module without which it cannot run
+ENGINES = [name for name in NEEDS if name != "null"]  # those that run the graph
+WINDOW = WINDOW_S * RATE
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tone_bundle(tmp_path_factory.mktemp("runtimes") / "tones")
+
+
+@pytest.fixture(params=NEEDS)
+def runtime(request: pytest.FixtureRequest, tones: Bundle) -> Iterator[Runtime]:
+    """Every runtime in turn, with the tone model in it."""
+    require(NEEDS[request.param])
+    opened = open_runtime(tones, request.param, RuntimeOptions(threads=1, batches=(1, 5)))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every runtime that runs the graph, by name."""
+    require(NEEDS[request.param])
+    return str(request.param)
+
+
+def windows(count: int) -> FloatArray:
+    """Mixtures of the tones with some noise, no two alike: [count, WINDOW]."""
+    noise = np.random.default_rng(3)
+    mixtures = [
+        scene(WINDOW_S, [(label, loud, 0, WINDOW_S) for label, loud in enumerate(noise.uniform(0, 0.3, 3))])
+        for _ in range(count)
+    ]
+    return (np.stack(mixtures) + noise.normal(0, 0.01, (count, WINDOW))).astype(np.float32)
+
+
+def test_every_runtime_is_held_to_the_contract() -> None:
+    assert set(NEEDS) == set(RUNTIMES)
+    assert set(AUTO) <= set(ENGINES), "`auto` must never choose a runtime that hears nothing"
+
+
+def test_a_runtime_says_what_it_is(runtime: Runtime, tones: Bundle) -> None:
+    assert RUNTIMES[runtime.name]
+    assert runtime.card == tones.card
+    assert probe(runtime.name)
+
+
+def test_scores_of_a_batch_are_those_of_its_windows(runtime: Runtime) -> None:
+    """Else a detection would depend on what happened to be scored beside it."""
+    batch = windows(5)
+    scores = runtime.infer(batch)
+    assert scores.shape == (5, len(LABELS))
+    assert scores.dtype == np.float32
+    for window, row in zip(batch, scores, strict=True):
+        np.testing.assert_allclose(runtime.infer(window[None])[0], row, rtol=0, atol=1e-5)
+
+
+def test_a_batch_size_that_was_not_announced_gives_right_scores(engine: str, tones: Bundle) -> None:
+    """Some engines return unfilled memory at the first use of a new shape."""
+    runtime = open_runtime(tones, engine, RuntimeOptions(batches=(4,)))
+    for size in (3, 1, 4, 2):
+        batch = windows(size)
+        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+
+
+def test_scores_belong_to_the_caller(runtime: Runtime) -> None:
+    """An engine's output buffer is used again: scores that are kept must not change under their owner."""
+    batch = windows(2)
+    first = runtime.infer(batch)
+    kept = first.copy()
+    runtime.infer(batch[::-1].copy())
+    np.testing.assert_array_equal(first, kept)
+    first += 1  # nor may the owner be kept from changing them
+    np.testing.assert_array_equal(runtime.infer(batch), kept)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (np.zeros((1, WINDOW - 1), np.float32), rf"float32 \[1, {WINDOW - 1}\]"),
+        (np.zeros((1, WINDOW), np.float64), rf"float64 \[1, {WINDOW}\]"),
+        (np.zeros((1, WINDOW), np.int16), rf"int16 \[1, {WINDOW}\]"),
+        (np.zeros(WINDOW, np.float32), rf"float32 \[{WINDOW}\]"),
+        (np.zeros((1, 1, WINDOW), np.float32), rf"float32 \[1, 1, {WINDOW}\]"),
+        (np.zeros((0, WINDOW), np.float32), rf"float32 \[0, {WINDOW}\]"),
+    ],
+    ids=["too short", "float64", "int16", "no batch", "three dimensions", "no windows"],
+)
+def test_wrong_windows_are_refused_with_what_was_got_and_wanted(runtime: Runtime, wrong: FloatArray, got: str) -> None:
+    """int16 samples taken for floats would be heard as a very loud bird."""
+    with pytest.raises(ValueError, match=rf"{got}, wanted float32 \[batch, {WINDOW}\]"):
+        runtime.infer(wrong)
+
+
+def test_closing_twice_is_harmless_and_a_closed_runtime_is_an_error(runtime: Runtime) -> None:
+    """A closed engine's memory is freed: scores from it would be rubbish."""
+    runtime.close()
+    runtime.close()
+    with pytest.raises(EdgebirdError, match="closed"):
+        runtime.infer(windows(1))
+
+
+def test_scores_that_are_not_finite_are_an_error_never_a_score(engine: str, tmp_path: Path) -> None:
+    """NaN once passed a threshold and filled a disk with birds; here silence makes it, in the second window."""
+    runtime = open_runtime(tone_bundle(tmp_path / "bundle", normalise=True), engine)
+    batch = windows(3)
+    batch[1] = 0
+    with pytest.raises(ScoreError, match=r"3 of 9 scores are not finite \(first: window 1, label 0, nan\)"):
+        runtime.infer(batch)
+    assert np.isfinite(runtime.infer(batch[[0, 2]])).all()  # it is not broken for good
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_model_of_fixed_batch_takes_any_number_of_windows(engine: str, tmp_path: Path, count: int) -> None:
+    runtime = open_runtime(tone_bundle(tmp_path / "bundle", batch=2), engine, RuntimeOptions(batches=(1, count)))
+    np.testing.assert_allclose(runtime.infer(windows(count)), amplitudes(windows(count)), rtol=0, atol=1e-5)
+
+
+def test_the_cards_activation_is_applied_once_and_without_overflow(engine: str, tmp_path: Path) -> None:
+    """Logits far beyond what exp can hold, as quiet recordings give them, are still scores of 0 and 1."""
+    runtime = open_runtime(tone_bundle(tmp_path / "bundle", activation="sigmoid", golden=None), engine)
+    batch = np.stack([scene(WINDOW_S, [(0, loud, 0, WINDOW_S)]) for loud in (0, 0.3, 20)])
+    scores = runtime.infer(batch)
+    np.testing.assert_allclose(scores[:, 0], [1 / (1 + np.exp(6)), 0.5, 1], rtol=0, atol=1e-5)
+    assert scores.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": Tensor("audio", ("batch", WINDOW))},
+        {"output": Tensor("scores", ("batch", len(LABELS)))},
+        {"input": Tensor("sound", ("batch", WINDOW // 2)), "window_samples": WINDOW // 2},
+        {"labels": LABELS[:2], "output": Tensor("birds", ("batch", 2))},
+        {"labels": (*LABELS, Label("a", "b", "c")), "output": Tensor("birds", ("batch", 4))},
+    ],
+    ids=["input name", "output name", "window", "too few labels", "too many labels"],
+)
+def test_a_card_that_does_not_fit_its_graph_is_told_when_the_runtime_opens(
+    engine: str, tones: Bundle, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """The most likely slip in a hand-written card: one line, no traceback, and before the first recording."""
+    bundle = Bundle(tones.path, replace(tones.card, **change))  # type: ignore[arg-type]
+    with pytest.raises(EdgebirdError):
+        open_runtime(bundle, engine)
+
+
+def test_threads_are_those_that_were_asked_for() -> None:
+    """A station that does other work too gives one core; by default all that this process may use are used."""
+    require("onnxruntime")
+    from edgebird.runtimes import ort
+
+    for asked, given in ((1, 1), (3, 3), (None, len(os.sched_getaffinity(0)))):
+        assert session_of(ort._TINY, threads=asked).get_session_options().intra_op_num_threads == given
+
+
+def test_a_graph_the_engine_refuses_is_one_line(engine: str, tones: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "model.fp32.onnx").write_bytes(b"\x08\x08 not a graph")
+    (tmp_path / "card.json").write_text(json.dumps(asdict(replace(tones.card, golden=None))))
+    with pytest.raises(RuntimeUnavailableError, match="refuses the model") as caught:
+        open_runtime(seal(tmp_path), engine)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_precision_the_bundle_lacks_is_told_by_every_runtime(tones: Bundle) -> None:
+    """Also by `null`, so that a dry run finds the slip."""
+    for name in NEEDS:
+        with pytest.raises(BundleError, match="no fp16 graph in this bundle, it has fp32"):
+            open_runtime(tones, name, RuntimeOptions("fp16"))
+
+
+def test_an_unknown_runtime_is_wrong_usage_and_the_known_ones_are_listed(tones: Bundle) -> None:
+    with pytest.raises(UsageError, match="'ort-gpu': use auto, ort-cpu, null"):
+        open_runtime(tones, "ort-gpu")
+
+
+def test_auto_tells_what_it_took_and_why_nothing_before(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("onnxruntime")
+    told: list[str] = []
+    assert open_runtime(tones, tell=told.append).name == "ort-cpu"
+    assert told == ["runtime ort-cpu"]
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr("edgebird.runtimes.AUTO", ("ort-cpu", "null"))
+    told.clear()
+    assert open_runtime(tones, tell=told.append).name == "null"
+    assert "runtime null; not ort-cpu (" in told[0]
+
+
+@pytest.mark.parametrize("name", ["ort-cpu", "auto"])
+def test_without_onnx_runtime_the_error_says_what_to_install(
+    tones: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An engine that was asked for is never replaced by another in silence."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # `import onnxruntime` now raises ImportError
+    with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgebird\[cpu\]'"):
+        open_runtime(tones, name)
+    with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgebird\[cpu\]'"):
+        probe("ort-cpu")
+
+
+def verified(bundle: Bundle, runtime: str) -> Verification:
+    (result,) = verify(bundle, runtime)
+    return result
+
+
+def test_an_intact_export_passes_in_every_engine(engine: str, bundle: Bundle) -> None:
+    result = verified(bundle, engine)
+    assert result.passed
+    assert (result.runtime, result.precision) == (engine, "fp32")
+    assert result.parity.max_abs <= result.tolerance.max
+    assert result.parity.top1_windows > 0, "no window has a top label, so agreement is not checked"
+
+
+def test_null_never_passes(bundle: Bundle) -> None:
+    """Else `verify` would prove nothing."""
+    assert not verified(bundle, "null").passed
+
+
+def test_changed_weights_are_found_though_every_hash_fits(engine: str, bundle_copy: Path) -> None:
+    """Hashes show damage; only parity shows a wrong model. The head's weights are off by 2 %."""
+    onnx = require("onnx")
+    path = bundle_copy / "model.fp32.onnx"
+    model = onnx.load(path)
+    (weight,) = [tensor for tensor in model.graph.initializer if 264 in tensor.dims and len(tensor.dims) == 2]
+    changed = onnx.numpy_helper.to_array(weight) * np.float32(1.02)
+    weight.CopyFrom(onnx.numpy_helper.from_array(changed, weight.name))
+    onnx.save(model, path)
+    result = verified(seal(bundle_copy), engine)
+    assert not result.passed
+    assert result.parity.max_abs > result.tolerance.max
+    assert result.worst in open_bundle(bundle_copy).golden().names
+
+
+class Coupled:
+    """A runtime that is right at a batch of one and returns stale rows at others."""
+
+    name = "coupled"
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        scores = amplitudes(windows).astype(np.float32)
+        scores[1:] = scores[0]
+        return scores
+
+    def close(self) -> None:
+        pass
+
+
+def test_verify_tries_every_batch_size_that_detection_uses(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that is right for single windows only would pass and then hear the wrong birds."""
+    monkeypatch.setattr("edgebird.verification.open_runtime", lambda bundle, *_: Coupled(bundle.card))
+    assert not verified(tones, "coupled").passed
