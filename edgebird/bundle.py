@@ -5,6 +5,7 @@ docs/bundle.md describes the files.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -119,21 +120,46 @@ def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
     """
     if path.exists() and not force:
         raise OutputError(f"{path} exists: use --force to replace it, or another --out")
-    if path.exists() and not (path.is_dir() and ((path / CARD_FILE).exists() or not any(path.iterdir()))):
+    if path.exists() and not _may_be_replaced(path):
         raise OutputError(f"{path} is not a bundle: --force replaces bundles only")
+    target = path.resolve()
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         temporary.chmod(0o755)
         yield temporary
-        old = temporary.with_name(temporary.name + ".old")
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _replace(target, temporary)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether it is an empty folder or a bundle, whole or damaged; never a folder with other things in it."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        content = json.loads((path / CARD_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "precisions", "labels"} <= content.keys()
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put `new` where `target` is; if that fails the old one is there again."""
+    old = new.with_name(new.name + ".old")
+    had_one = target.exists()
+    if had_one:
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if had_one:
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import pickle
 import re
 import struct
-import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -28,16 +28,16 @@ from edgebird.errors import CheckpointError
 from edgebird.files import file_sha256
 
 log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".safetensors")
+UNREAD = "pcen.last_state"  # a left-over of training, of any batch size
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.")
 # What a reader raises on bytes that are not what they should be.
 _DAMAGE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
     ImportError, AssertionError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile,
-    zlib.error,
+    zlib.error, RecursionError,
 )  # fmt: skip
 
 
@@ -92,7 +92,8 @@ def read_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint: a training checkpoint, a bare state dict, safetensors or a TorchScript archive.
 
-    Tensors come as float32 on the CPU (other dtypes as they are), without `module.` and `model.` prefixes.
+    Tensors come as float32 on the CPU (other dtypes as they are), without `module.` and `model.` prefixes and without
+    the one that is not read.
     Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or wants to run something.
     """
     try:
@@ -106,7 +107,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: {_reason(error)}") from error
     if not tensors:
         raise CheckpointError(f"{path}: not a checkpoint: it holds no state dict of tensors")
-    return Checkpoint(path, sha256, {_strip(name): _plain(tensor) for name, tensor in tensors.items()})
+    named = {_strip(name): _plain(tensor) for name, tensor in tensors.items()}
+    return Checkpoint(path, sha256, {name: tensor for name, tensor in named.items() if name != UNREAD})
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -124,7 +126,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         if file.read(4) == b"PK\x03\x04":
             raise EOFError  # an archive without its end
-    return _read_legacy(path)
+        file.seek(0)
+        return _read_legacy(file)
 
 
 def _reason(error: BaseException) -> str:
@@ -135,16 +138,6 @@ def _reason(error: BaseException) -> str:
         return "truncated, or not a checkpoint"
     line = str(error).strip().partition("\n")[0][:120]
     return f"damaged, or not a checkpoint ({type(error).__name__}{': ' if line else ''}{line})"
-
-
-def _state_dict(content: object, kind: type[_T]) -> dict[str, _T]:
-    """The tensors in `content`: those of the first usual key that holds a state dict, else its own."""
-    if not isinstance(content, Mapping):
-        return {}
-    for key in _CONTAINERS:
-        if inner := _state_dict(content.get(key), kind):
-            return inner
-    return {str(name): value for name, value in content.items() if isinstance(value, kind)}
 
 
 def _strip(name: str) -> str:
@@ -158,7 +151,7 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-# ----------------------------------------------------------------------------------------------------------- archives
+# ------------------------------------------------------------------------------------------------------------ pickles
 class _RefusedError(Exception):
     """A pickle asked for a name that is not on the list."""
 
@@ -179,26 +172,26 @@ class _Ignored:
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Bytes of an archive, read when a tensor of them is."""
+    """Where the numbers of tensors are in the file."""
 
-    archive: zipfile.ZipFile
-    record: str
+    key: str
     dtype: torch.dtype
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredTensor:
-    """A tensor that is still in the archive; the moments of an optimizer stay there."""
+    """A tensor that is still in the file; the moments of an optimizer stay there."""
 
     storage: _Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def read(self) -> Tensor:
-        """The tensor itself."""
-        source = self.storage
-        data = torch.frombuffer(bytearray(source.archive.read(source.record)), dtype=source.dtype)
+    def read(self, source: Callable[[str], bytes]) -> Tensor:
+        """The tensor itself, from the bytes of its storage. Raises ValueError if they are too few."""
+        data = torch.frombuffer(bytearray(source(self.storage.key)), dtype=self.storage.dtype)
+        if math.prod(self.size) > len(data):
+            raise ValueError(f"a tensor of {list(self.size)} in {len(data)} numbers")
         return data.as_strided(self.size, self.stride, self.offset)
 
 
@@ -233,12 +226,9 @@ _ALLOWED: dict[str, Any] = {
 }
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles containers of tensors and nothing else; with `archive`, tensors are found in its `folder`."""
-
-    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile | None = None, folder: str = "") -> None:
-        super().__init__(file)
-        self.archive, self.folder = archive, folder
+# The unpickler in Python, not the one in C: that one fills the memory when a damaged file names a high memo index.
+class _TensorUnpickler(pickle._Unpickler):
+    """Unpickles containers of stored tensors and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
@@ -251,19 +241,56 @@ class _TensorUnpickler(pickle.Unpickler):
             ) from None
 
     def persistent_load(self, pid: Any) -> _Storage:
-        _kind, dtype, key, _device, _count = pid
-        if self.archive is None:
-            raise ValueError("a storage outside an archive")
-        return _Storage(self.archive, f"{self.folder}/data/{key}", dtype)
+        _kind, dtype, key, *_rest = pid
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError("a storage that is not one of numbers")
+        return _Storage(str(key), dtype)
 
 
+def _unpickle(file: IO[bytes]) -> Any:
+    return _TensorUnpickler(file).load()
+
+
+# ------------------------------------------------------------------------------------------------------ kinds of files
 def _read_archive(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     """The state dict of what torch.save or TorchScript wrote."""
     (record,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name))
+    folder = record.split("/", 1)[0]
     with archive.open(record) as file:
-        content = _TensorUnpickler(file, archive, record.split("/", 1)[0]).load()
-    stored = _attributes(content) if isinstance(content, _Module) else _state_dict(content, _StoredTensor)
-    return {name: tensor.read() for name, tensor in stored.items()}
+        stored = _stored_tensors(_unpickle(file))
+    return {name: tensor.read(lambda key: archive.read(f"{folder}/data/{key}")) for name, tensor in stored.items()}
+
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def _read_legacy(file: IO[bytes]) -> dict[str, Tensor]:
+    """The state dict of what torch.save wrote before torch 1.6: pickles in a row, then the bytes of each storage.
+
+    The pickles: a magic number, the version, facts about the machine, the content, the keys of the storages in order.
+    """
+    if _unpickle(file) != _LEGACY_MAGIC:
+        return {}
+    _version, _machine, content, keys = (_unpickle(file) for _ in range(4))
+    stored = _stored_tensors(content)
+    storages: dict[str, bytes] = {}
+    sizes = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in _all_stored(content)}
+    for key in keys:
+        (count,) = struct.unpack("<q", file.read(8))
+        storages[str(key)] = file.read(count * sizes[str(key)])
+    return {name: tensor.read(storages.__getitem__) for name, tensor in stored.items()}
+
+
+def _stored_tensors(content: object) -> dict[str, _StoredTensor]:
+    """By name: the tensors of a tree of modules, of the first usual key that holds a state dict, or of the dict."""
+    if isinstance(content, _Module):
+        return _attributes(content)
+    if not isinstance(content, Mapping):
+        return {}
+    for key in _CONTAINERS:
+        if inner := _stored_tensors(content.get(key)):
+            return inner
+    return {str(name): value for name, value in content.items() if isinstance(value, _StoredTensor)}
 
 
 def _attributes(module: _Module) -> dict[str, _StoredTensor]:
@@ -277,22 +304,13 @@ def _attributes(module: _Module) -> dict[str, _StoredTensor]:
     return tensors
 
 
-# -------------------------------------------------------------------------------------------------- before torch 1.6
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-
-
-def _read_legacy(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file that is no archive: pickles in a row, as torch wrote them before 1.6."""
-    with path.open("rb") as file:
-        if _TensorUnpickler(file).load() != _LEGACY_MAGIC:
-            return {}
-    stand_ins = [(_Ignored, name) for name, value in _ALLOWED.items() if value is _Ignored]
-    with torch.serialization.safe_globals([*stand_ins, (_encode, "_codecs.encode")]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if wanted := re.search(r"(?:GLOBAL|class):? (?:GLOBAL )?([\w.]+\.[\w.]+)", str(error)):
-                raise _RefusedError(f"refused: its pickle wants {wanted[1]}; nothing of it was run") from error
-            raise
-    return _state_dict(content, Tensor)
+def _all_stored(content: object) -> Iterator[_StoredTensor]:
+    """Every tensor anywhere in containers."""
+    if isinstance(content, _StoredTensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _all_stored(value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from _all_stored(value)

@@ -75,5 +75,8 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], path: PurePath, override: s
                 f"{path}: the tensors are those of {' or '.join(e.name for e in fitting)}, not of {override}"
             )
         return EXPERIMENTS[override]
-    named = [e for e in fitting if any(e.name in part for part in path.parts)]
-    return (named or fitting)[0]
+    for part in reversed(path.parts):  # the name of the file before those of its folders
+        for experiment in fitting:
+            if experiment.name in part:
+                return experiment
+    return fitting[0]

@@ -10,11 +10,9 @@ import torch
 
 from edgebird.card import Fold
 from edgebird.errors import CheckpointError
-from edgebird.export.checkpoint import Checkpoint, read_checkpoints
+from edgebird.export.checkpoint import UNREAD, Checkpoint, read_checkpoints
 from edgebird.export.experiments import recognise
 from edgebird.export.network import FoldModel, read_architecture
-
-_UNREAD = "pcen.last_state"  # a left-over of training, of any batch size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +36,7 @@ def load_folds(paths: Sequence[Path], experiment: str | None, db_floor: str) -> 
 
 
 def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> LoadedFold:
-    experiment = recognise(checkpoint.shapes, checkpoint.path, override)
+    experiment = recognise(checkpoint.shapes, checkpoint.path.absolute(), override)
     try:
         architecture = read_architecture(checkpoint.shapes)
         model = FoldModel(experiment, architecture, per_window).eval()
@@ -47,17 +45,15 @@ def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> Loa
     except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path}: its tensors are not those of an ECA-NFNet: {error}") from error
     _check(checkpoint, model)
-    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name != _UNREAD}
-    if _UNREAD in model.state_dict():
-        tensors[_UNREAD] = model.state_dict()[_UNREAD]
-    model.load_state_dict(tensors, strict=True)
+    unread = {name: tensor for name, tensor in model.state_dict().items() if name == UNREAD}
+    model.load_state_dict(checkpoint.tensors | unread, strict=True)
     return LoadedFold(Fold(checkpoint.path.name, checkpoint.sha256, experiment.name), model)
 
 
 def _check(checkpoint: Checkpoint, model: FoldModel) -> None:
     """Raise CheckpointError saying which tensors are missing, unknown, misshapen or not finite, and how many."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != _UNREAD}
-    found = {name: shape for name, shape in checkpoint.shapes.items() if name != _UNREAD}
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != UNREAD}
+    found = checkpoint.shapes
     faults = []
     for kind, names in (
         ("missing", [name for name in wanted if name not in found]),
