@@ -138,7 +138,7 @@ def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Whether it is an empty folder or a bundle, whole or damaged; never a folder with other things in it."""
+    """Whether it is an empty folder, or one with a card of a bundle in it; not one that holds something else."""
     if not path.is_dir():
         return False
     if not any(path.iterdir()):

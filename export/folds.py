@@ -41,7 +41,8 @@ def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> Loa
         architecture = read_architecture(checkpoint.shapes)
         model = FoldModel(experiment, architecture, per_window).eval()
     except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path}: a tensor is missing: {error.args[0]}") from error
+        missing = _listed("missing", error.args)
+        raise CheckpointError(f"{checkpoint.path}: of its tensors {missing}") from error
     except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path}: its tensors are not those of an ECA-NFNet: {error}") from error
     _check(checkpoint, model)
@@ -54,24 +55,17 @@ def _check(checkpoint: Checkpoint, model: FoldModel) -> None:
     """Raise CheckpointError saying which tensors are missing, unknown, misshapen or not finite, and how many."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != UNREAD}
     found = checkpoint.shapes
-    faults = []
-    for kind, names in (
-        ("missing", [name for name in wanted if name not in found]),
-        ("not of this network", [name for name in found if name not in wanted]),
-        (
-            "misshapen",
-            [
-                f"{n} {list(found[n])} instead of {list(wanted[n])}"
-                for n in wanted
-                if found.get(n, wanted[n]) != wanted[n]
-            ],
-        ),
-        (
-            "not finite",
-            [n for n in wanted if n in found and not bool(torch.isfinite(checkpoint.tensors[n]).all())],
-        ),
-    ):
-        if names:
-            faults.append(f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    if faults:
-        raise CheckpointError(f"{checkpoint.path}: of {len(wanted)} tensors {'; '.join(faults)}")
+    here = [name for name in wanted if name in found]
+    faults = {
+        "missing": [name for name in wanted if name not in found],
+        "not of this network": [name for name in found if name not in wanted],
+        "misshapen": [f"{n} {list(found[n])} instead of {list(wanted[n])}" for n in here if found[n] != wanted[n]],
+        "not finite": [name for name in here if not bool(torch.isfinite(checkpoint.tensors[name]).all())],
+    }
+    told = [_listed(kind, names) for kind, names in faults.items() if names]
+    if told:
+        raise CheckpointError(f"{checkpoint.path}: of its {len(wanted)} tensors {'; '.join(told)}")
+
+
+def _listed(kind: str, names: Sequence[str]) -> str:
+    return f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -61,14 +61,30 @@ class Architecture:
 _BLOCK = re.compile(r"backbone\.1\.(\d+)\.(\d+)\.conv1\.weight")
 
 
-def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """Read widths and depths from the shapes of a state dict. Raises KeyError naming a tensor that is missing."""
+class _Shapes(dict[str, tuple[int, ...]]):
+    """Shapes by name that remembers which it was asked for in vain."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__(shapes)
+        self.missing: list[str] = []
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        self.missing.append(name)
+        return (1, 1, 1, 1)
+
+
+def read_architecture(found: Mapping[str, tuple[int, ...]]) -> Architecture:
+    """Read widths and depths from the shapes of a state dict.
+
+    Raises KeyError with the names of all tensors that set them and are missing, ValueError for a stage too many.
+    """
+    shapes = _Shapes(found)
     blocks = sorted((int(m[1]), int(m[2])) for m in map(_BLOCK.fullmatch, shapes) if m)
     stages: list[list[BlockShape]] = [[] for _ in STAGE_STRIDES]
     for stage, index in blocks:
         name = f"backbone.1.{stage}.{index}"
         if stage >= len(stages):
-            raise KeyError(f"backbone.1.{stage}: a stage too many")
+            raise ValueError(f"backbone.1.{stage} is a stage too many")
         width, inputs = shapes[f"{name}.conv1.weight"][:2]
         stages[stage].append(
             BlockShape(
@@ -79,12 +95,15 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
                 gate=shapes[f"{name}.attn_last.conv.weight"][-1],
             )
         )
-    return Architecture(
+    architecture = Architecture(
         stem=tuple(shapes[f"backbone.0.conv{i}.weight"][0] for i in (1, 2, 3, 4)),
         stages=tuple(tuple(stage) for stage in stages),
         features=shapes["backbone.2.weight"][0],
         classes=shapes["head.weight"][0],
     )
+    if shapes.missing:
+        raise KeyError(*shapes.missing)
+    return architecture
 
 
 # ---------------------------------------------------------------------------------------------------------- frontends
