@@ -17,8 +17,8 @@ import numpy as np
 
 from edgebird import __version__
 from edgebird.bundle import Bundle
-from edgebird.detection import batch_of
 from edgebird.errors import ParityError
+from edgebird.machine import cpu_name, usable_cores
 from edgebird.parity import TOLERANCES, compare
 from edgebird.runtimes import Runtime
 from edgebird.types import FloatArray
@@ -44,7 +44,7 @@ def measure(runtime: Runtime, bundle: Bundle, precision: str, duration: Duration
     wrong engine gets no figure.
     """
     golden = bundle.golden()
-    size = batch_of(bundle.card)
+    size = max(bundle.card.batches)
     batches = np.split(golden.windows(), range(size, len(golden.names), size))
     parity = compare(golden.scores, np.concatenate([runtime.infer(b) for b in batches]), TOLERANCES[precision])
     if not parity.passes(TOLERANCES[precision]):
@@ -113,8 +113,8 @@ def machine() -> dict[str, Any]:
         "edgebird": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
         "load": os.getloadavg()[0],
     }
 

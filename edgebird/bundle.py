@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -78,8 +79,13 @@ class Bundle:
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Open a bundle and check the hash of every file its card names. Raises BundleError."""
     folder = Path(path)
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle" if not folder.exists() else f"{folder}: a bundle is a folder")
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        reason = "no such bundle" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise BundleError(f"{folder}: {reason}") from error
+    if not stat.S_ISDIR(mode):
+        raise BundleError(f"{folder}: a bundle is a folder")
     card = read_card(folder / CARD_FILE)
     for name, sha256 in card.hashes().items():
         try:
@@ -118,13 +124,13 @@ def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
 
     A folder that exists needs `force`, and then is replaced only if it is a bundle or empty. Raises OutputError.
     """
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists: use --force to replace it, or another --out")
-    if path.exists() and not _may_be_replaced(path):
-        raise OutputError(f"{path} is not a bundle: --force replaces bundles only")
-    target = path.resolve()
     temporary: Path | None = None
     try:
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists: use --force to replace it, or another --out")
+        if path.exists() and not _may_be_replaced(path):
+            raise OutputError(f"{path} is not a bundle: --force replaces bundles only")
+        target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         temporary.chmod(0o755)

@@ -83,6 +83,13 @@ class Card:
     created: str = ""
     format: int = FORMAT
 
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """How many windows are scored at once: one, as more gains nothing on a CPU; groups of four and their rest
+        for a model whose windows share a floor.
+        """
+        return tuple(range(1, FLOOR_GROUP + 1)) if self.db_floor == "batch" else (1,)
+
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of every file of the bundle but the card."""
         files = {precision.file: precision.sha256 for precision in self.precisions.values()}
@@ -95,7 +102,7 @@ class Card:
         content["labels"] = content.pop("labels")  # the longest part last
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()
-        return text.encode().replace(_NO_DIGEST.encode(), digest.encode())
+        return text.encode().replace(_NO_DIGEST.encode(), digest.encode(), 1)  # the first key but one
 
 
 def read_card(path: Path) -> Card:

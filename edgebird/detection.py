@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.card import FLOOR_GROUP, Card
+from edgebird.card import Card
 from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, Events
 from edgebird.pooling import Onset, Pooler
@@ -25,7 +25,6 @@ HOP_S = 2.5
 THRESHOLD = 0.3
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
 LONGEST_S = 60.0  # a longer detection comes in pieces
-BATCH = 1  # windows scored at once: more gains nothing on a CPU, and costs 50 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,15 +71,10 @@ class Scored:
 Result: TypeAlias = Scored | Detection | Rejected | Onset | Summary
 
 
-def batch_of(card: Card) -> int:
-    """How many windows are scored at once; a model with a floor for the batch takes its own groups."""
-    return FLOOR_GROUP if card.db_floor == "batch" else BATCH
-
-
 def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) -> Iterator[Result]:
     """Score the blocks of one source and give its results as they become certain, the Summary last.
 
-    Windows are scored in consecutive groups of `batch_of(card)` from the start of the source.
+    Windows are scored in consecutive groups of the card's largest batch from the start of the source.
     Raises what the blocks and the runtime raise.
     """
     started = time.monotonic()
@@ -90,7 +84,7 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     longest = round(LONGEST_S * card.sample_rate)
     pooler = Pooler(thresholds, settings.min_windows, longest, settings.allowed)
     counted = detections = 0
-    for group in _grouped(_windows(blocks, windower), batch_of(card)):
+    for group in _grouped(_windows(blocks, windower), max(card.batches)):
         scores = _infer(runtime, group)
         for window, row in zip(group, scores, strict=True):
             yield Scored(window, row)

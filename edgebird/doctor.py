@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from edgebird import __version__
 from edgebird.errors import RuntimeUnavailableError
+from edgebird.machine import cpu_name, usable_cores
 from edgebird.runtimes import RUNTIMES, probe
 
 # Distribution -> the extra of edgebird that brings it.
@@ -30,7 +31,7 @@ def examine() -> Iterator[str]:
     """The report, line by line."""
     versions = {name: _version(name) for name in _PACKAGES}
     yield f"edgebird {__version__}, Python {platform.python_version()}, {platform.platform()}"
-    yield f"CPU: {_cpu()}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores usable"
+    yield f"CPU: {cpu_name()}, {usable_cores()} of {os.cpu_count()} cores usable"
     yield ""
     for name, extra in _PACKAGES.items():
         missing = "not installed" if extra == "base" else f"not installed (pip install 'edgebird[{extra}]')"
@@ -53,13 +54,3 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _cpu() -> str:
-    """The CPU's name as Linux knows it, else its architecture."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith(("model name", "Model"))]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()

@@ -9,8 +9,8 @@ EdgebirdError                what the command line says as `error: ...`, exit co
 ├── OutputError              a result that cannot be written
 ├── ParityError              a model that does not equal its original
 ├── RuntimeUnavailableError  an engine that cannot run here
-└── ScoreError               an engine that gave scores that are not finite
-UsageError                   wrong usage, exit code 2
+├── ScoreError               an engine that gave scores that are not finite
+└── UsageError               options that do not fit together: wrong usage, exit code 2
 
 A message is one line: what was wrong, the value, what to do.
 """
@@ -58,5 +58,5 @@ class ScoreError(EdgebirdError):
     """An engine that gave scores that are not finite."""
 
 
-class UsageError(Exception):
+class UsageError(EdgebirdError):
     """Options that do not fit together; exit code 2."""

@@ -86,7 +86,9 @@ class Raven:
         self._selection += 1
         box = event["start_s"], event["end_s"], *self._band
         species = event["common_name"], event["code"], _confidence(event)
-        return _tab_row(self._selection, "Spectrogram 1", 1, *box, *species, _file(origin), event["start_s"])
+        # Raven looks for a relative path beside the table, wherever that is.
+        path = origin.name if origin.path is None else str(origin.path.absolute())
+        return _tab_row(self._selection, "Spectrogram 1", 1, *box, *species, path, event["start_s"])
 
 
 class Audacity:
@@ -123,9 +125,9 @@ class Kaleidoscope:
         """Return a detection."""
         if event["event"] != "detection":
             return ""
-        where = _kaleidoscope_path(origin)
+        where = ",".join(_quoted(part) for part in _kaleidoscope_path(origin))
         duration = round(event["end_s"] - event["start_s"], 9)
-        return _csv_row(*where, event["start_s"], duration, event["common_name"], _confidence(event))
+        return encodable(where) + "," + _csv_row(event["start_s"], duration, event["common_name"], _confidence(event))
 
 
 _FORMATTERS: dict[str, Callable[[int], Formatter]] = {
@@ -184,6 +186,11 @@ def _kaleidoscope_path(origin: Origin) -> tuple[str, str, str]:
         return "", "", origin.name
     path = origin.path.absolute()
     return str(path.parent.parent), path.parent.name, path.name
+
+
+def _quoted(field: str) -> str:
+    doubled = field.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _csv_row(*fields: object) -> str:

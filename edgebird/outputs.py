@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -19,6 +18,24 @@ from edgebird.pooling import Onset
 from edgebird.recordings import Take
 from edgebird.sources import FoundAudio
 from edgebird.types import Detection, Origin, Rejected, Summary
+
+
+def write_result(stream: TextIO | None, text: str) -> None:
+    """Write to stdout and flush. A reader that has gone (`| head`) ends the program, and that is no error.
+
+    Raises OutputError if it cannot be written.
+    """
+    if stream is None:
+        raise OutputError("cannot write the results: stdout is closed")
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit without this.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        raise OutputError(f"cannot write the results: {error.strerror}") from error
 
 
 class _Telling:
@@ -41,7 +58,7 @@ class _Telling:
 class StreamOutput:
     """All recordings into one stream, each line flushed; the header once."""
 
-    def __init__(self, stream: TextIO, format_name: str, card: Card, explain: bool = False) -> None:
+    def __init__(self, stream: TextIO | None, format_name: str, card: Card, explain: bool = False) -> None:
         self._stream, self._telling = stream, _Telling(card, explain)
         self._formatter = formatter(format_name, card.sample_rate)
         self._write(self._formatter.header())
@@ -57,15 +74,7 @@ class StreamOutput:
         yield take
 
     def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except BrokenPipeError:
-            # The reader has enough (`| head`): not an error. Python would complain once more at exit without this.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
-        except OSError as error:
-            raise OutputError(f"cannot write the results: {error.strerror}") from error
+        write_result(self._stream, text)
 
 
 class FolderOutput:

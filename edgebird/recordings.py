@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
@@ -55,31 +55,23 @@ class Work:
     timezone: tzinfo | None = None
 
 
-@dataclass(slots=True)
-class Outcome:
-    """How it went: recordings that were done, seconds of audio in them, and those that could not be read."""
+def process(recordings: Sequence[FoundAudio], work: Work, outputs: Sequence[Output], watcher: Watcher) -> int:
+    """Analyse recordings one after the other; return how many could not be read, or not to their end.
 
-    done: int = 0
-    audio_s: float = 0.0
-    failures: list[AudioError] = field(default_factory=list)
-
-
-def process(recordings: Sequence[FoundAudio], work: Work, outputs: Sequence[Output], watcher: Watcher) -> Outcome:
-    """Analyse recordings one after the other. Raises what the runtime and the outputs raise."""
-    outcome = Outcome()
+    Raises what the runtime and the outputs raise.
+    """
+    failed = 0
     for found in recordings:
         try:
             source = FileSource(found.path, work.runtime.card.sample_rate, timezone=work.timezone)
             watcher.begin(source)
             summary = _process_one(source, found.relative, work, outputs, watcher)
         except AudioError as error:
-            outcome.failures.append(error)
+            failed += 1
             watcher.failed(error)
-            continue
-        outcome.done += 1
-        outcome.audio_s += (summary.scored + summary.gap + summary.tail) / work.runtime.card.sample_rate
-        watcher.done(source, summary)
-    return outcome
+        else:
+            watcher.done(source, summary)
+    return failed
 
 
 def _process_one(

@@ -89,6 +89,7 @@ class FileSource:
             self.duration_s = None if frames == _UNKNOWN_FRAMES else frames / rate_in
             _warn_if_cut_off(opened)
         self.origin = Origin(name or _shown(self._path), self._path, recording_start(self._path, timezone))
+        logger.debug("%s: %d Hz, started %s", self.origin.name, rate_in, self.origin.started or "nobody knows when")
 
     def blocks(self) -> Iterator[AudioBlock]:
         """Yield the file from its start, about ten seconds a block.
@@ -110,26 +111,28 @@ class FileSource:
             yield resampler.finish()
 
 
-def find_audio(paths: Sequence[Path]) -> list[FoundAudio]:
+def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError]]:
     """Return the files to read: those given, whatever they are called, and the sound files below the folders given.
 
     Folders come in alphabetical order, links followed; hidden files and folders (also `._x`, which macOS leaves on
-    memory cards) are left out. A file that is reached twice is returned once. Raises AudioError for a path that does
-    not exist and for a folder without sound files.
+    memory cards) are left out. A file that is reached twice is returned once. The errors are those of paths that do
+    not exist and of folders without sound files; they leave the others alone.
     """
     found: dict[str, FoundAudio] = {}
+    errors: list[AudioError] = []
     for path in paths:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
         except OSError as error:
-            raise _error(path, _reason(error)) from None
+            errors.append(_error(path, _reason(error)))
+            continue
         files = sorted(_sound_files_below(path)) if is_folder else [path]
         if not files:
-            raise _error(path, f"no sound files in this folder ({' '.join(sorted(AUDIO_SUFFIXES))})")
+            errors.append(_error(path, f"no sound files in this folder ({' '.join(sorted(AUDIO_SUFFIXES))})"))
         for file in files:
             relative = file.relative_to(path) if is_folder else PurePath(file.name)
             found.setdefault(os.path.realpath(file), FoundAudio(file, relative))
-    return list(found.values())
+    return list(found.values()), errors
 
 
 def _sound_files_below(top: Path) -> Iterator[Path]:

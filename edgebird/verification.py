@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgebird.bundle import Bundle, GoldenData
-from edgebird.detection import batch_of
+from edgebird.card import FLOOR_GROUP
 from edgebird.parity import TOLERANCES, Parity, Tolerance, compare
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.types import FloatArray
@@ -43,18 +43,23 @@ class Verification:
 
 
 def verify(
-    bundle: Bundle, runtime: str = "auto", precision: str | None = None, threads: int | None = None
+    bundle: Bundle,
+    runtime: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Verification]:
     """Run the golden windows through every precision of the bundle (or one) and compare with the original.
 
     Windows are scored one by one and in batches of four, which must make no difference; a bundle with a floor for the
-    batch is scored in its groups of four. Raises BundleError, RuntimeUnavailableError,
-    ScoreError.
+    batch is scored in its groups of four. tell: takes the choice of `auto`.
+
+    Raises BundleError, RuntimeUnavailableError, ScoreError.
     """
     golden = bundle.golden()
     sizes = _batch_sizes(bundle)
     for name in [precision] if precision else bundle.card.precisions:
-        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes))
+        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes), tell)
         try:
             scores = np.concatenate([_score(engine, golden, size) for size in sizes])
         finally:
@@ -66,8 +71,7 @@ def verify(
 
 
 def _batch_sizes(bundle: Bundle) -> tuple[int, ...]:
-    size = batch_of(bundle.card)
-    return (size,) if bundle.card.db_floor == "batch" else (1, 4)
+    return (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, 4)
 
 
 def _score(engine: Runtime, golden: GoldenData, size: int) -> FloatArray:

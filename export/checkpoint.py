@@ -12,6 +12,7 @@ import logging
 import math
 import pickle
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -66,15 +67,19 @@ def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
     """Files as they are given; folders searched for checkpoints (.bin .pth .pt .ckpt .safetensors), in sorted order."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such file") from None
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+        if is_folder:
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
                 raise CheckpointError(f"{path}: no checkpoint in this folder (wanted {' '.join(SUFFIXES)})")
             found += inside
-        elif path.exists():
-            found.append(path)
         else:
-            raise CheckpointError(f"{path}: no such file")
+            found.append(path)
     return found
 
 
@@ -159,6 +164,9 @@ class _RefusedError(Exception):
 class _Module:
     """Stands in for every class of a TorchScript archive; its attributes are parameters, buffers and children."""
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+
 
 class _Ignored:
     """Stands in for NumPy's numeric scalars and their dtypes (a loss), whose value is not needed."""
@@ -203,8 +211,9 @@ def _rebuild_parameter(data: _StoredTensor, *_rest: object) -> _StoredTensor:
     return data
 
 
-def _encode(text: str, *_encoding: object) -> str:
-    return text  # the bytes of a NumPy scalar, in a pickle of protocol 2
+def _first(value: object, *_rest: object) -> object:
+    """What is behind names that only tag, encode or wrap a value."""
+    return value
 
 
 # Every name a pickle may ask for, and what it gets: no code of the file's choosing is behind any of them.
@@ -215,13 +224,22 @@ _ALLOWED: dict[str, Any] = {
     "numpy.core.multiarray.scalar": _Ignored,
     "numpy._core.multiarray.scalar": _Ignored,
     "numpy.dtype": _Ignored,
-    "_codecs.encode": _encode,
+    "_codecs.encode": _first,  # the bytes of a NumPy scalar, in a pickle of protocol 2
+    "torch.Size": _first,
+    "torch.jit._pickle.build_intlist": _first,
+    "torch.jit._pickle.build_doublelist": _first,
+    "torch.jit._pickle.build_boollist": _first,
+    "torch.jit._pickle.build_tensorlist": _first,
+    "torch.jit._pickle.restore_type_tag": _first,
     "torch.FloatStorage": torch.float32,
     "torch.DoubleStorage": torch.float64,
     "torch.HalfStorage": torch.float16,
     "torch.BFloat16Storage": torch.bfloat16,
     "torch.LongStorage": torch.int64,
     "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
 
@@ -240,6 +258,15 @@ class _TensorUnpickler(pickle._Unpickler):
                 f"refused: its pickle wants {module}.{name}, but a checkpoint is tensors only; nothing of it was run"
             ) from None
 
+    def load_build(self) -> None:
+        """Set the state of an instance, as pickle does; never of a class or a function of ours."""
+        target = self.stack[-2]  # type: ignore[attr-defined]  # the stubs know only the unpickler in C
+        if not isinstance(target, (_Module, _Ignored, OrderedDict)):
+            raise _RefusedError(f"refused: its pickle wants to change {target!r}; nothing of it was run")
+        super().load_build()  # type: ignore[misc]
+
+    dispatch: ClassVar[Any] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+
     def persistent_load(self, pid: Any) -> _Storage:
         _kind, dtype, key, *_rest = pid
         if not isinstance(dtype, torch.dtype):
@@ -254,7 +281,10 @@ def _unpickle(file: IO[bytes]) -> Any:
 # ------------------------------------------------------------------------------------------------------ kinds of files
 def _read_archive(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     """The state dict of what torch.save or TorchScript wrote."""
-    (record,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name))
+    records = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
+    if len(records) != 1:
+        raise ValueError(f"{len(records)} data.pkl in this archive")
+    (record,) = records
     folder = record.split("/", 1)[0]
     with archive.open(record) as file:
         stored = _stored_tensors(_unpickle(file))
@@ -273,11 +303,15 @@ def _read_legacy(file: IO[bytes]) -> dict[str, Tensor]:
         return {}
     _version, _machine, content, keys = (_unpickle(file) for _ in range(4))
     stored = _stored_tensors(content)
+    needed = {tensor.storage.key for tensor in stored.values()}
     storages: dict[str, bytes] = {}
     sizes = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in _all_stored(content)}
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
-        storages[str(key)] = file.read(count * sizes[str(key)])
+        if str(key) in needed:
+            storages[str(key)] = file.read(count * sizes[str(key)])
+        else:
+            file.seek(count * sizes[str(key)], 1)
     return {name: tensor.read(storages.__getitem__) for name, tensor in stored.items()}
 
 

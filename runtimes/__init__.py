@@ -31,12 +31,13 @@ class RuntimeOptions:
     """How to open a runtime.
 
     precision: which graph of the bundle. threads: of the CPU, None for all cores. batches: the batch sizes that will
-    be used; each is run once before the runtime is handed out, so that no first use is slow or wrong.
+    be used, None for those of the card; each is run once before the runtime is handed out, so that no first use is slow
+    or wrong.
     """
 
     precision: str = "fp32"
     threads: int | None = None
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] | None = None
 
 
 class Runtime(Protocol):

@@ -19,22 +19,21 @@ def check_open(name: str, is_open: bool) -> None:
         raise RuntimeUnavailableError(f"{name}: the runtime is closed")
 
 
-def check_graph(
-    name: str, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], card: Card
-) -> None:
-    """Raise BundleError unless the graph has the card's input and output, name and last dimension.
+def check_graph(name: str, found: Mapping[str, tuple[str, Sequence[Any]]], card: Card) -> None:
+    """Raise BundleError unless the graph has the card's input and output: name, float32, every dimension.
 
-    inputs, outputs: of the graph, name -> shape; a dimension that is no number is free.
+    found: inputs and outputs of the graph, name -> dtype and shape; a dimension that is no number is free.
     """
-    for tensor, found in ((card.input, inputs), (card.output, outputs)):
+    for tensor in (card.input, card.output):
         if tensor.name not in found:
             raise BundleError(
                 f"{name}: the graph has no {tensor.name!r}, only {', '.join(found)}: its card does not fit"
             )
-        last = found[tensor.name][-1:]
-        if last and isinstance(last[0], int) and last[0] != tensor.shape[-1]:
+        dtype, shape = found[tensor.name]
+        fixed = [(size, wanted) for size, wanted in zip(shape, tensor.shape, strict=False) if isinstance(size, int)]
+        if dtype != "float32" or len(shape) != len(tensor.shape) or any(size != wanted for size, wanted in fixed):
             raise BundleError(
-                f"{name}: {tensor.name} is {list(found[tensor.name])} in the graph, {list(tensor.shape)} in its card"
+                f"{name}: {tensor.name} is {dtype} {list(shape)} in the graph, float32 {list(tensor.shape)} in its card"
             )
 
 
@@ -49,11 +48,11 @@ def check_windows(windows: FloatArray, card: Card) -> None:
 def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
     """The scores in a model's output: its activation applied, its shape and values checked.
 
-    Raises ValueError for a shape that is not [windows, classes], ScoreError for values that are not finite.
+    Raises BundleError for a shape that is not [windows, classes], ScoreError for values that are not finite.
     """
     wanted = (windows, len(card.labels))
     if output.shape != wanted:
-        raise ValueError(f"the model gave {list(output.shape)}, wanted {list(wanted)}: its card does not fit it")
+        raise BundleError(f"the model gave {list(output.shape)}, wanted {list(wanted)}: its card does not fit it")
     check_finite(output)
     if card.activation == "sigmoid":
         # Two forms, so that exp never overflows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ import numpy as np
 from edgebird.bundle import Bundle
 from edgebird.card import Card
 from edgebird.errors import RuntimeUnavailableError
+from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up_windows
 from edgebird.types import FloatArray
+
+log = logging.getLogger(__name__)
 
 _PROVIDERS = {"ort-cpu": ["CPUExecutionProvider"]}
 # y = Identity(x), float32 [1], opset 13: the smallest model that shows that an engine runs.
@@ -31,7 +34,7 @@ def session_of(model: bytes | Path, name: str = "ort-cpu", threads: int | None =
     except ImportError as error:
         raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: pip install 'edgebird[cpu]' ({error})") from error
     options = ort.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if threads is None else threads
+    options.intra_op_num_threads = usable_cores() if threads is None else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     wanted = _PROVIDERS[name]
@@ -41,7 +44,13 @@ def session_of(model: bytes | Path, name: str = "ort-cpu", threads: int | None =
         raise RuntimeUnavailableError(f"{name}: ONNX Runtime refuses the model: {_first_line(error)}") from error
     if session.get_providers()[: len(wanted)] != wanted:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
+    log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted[0], options.intra_op_num_threads)
     return session
+
+
+def _dtype(text: str) -> str:
+    """`tensor(float)` -> `float32`; others as ONNX Runtime calls them."""
+    return "float32" if text == "tensor(float)" else text
 
 
 def _first_line(error: Exception) -> str:
@@ -70,7 +79,10 @@ class OrtRuntime:
         return to_scores(output[: len(windows)], len(windows), self.card)
 
     def _run(self, windows: FloatArray) -> FloatArray:
-        output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
+        try:
+            output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
+        except Exception as error:
+            raise RuntimeUnavailableError(f"{self.name}: ONNX Runtime failed: {_first_line(error)}") from error
         return output
 
     def close(self) -> None:
@@ -81,11 +93,10 @@ class OrtRuntime:
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
     session = session_of(bundle.model(options.precision), name, options.threads)
-    inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
-    outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
-    check_graph(str(bundle.model(options.precision)), inputs, outputs, bundle.card)
+    found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
+    check_graph(str(bundle.model(options.precision)), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card)
-    for windows in warm_up_windows(options.batches, bundle.card):
+    for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
         runtime.infer(windows)
     return runtime
 

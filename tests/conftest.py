@@ -22,7 +22,7 @@ def require(module: str) -> ModuleType:
     except ImportError as error:
         if module in promised or "all" in promised:
             pytest.fail(f"{module} was promised by EDGEBIRD_REQUIRE: {error}")
-        pytest.skip(f"{module} is not installed")
+        pytest.skip(f"{module} is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="session")

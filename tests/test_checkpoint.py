@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import tracemalloc
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -465,3 +466,31 @@ def test_another_network_is_told_what_was_wanted(state: Tensors, tmp_path: Path)
     state["logmelspec_extractor.0.mel_scale.fb"] = torch.zeros(513, 40)
     with pytest.raises(CheckpointError, match=r"wanted a filter bank .*\[513, 64\].*found .*mel_scale\.fb \[513, 40\]"):
         load_folds([saved(tmp_path / "fold.bin", state)], None, "window")
+
+
+@pytest.mark.parametrize("target", ["c__torch__\nX\n", "ccollections\nOrderedDict\n", "c_codecs\nencode\n"])
+def test_a_pickle_cannot_change_the_reader(target: str, tmp_path: Path) -> None:
+    """State set on a class or function of ours would reach the folds that are read after it."""
+    path = tmp_path / "fold.bin"
+    path.write_bytes(target.encode() + b"(N}X\x06\x00\x00\x00plantdK\x01stb.")
+    with pytest.raises(CheckpointError, match="wants to change"):
+        read_checkpoint(path)
+
+
+def test_a_scripted_archive_with_lists_is_read(tmp_path: Path) -> None:
+    """TorchScript writes lists of numbers by functions of its own."""
+
+    class Listed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes = [1, 2]
+            self.weight = torch.nn.Parameter(torch.arange(3.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.weight + self.sizes[0]
+
+    path = tmp_path / "fold.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its scripting deprecated
+        torch.jit.script(Listed()).save(str(path))
+    assert read_checkpoint(path).tensors["weight"].tolist() == [0.0, 1.0, 2.0]

@@ -165,7 +165,10 @@ def test_listen_refuses_a_model_that_needs_groups_of_four(edgebird: Command, tmp
         ("detect AUDIO --bundle BUNDLE --timezone Mars/Olympus", 2, "Mars/Olympus"),
         ("detect AUDIO --bundle BUNDLE --submission x.csv --hop 1", 2, "--hop"),
         ("detect AUDIO --bundle BUNDLE --format csv --explain", 2, "--explain"),
-        ("detect AUDIO gone.wav --bundle BUNDLE --format audacity", 1, "gone.wav"),
+        (f"detect AUDIO --bundle {'b' * 300}", 1, "File name too long"),
+        (f"verify {'b' * 300}", 1, "File name too long"),
+        (f"export {'b' * 300} --out new", 1, f"{'b' * 300}: cannot be read: File name too long"),
+        ("bench BUNDLE --seconds inf", 2, "--seconds inf"),
         ("listen --bundle BUNDLE", 2, "--file"),
         ("export AUDIO --out new --db-floor file", 2, "--db-floor"),
         ("verify BUNDLE --runtime warp", 2, "unknown runtime 'warp'"),
@@ -446,17 +449,18 @@ def test_bench_measures_windows_that_share_a_floor_in_their_groups(
     edgebird: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alone they have other scores, which nobody has proven: such a bundle could never be measured."""
-    sizes: set[int] = set()
+    sizes: list[int] = []
     infer = OrtRuntime.infer
 
     def spy(self: OrtRuntime, windows: FloatArray) -> FloatArray:
-        sizes.add(len(windows))
+        sizes.append(len(windows))
         return infer(self, windows)
 
     monkeypatch.setattr(OrtRuntime, "infer", spy)
     bundle = tone_bundle(tmp_path / "batch", db_floor="batch").path
     assert edgebird("bench", bundle, "--runtime", "ort-cpu", "--seconds", 0.05).code == 0
-    assert sizes == {4}
+    assert sizes[:4] == [1, 2, 3, 4]  # warm-up
+    assert set(sizes[4:]) == {4}
 
 
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
@@ -493,3 +497,20 @@ def test_a_reader_that_has_enough_is_no_error(tones: Path, meadow: Path, argumen
     assert not re.search("traceback|exception|error|pipe", told, re.IGNORECASE), told
     if arguments.startswith("detect"):
         assert process.returncode == 0
+
+
+def test_results_are_utf8_whatever_the_locale(tones: Path, meadow: Path, tmp_path: Path) -> None:
+    """A bird in a path must not end the run on a box whose locale is C."""
+    path = tmp_path / "Gr\u00fcnspecht.wav"
+    path.write_bytes(meadow.read_bytes())
+    command = [sys.executable, "-m", "edgebird", "detect", str(path), "--bundle", str(tones), "--format", "csv"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert "Gr\u00fcnspecht.wav" in ended.stdout.decode("utf-8")
+
+
+def test_results_that_cannot_be_written_are_an_error_not_a_traceback() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run([sys.executable, "-m", "edgebird", "doctor"], stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert ended.stderr.decode() == "error: cannot write the results: No space left on device\n"

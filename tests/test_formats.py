@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import os
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -22,6 +20,7 @@ from edgebird.files import atomic_text
 from edgebird.formats import FORMATS, Submission, formatter
 from edgebird.pooling import Onset, Pooled
 from edgebird.types import Detection, Label, Origin, Rejected, Summary, Window
+from tests.conftest import require
 
 RATE = 32000
 LABELS = [Label("comcuc", "Cuculus canorus", "Common Cuckoo"), Label("bat1", "Nyctalus noctula", "Noctule, common")]
@@ -85,8 +84,8 @@ def test_audacity() -> None:
 def test_kaleidoscope() -> None:
     assert output("kaleidoscope") == (
         "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,TOP1DIST\n"
-        '/rec,"site, north",dawn.wav,12.5,7.5,Common Cuckoo,0.9300\n'
-        '/rec,"site, north",dawn.wav,22.5,4.48303125,"Noctule, common",0.5000\n'
+        '"/rec","site, north","dawn.wav",12.5,7.5,Common Cuckoo,0.9300\n'
+        '"/rec","site, north","dawn.wav",22.5,4.48303125,"Noctule, common",0.5000\n'
     )
 
 
@@ -108,7 +107,7 @@ def test_a_live_source_is_called_by_its_name() -> None:
     event = TELL(garden, CUCKOO)
     assert (event["source"], event["time"]) == ("garden", None)
     assert formatter("csv", RATE).line(garden, event).endswith(",garden\n")
-    assert formatter("kaleidoscope", RATE).line(garden, event).startswith(",,garden,12.5,")
+    assert formatter("kaleidoscope", RATE).line(garden, event).startswith('"","","garden",12.5,')
 
 
 def test_seconds_are_short_decimals_at_any_rate() -> None:
@@ -161,13 +160,6 @@ def test_submission_names_rows_by_the_end_of_the_window_and_keeps_every_digit() 
     assert np.array(line.split(",")[1:], dtype=np.float32).tolist() == scores.tolist()
 
 
-def crowsetta() -> Any:
-    """The package of that name, which reads annotations; it may be missing except where it was promised."""
-    if "crowsetta" in os.environ.get("EDGEBIRD_REQUIRE", ""):
-        return importlib.import_module("crowsetta")
-    return pytest.importorskip("crowsetta")
-
-
 # what crowsetta calls inside, not what it reads
 INPLACE = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.rename is deprecated")
 
@@ -176,7 +168,7 @@ INPLACE = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.re
 def test_crowsetta_reads_raven(tmp_path: Path) -> None:
     path = tmp_path / "dawn.txt"
     path.write_text(output("raven", replace(ORIGIN, path=NASTY.path)), encoding="utf-8")
-    boxes = crowsetta().formats.bbox.Raven.from_file(path, annot_col="Species Code").to_bbox()
+    boxes = require("crowsetta").formats.bbox.Raven.from_file(path, annot_col="Species Code").to_bbox()
     assert [(box.onset, box.offset, box.low_freq, box.high_freq, box.label) for box in boxes] == [
         (12.5, 20.0, 0.0, 16000.0, "comcuc"),
         (22.5, 26.98303125, 0.0, 16000.0, "bat1"),
@@ -189,14 +181,14 @@ def test_crowsetta_reads_raven_when_all_times_are_whole_seconds(tmp_path: Path) 
     path = tmp_path / "dawn.txt"
     event: Event = TELL(ORIGIN, replace(CUCKOO, start=0, end=160_000))
     path.write_text(form.header() + form.line(ORIGIN, event), encoding="utf-8")
-    (box,) = crowsetta().formats.bbox.Raven.from_file(path, annot_col="Common Name").to_bbox()
+    (box,) = require("crowsetta").formats.bbox.Raven.from_file(path, annot_col="Common Name").to_bbox()
     assert (box.onset, box.offset, box.label) == (0.0, 5.0, "Common Cuckoo")
 
 
 def test_crowsetta_reads_audacity(tmp_path: Path) -> None:
     path = tmp_path / "dawn.txt"
     path.write_text(output("audacity"), encoding="utf-8")
-    labels = crowsetta().formats.seq.AudSeq.from_file(path).to_seq()
+    labels = require("crowsetta").formats.seq.AudSeq.from_file(path).to_seq()
     assert labels.onsets_s.tolist() == [12.5, 22.5]
     assert labels.offsets_s.tolist() == [20.0, 26.983]
     assert labels.labels.tolist() == ["Common Cuckoo 0.93", "Noctule, common 0.50"]

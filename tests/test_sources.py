@@ -233,7 +233,7 @@ def test_odd_file_names_are_read_and_told_on_one_line(tmp_path: Path, name: byte
     write(tmp_path / "x.wav", sound(1))
     (tmp_path / "x.wav").rename(path)
     assert len(read(path)) == RATE
-    (found,) = find_audio([tmp_path])
+    ((found,), _) = find_audio([tmp_path])
     assert found.path == path
     assert FileSource(path, RATE).origin.name.isprintable()
     path.write_bytes(b"")
@@ -250,14 +250,14 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_folders_are_searched_for_sound_and_keep_their_structure(tmp_path: Path) -> None:
     touch(tmp_path, "b.WAV", "a.flac", "notes.txt", "site 1/night/c.mp3", ".hidden.wav", "._a.flac", ".trash/d.wav")
-    found = find_audio([tmp_path])
+    found, _ = find_audio([tmp_path])
     assert [str(file.relative) for file in found] == ["a.flac", "b.WAV", "site 1/night/c.mp3"]
     assert [file.path for file in found] == [tmp_path / file.relative for file in found]
 
 
 def test_a_file_that_is_given_is_taken_whatever_its_name(tmp_path: Path) -> None:
     touch(tmp_path, "site/.recording.dat")
-    (found,) = find_audio([tmp_path / "site/.recording.dat"])
+    ((found,), _) = find_audio([tmp_path / "site/.recording.dat"])
     assert found.relative == PurePath(".recording.dat")
 
 
@@ -265,7 +265,7 @@ def test_a_file_reached_twice_is_read_once(tmp_path: Path) -> None:
     """Else every detection in it would be reported twice."""
     touch(tmp_path, "site/a.wav")
     (tmp_path / "site/z.wav").symlink_to(tmp_path / "site/a.wav")
-    found = find_audio([tmp_path / "site/a.wav", tmp_path / "site", tmp_path / "site/../site/a.wav"])
+    found, _ = find_audio([tmp_path / "site/a.wav", tmp_path / "site", tmp_path / "site/../site/a.wav"])
     assert [str(file.relative) for file in found] == ["a.wav"]
 
 
@@ -274,15 +274,18 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> Non
     (tmp_path / "recordings/2023").symlink_to(tmp_path / "disk")
     (tmp_path / "recordings/up").symlink_to(tmp_path / "recordings")
     (tmp_path / "recordings/dangling.wav").symlink_to(tmp_path / "nowhere")
-    found = find_audio([tmp_path / "recordings"])
+    found, _ = find_audio([tmp_path / "recordings"])
     assert [str(file.relative) for file in found] == ["2023/far.wav", "near.wav"]
 
 
-def test_nothing_to_read_is_an_error_not_an_empty_result(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"gone\.wav: no such file"):
-        find_audio([tmp_path / "gone.wav"])
-    with pytest.raises(AudioError, match="no sound files in this folder"):
-        find_audio([tmp_path])
+def test_nothing_to_read_is_an_error_not_an_empty_result_and_stops_no_others(tmp_path: Path) -> None:
+    touch(tmp_path, "site/a.wav", "empty/notes.txt")
+    found, errors = find_audio([tmp_path / "gone.wav", tmp_path / "empty", tmp_path / "site"])
+    assert [str(file.relative) for file in found] == ["a.wav"]
+    assert [str(error).partition(": ")[2].partition(" (")[0] for error in errors] == [
+        "no such file",
+        "no sound files in this folder",
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -291,5 +294,5 @@ def test_a_folder_that_cannot_be_entered_is_told_and_left_out(tmp_path: Path, ca
     touch(tmp_path, "a.wav")
     (tmp_path / "lost+found").mkdir(mode=0)
     with caplog.at_level(logging.WARNING):
-        assert len(find_audio([tmp_path])) == 1
+        assert len(find_audio([tmp_path])[0]) == 1
     assert "lost+found: left out, permission denied" in caplog.text

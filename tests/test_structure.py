@@ -35,7 +35,14 @@ FOLDERS = {
 # A name stands for its submodules too.
 LAYERS = [
     ["edgebird.errors", "edgebird.types"],
-    ["edgebird.parity", "edgebird.card", "edgebird.files", "edgebird.timestamps", "edgebird.bundle"],
+    [
+        "edgebird.parity",
+        "edgebird.machine",
+        "edgebird.card",
+        "edgebird.files",
+        "edgebird.timestamps",
+        "edgebird.bundle",
+    ],
     ["edgebird.runtimes", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
     ["edgebird.events", "edgebird.formats", "edgebird.species"],
     ["edgebird.detection"],
@@ -44,7 +51,14 @@ LAYERS = [
     ["edgebird.cli"],
 ]
 # The exporter stands beside them: it makes bundles and proves them, and knows nothing of what is done with them.
-EXPORT_SEES = ["edgebird.errors", "edgebird.types", "edgebird.files", "edgebird.parity", "edgebird.card"]
+EXPORT_SEES = [
+    "edgebird.errors",
+    "edgebird.types",
+    "edgebird.files",
+    "edgebird.parity",
+    "edgebird.machine",
+    "edgebird.card",
+]
 EXPORT_SEES += ["edgebird.bundle", "edgebird.runtimes", "edgebird.export"]
 
 # Inside its functions this one measures the exporter's work against the original in torch.

@@ -71,3 +71,14 @@ def test_lines_for_a_program_are_not_mixed_with_a_bar(folder: Path) -> None:
     assert code == 0
     assert "1/1" not in screen
     assert '"common_name":"Middle Tone"' in screen
+
+
+def test_errors_go_where_stderr_was_sent(folder: Path) -> None:
+    (folder / "bad.wav").write_text("not sound")
+    with (folder / "errors.log").open("wb") as log:
+        code, screen = in_terminal(folder, "detect", "bad.wav", "dawn.wav", "--bundle", "tones", stderr=log)
+    assert code == 1
+    assert "Middle Tone" in screen
+    assert "error" not in screen
+    assert (folder / "errors.log").read_text().startswith("runtime ort-cpu")
+    assert "\nerror: cannot read bad.wav: " in (folder / "errors.log").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -46,4 +47,6 @@ def make_app() -> typer.Typer:
 def main() -> None:
     """Run the command line."""
     arguments = shell.set_verbosity(sys.argv[1:])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON and tables are UTF-8, whatever the locale
     make_app()(args=arguments, prog_name="edgebird")

@@ -9,6 +9,7 @@ import typer
 
 from edgebird.cli import shell
 from edgebird.cli.options import BundleArgument, PrecisionOption, RuntimeOption, ThreadsOption
+from edgebird.errors import UsageError
 
 NAME = "bench"
 
@@ -29,19 +30,20 @@ def run(
 
     from edgebird.benchmarks.latency import Duration, measure, report
     from edgebird.bundle import open_bundle
-    from edgebird.detection import batch_of
     from edgebird.files import atomic_text
     from edgebird.runtimes import RuntimeOptions, open_runtime
 
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"--seconds {seconds:g}: wanted 0 or more")
     opened = open_bundle(bundle)
-    engine = open_runtime(opened, runtime, RuntimeOptions(precision, threads, (batch_of(opened.card),)), shell.say)
+    engine = open_runtime(opened, runtime, RuntimeOptions(precision, threads), shell.say)
     try:
         result = measure(engine, opened, precision, Duration(seconds))
     finally:
         engine.close()
     latency = result["latency_ms"]
     audio_ms = 1e3 * result["batch"] * opened.card.window_samples / opened.card.sample_rate
-    print(
+    shell.result(
         f"{engine.name} {precision}, windows at a time: {result['batch']}, "
         f"{len(result['samples_ms'])} inferences: {result['verdict']}\n"
         f"  ms: min {latency['min']:.1f}  p50 {latency['p50']:.1f}  p90 {latency['p90']:.1f}  "

@@ -13,6 +13,7 @@ from edgebird.cli.options import (
     FormatOption,
     HopOption,
     MinWindowsOption,
+    OutOption,
     PrecisionOption,
     RuntimeOption,
     SpeciesListOption,
@@ -31,15 +32,13 @@ def run(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     hop: HopOption = None,
-    threshold: ThresholdOption = 0.3,
+    threshold: ThresholdOption = None,
     min_windows: MinWindowsOption = 1,
     species_list: SpeciesListOption = None,
     explain: ExplainOption = False,
     timezone: TimezoneOption = None,
     format_name: FormatOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="A file per recording in this folder, not stdout.")
-    ] = None,
+    out: OutOption = None,
     submission: Annotated[
         Path | None,
         typer.Option("--submission", metavar="FILE.csv", help="Scores of every 5 s, as BirdCLEF wants them."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgebird.cli import shell
+
 NAME = "doctor"
 
 
@@ -13,4 +15,4 @@ def run() -> None:
     from edgebird.doctor import examine
 
     for line in examine():
-        print(line)
+        shell.result(line)

@@ -15,7 +15,7 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
 from edgebird.cli.table import TableOutput
-from edgebird.detection import HOP_S, Settings, batch_of, settings_for
+from edgebird.detection import HOP_S, THRESHOLD, Settings, settings_for
 from edgebird.errors import BundleError, UsageError
 from edgebird.files import atomic_text
 from edgebird.formats import FORMATS
@@ -37,7 +37,7 @@ class Job:
     precision: str = "fp32"
     threads: int | None = None
     hop_s: float | None = None
-    threshold: float = 0.3
+    threshold: float | None = None
     min_windows: int = 1
     species_list: Path | None = None
     explain: bool = False
@@ -51,7 +51,6 @@ class Job:
 def run_job(job: Job) -> None:
     """Do it; exit code 1 if a recording could not be read."""
     _check(job)
-    timezone = parse_timezone(job.timezone) if job.timezone else None
     bundle = open_bundle(job.bundle)
     if job.live and bundle.card.db_floor == "batch":
         raise BundleError(
@@ -59,18 +58,25 @@ def run_job(job: Job) -> None:
             "listen with a bundle exported with --db-floor window, or use detect"
         )
     settings = _settings(job, bundle)
-    recordings = find_audio(job.audio)
+    recordings, missing = find_audio(job.audio)
+    for error in missing:
+        shell.say_error(error)
+    failed = len(missing) + (_process(job, bundle, settings, recordings) if recordings else 0)
+    if failed:
+        shell.say(f"{failed} of {len(missing) + len(recordings)} recordings could not be read")
+        raise typer.Exit(shell.FAILED)
+
+
+def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> int:
+    """Analyse the recordings; how many failed."""
+    timezone = parse_timezone(job.timezone) if job.timezone else None
     screen = _screen(job)
     with ExitStack() as stack:
         outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
-        options = RuntimeOptions(job.precision, job.threads, (batch_of(bundle.card),))
-        runtime = open_runtime(bundle, job.runtime, options, shell.say)
+        runtime = open_runtime(bundle, job.runtime, RuntimeOptions(job.precision, job.threads), shell.say)
         stack.callback(runtime.close)
         watcher = stack.enter_context(make_watcher(recordings, screen))
-        outcome = process(recordings, Work(runtime, settings, timezone), outputs, watcher)
-    if outcome.failures:
-        shell.say(f"{len(outcome.failures)} of {len(recordings)} recordings could not be read")
-        raise typer.Exit(shell.FAILED)
+        return process(recordings, Work(runtime, settings, timezone), outputs, watcher)
 
 
 def _check(job: Job) -> None:
@@ -80,25 +86,34 @@ def _check(job: Job) -> None:
         raise UsageError("--submission sets the hop itself: leave --hop away")
     if job.explain and job.format not in (None, "jsonl"):
         raise UsageError(f"--explain needs --format jsonl: {job.format} has no place for rejected candidates")
+    if job.explain and job.submission and not (job.out or job.format):
+        raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
 
 
 def _settings(job: Job, bundle: Bundle) -> Settings:
     card = bundle.card
     hop_s = card.window_samples / card.sample_rate if job.submission else HOP_S if job.hop_s is None else job.hop_s
+    threshold = THRESHOLD if job.threshold is None else job.threshold
     allowed = allowed_labels(job.species_list, card.labels) if job.species_list else None
-    return settings_for(card, hop_s, job.threshold, job.min_windows, allowed)
+    return settings_for(card, hop_s, threshold, job.min_windows, allowed)
 
 
 def _screen(job: Job) -> Console | None:
-    """Where a progress bar may be: a terminal on which no lines of results come."""
-    if shell.stdout_is_terminal():
-        return Console() if _is_table(job) or job.out else None
-    return Console(stderr=True) if shell.stderr_is_terminal() else None
+    """Where a progress bar may be: the terminal of stderr, unless lines of results come there too.
+
+    A table and the bar below it share one console, or they would tear each other.
+    """
+    if not shell.stderr_is_terminal():
+        return None
+    if _is_table(job):
+        return Console()
+    prints_lines = shell.stdout_is_terminal() and not job.out and (job.format or not job.submission)
+    return None if prints_lines else Console(stderr=True)
 
 
 def _is_table(job: Job) -> bool:
     """Whether detections are printed for a person, not for a program."""
-    return shell.stdout_is_terminal() and not (job.format or job.explain or job.out)
+    return shell.stdout_is_terminal() and not (job.format or job.explain or job.out or job.submission)
 
 
 @contextmanager
@@ -119,8 +134,8 @@ def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Con
 
 
 def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None) -> Output:
-    if screen and _is_table(job):
-        return TableOutput(bundle.card, screen)
+    if _is_table(job):
+        return TableOutput(bundle.card, screen or Console())
     if job.format == "audacity" and recordings > 1:
         raise UsageError("Audacity labels do not say which recording they are of: give --out DIR for several")
     return StreamOutput(sys.stdout, job.format or "jsonl", bundle.card, job.explain)

@@ -13,6 +13,7 @@ from edgebird.cli.options import (
     FormatOption,
     HopOption,
     MinWindowsOption,
+    OutOption,
     PrecisionOption,
     RuntimeOption,
     SpeciesListOption,
@@ -34,12 +35,13 @@ def run(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     hop: HopOption = None,
-    threshold: ThresholdOption = 0.3,
+    threshold: ThresholdOption = None,
     min_windows: MinWindowsOption = 1,
     species_list: SpeciesListOption = None,
     explain: ExplainOption = False,
     timezone: TimezoneOption = None,
     format_name: FormatOption = None,
+    out: OutOption = None,
 ) -> None:
     """Listen to sources and tell which birds are heard. In this version a source is a file.
 
@@ -65,6 +67,7 @@ def run(
             explain=explain,
             timezone=timezone,
             format=format_name,
+            out=out,
             live=True,
         )
     )

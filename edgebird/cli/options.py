@@ -24,8 +24,8 @@ HopOption = Annotated[
                  "it sets how soon a bird can be reported."),
 ]  # fmt: skip
 ThresholdOption = Annotated[
-    float,
-    typer.Option("--threshold", metavar="X", help="Lowest score that counts, 0 to 1: a score, not a probability."),
+    float | None,
+    typer.Option("--threshold", metavar="X", help="Lowest score that counts, default 0.3; not a probability."),
 ]
 MinWindowsOption = Annotated[
     int, typer.Option("--min-windows", metavar="N", help="Consecutive windows that confirm a detection.")
@@ -47,4 +47,7 @@ TimezoneOption = Annotated[
 FormatOption = Annotated[
     str | None,
     typer.Option("--format", metavar="FORMAT", help="jsonl, csv (BirdNET), raven, audacity or kaleidoscope."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="A file per recording in this folder, not stdout.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -24,14 +25,12 @@ def make_watcher(recordings: Sequence[FoundAudio], console: Console | None) -> I
     if console is None or shell.quiet():
         yield LineWatcher()
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
-        yield BarWatcher(progress, len(recordings))
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), _Speed(), TimeRemainingColumn()
+    stderr_too = sys.stderr.isatty()  # else its lines go where they were sent
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=stderr_too
+    ) as progress:
+        yield BarWatcher(progress, recordings)
 
 
 class LineWatcher:
@@ -53,28 +52,56 @@ class LineWatcher:
 
 
 class BarWatcher(LineWatcher):
-    """A bar for the recording at work, with times real time and the time it will still take."""
+    """One bar for all recordings, with times real time and the time they will still take.
 
-    def __init__(self, progress: Progress, files: int) -> None:
-        self._progress, self._files = progress, files
-        self._task = progress.add_task("", total=None)
+    It advances by bytes of the files, so that none has to be opened before its turn.
+    """
+
+    def __init__(self, progress: Progress, recordings: Sequence[FoundAudio]) -> None:
+        self._progress = progress
+        self._sizes = [_size(found) for found in recordings]
+        self._task = progress.add_task("", total=sum(self._sizes), audio_s=0.0)
         self._number = 0
+        self._rate = 0.0  # bytes a second of audio
 
     def begin(self, source: FileSource) -> None:
         """See `Watcher`."""
-        self._number += 1
         name = encodable(PurePath(source.origin.name).name)
-        description = f"{self._number}/{self._files} {name}"
-        self._progress.reset(self._task, description=description, total=source.duration_s)
+        description = f"{self._number + 1}/{len(self._sizes)} {name}"
+        self._rate = self._sizes[self._number] / source.duration_s if source.duration_s else 0.0
+        self._progress.update(self._task, description=description)
 
     def advance(self, seconds: float) -> None:
         """See `Watcher`."""
-        self._progress.advance(self._task, seconds)
+        task = self._progress.tasks[0]
+        self._progress.update(self._task, advance=seconds * self._rate, audio_s=task.fields["audio_s"] + seconds)
+
+    def done(self, source: FileSource, summary: Summary) -> None:
+        """See `Watcher`."""
+        self._next()
+        super().done(source, summary)
+
+    def failed(self, error: AudioError) -> None:
+        """See `Watcher`."""
+        self._next()
+        super().failed(error)
+
+    def _next(self) -> None:
+        self._number += 1
+        self._progress.update(self._task, completed=sum(self._sizes[: self._number]))
+
+
+def _size(found: FoundAudio) -> int:
+    try:
+        return found.path.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} x real time" if task.speed else "", style="progress.data.speed")
+        speed = task.fields["audio_s"] / task.elapsed if task.elapsed else 0.0
+        return Text(f"{speed:.1f} x real time" if speed else "", style="progress.data.speed")
 
 
 def account(source: FileSource, summary: Summary) -> str:

@@ -27,15 +27,22 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
             function(*args, **kwargs)
         except EdgebirdError as error:
             say_error(error)
+            raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from error
+        except OSError as error:
+            say_error(EdgebirdError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
             raise typer.Exit(FAILED) from error
-        except UsageError as error:
-            say_error(error)
-            raise typer.Exit(WRONG_USAGE) from error
         except KeyboardInterrupt as error:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from error
 
     return run
+
+
+def result(line: str) -> None:
+    """Print a line of results on stdout."""
+    from edgebird.outputs import write_result
+
+    write_result(sys.stdout, line + "\n")
 
 
 def say_error(error: BaseException) -> None:
@@ -68,17 +75,25 @@ def set_verbosity(arguments: list[str]) -> list[str]:
         level = levels.get(argument, level)
     logger = logging.getLogger("edgebird")
     logger.setLevel(level)
-    handler = logging.StreamHandler()
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger.handlers = [handler]
     return [argument for i, argument in enumerate(arguments) if i >= end or argument not in levels]
 
 
+class _StderrHandler(logging.Handler):
+    """Logs to what stderr is at the time: above a progress bar while there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        print(_one_line(self.format(record)), file=sys.stderr)
+
+
 def stdout_is_terminal() -> bool:
     """Whether a person reads the results as they come."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def stderr_is_terminal() -> bool:
     """Whether progress bars make sense."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

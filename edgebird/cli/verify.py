@@ -33,11 +33,11 @@ def run(
     from edgebird.verification import verify
 
     results = []
-    for result in verify(open_bundle(bundle), runtime, precision, threads):
+    for result in verify(open_bundle(bundle), runtime, precision, threads, shell.say):
         results.append(result)
         parity, tolerance = result.parity, result.tolerance
         if not as_json:
-            print(
+            shell.result(
                 f"{result.precision} on {result.runtime}: {'PASSED' if result.passed else 'FAILED'}\n"
                 f"  largest score difference {parity.max_abs:.1e} (allowed {tolerance.max:g}), "
                 f"99 % within {parity.p99:.1e} (allowed {tolerance.p99:g})\n"
@@ -46,6 +46,6 @@ def run(
             )
     passed = all(result.passed for result in results)
     if as_json:
-        print(json.dumps({"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}))
+        shell.result(json.dumps({"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}))
     if not passed:
         raise typer.Exit(shell.FAILED)
