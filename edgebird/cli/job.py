@@ -72,9 +72,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
     timezone = parse_timezone(job.timezone) if job.timezone else None
     screen = _screen(job)
     with ExitStack() as stack:
-        outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
         runtime = open_runtime(bundle, job.runtime, RuntimeOptions(job.precision, job.threads), shell.say)
         stack.callback(runtime.close)
+        outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
         watcher = stack.enter_context(make_watcher(recordings, screen))
         return process(recordings, Work(runtime, settings, timezone), outputs, watcher)
 
