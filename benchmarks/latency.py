@@ -19,7 +19,7 @@ from edgebird import __version__
 from edgebird.bundle import Bundle
 from edgebird.errors import ParityError
 from edgebird.machine import cpu_name, usable_cores
-from edgebird.parity import TOLERANCES, compare
+from edgebird.parity import TOLERANCES, compare, score_in_groups
 from edgebird.runtimes import Runtime
 from edgebird.types import FloatArray
 
@@ -45,12 +45,12 @@ def measure(runtime: Runtime, bundle: Bundle, precision: str, duration: Duration
     """
     golden = bundle.golden()
     size = max(bundle.card.batches)
-    batches = np.split(golden.windows(), range(size, len(golden.names), size))
-    parity = compare(golden.scores, np.concatenate([runtime.infer(b) for b in batches]), TOLERANCES[precision])
+    parity = compare(golden.scores, score_in_groups(runtime.infer, golden.windows(), size), TOLERANCES[precision])
     if not parity.passes(TOLERANCES[precision]):
         raise ParityError(
             f"{runtime.name} {precision}: scores differ from the original by up to {parity.max_abs:.2g}: not measured"
         )
+    batches = np.split(golden.windows(), range(size, len(golden.names), size))
     for count, _ in enumerate(_samples(runtime, batches, WARM_UP_S)):
         if count + 1 >= WARM_UP_RUNS:
             break

@@ -22,6 +22,11 @@ _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 
 
+def floor_group(db_floor: str) -> int:
+    """How many consecutive windows of a file are scored together, by what their -80 dB floor is taken from."""
+    return FLOOR_GROUP if db_floor == "batch" else 1
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """Name and shape of a graph's input or output; a dimension is a number, or the name of one that is free."""
@@ -88,7 +93,7 @@ class Card:
         """How many windows are scored at once: one, as more gains nothing on a CPU; groups of four and their rest
         for a model whose windows share a floor.
         """
-        return tuple(range(1, FLOOR_GROUP + 1)) if self.db_floor == "batch" else (1,)
+        return tuple(range(1, floor_group(self.db_floor) + 1))
 
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of every file of the bundle but the card."""

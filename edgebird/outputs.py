@@ -61,7 +61,7 @@ class StreamOutput:
     def __init__(self, stream: TextIO | None, format_name: str, card: Card, explain: bool = False) -> None:
         self._stream, self._telling = stream, _Telling(card, explain)
         self._formatter = formatter(format_name, card.sample_rate)
-        self._write(self._formatter.header())
+        write_result(stream, self._formatter.header())
 
     @contextmanager
     def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
@@ -69,12 +69,9 @@ class StreamOutput:
 
         def take(result: Result) -> None:
             if event := self._telling.tell(origin, result):
-                self._write(self._formatter.line(origin, event))
+                write_result(self._stream, self._formatter.line(origin, event))
 
         yield take
-
-    def _write(self, text: str) -> None:
-        write_result(self._stream, text)
 
 
 class FolderOutput:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.errors import ScoreError
+from edgebird.types import FloatArray
 
 MIN_TOP_SCORE = 0.3  # windows whose best label scores less have no top label to agree on
 MIN_TOP1_AGREEMENT = 0.99
@@ -52,7 +54,12 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a card."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
+
+
+def score_in_groups(score: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:
+    """Scores [windows, classes] of windows [windows, samples], `size` of them at a time."""
+    return np.concatenate([score(windows[i : i + size]) for i in range(0, len(windows), size)])
 
 
 def compare(reference: NDArray[Any], scores: NDArray[Any], tolerance: Tolerance) -> Parity:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from edgebird.bundle import Bundle, GoldenData
+from edgebird.bundle import Bundle
 from edgebird.card import FLOOR_GROUP
-from edgebird.parity import TOLERANCES, Parity, Tolerance, compare
-from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
-from edgebird.types import FloatArray
+from edgebird.parity import TOLERANCES, Parity, Tolerance, compare, score_in_groups
+from edgebird.runtimes import RuntimeOptions, open_runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Verification:
             "precision": self.precision,
             "runtime": self.runtime,
             "passed": self.passed,
-            "tolerance": {"p99": self.tolerance.p99, "max": self.tolerance.max},
+            "tolerance": asdict(self.tolerance),
             "parity": self.parity.to_json(),
             "worst_window_name": self.worst,
         }
@@ -61,7 +60,7 @@ def verify(
     for name in [precision] if precision else bundle.card.precisions:
         engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes), tell)
         try:
-            scores = np.concatenate([_score(engine, golden, size) for size in sizes])
+            scores = np.concatenate([score_in_groups(engine.infer, golden.windows(), size) for size in sizes])
         finally:
             engine.close()
         tolerance = TOLERANCES[name]
@@ -72,8 +71,3 @@ def verify(
 
 def _batch_sizes(bundle: Bundle) -> tuple[int, ...]:
     return (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, 4)
-
-
-def _score(engine: Runtime, golden: GoldenData, size: int) -> FloatArray:
-    windows = golden.windows()
-    return np.concatenate([engine.infer(windows[i : i + size]) for i in range(0, len(windows), size)])

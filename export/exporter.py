@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
-from edgebird.card import FLOOR_GROUP, Card, Fold, Golden, Precision, Tensor
+from edgebird.card import Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.errors import ParityError
 from edgebird.export import graph
 from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
@@ -26,7 +25,7 @@ from edgebird.export.golden import record_golden
 from edgebird.export.labels import labels_for
 from edgebird.export.operators import check_operators
 from edgebird.files import file_sha256
-from edgebird.parity import TOLERANCES, Parity, compare
+from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
 
@@ -92,11 +91,10 @@ def build_graph(
     Raises ParityError naming the step that broke it, ExportError for a graph that an engine would not take.
     """
     windows = golden.windows()
-    group = FLOOR_GROUP if metadata["db_floor"] == "batch" else 1
+    group = floor_group(metadata["db_floor"])
 
-    def prove(step: str, run: Callable[[FloatArray], NDArray[np.float32]]) -> Parity:
-        scores = np.concatenate([run(windows[i : i + group]) for i in range(0, len(windows), group)])
-        parity = compare(golden.scores, scores, _TOLERANCE)
+    def prove(step: str, score: Callable[[FloatArray], FloatArray]) -> Parity:
+        parity = compare(golden.scores, score_in_groups(score, windows, group), _TOLERANCE)
         if not parity.passes(_TOLERANCE):
             raise ParityError(
                 f"step '{step}' changed the network: scores differ by up to {parity.max_abs:.2g} "
@@ -116,11 +114,11 @@ def build_graph(
     return model, prove("simplify", _runner(model))
 
 
-def _runner(model: onnx.ModelProto) -> Callable[[FloatArray], NDArray[np.float32]]:
+def _runner(model: onnx.ModelProto) -> Callable[[FloatArray], FloatArray]:
     session = session_of(model.SerializeToString())
 
-    def run(audio: FloatArray) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
+    def run(audio: FloatArray) -> FloatArray:
+        scores: FloatArray = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
         return scores
 
     return run

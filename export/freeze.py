@@ -1,7 +1,7 @@
 """Freezing: the literal network -> the same function as constants and few operators.
 
 Exact rewritings only. Kernels are standardised once; beta goes into the convolutions behind it, the residual scale
-into conv3 (and out of the attention's taps, so that its gate stays the same); the spectrum is two small matrix
+into conv3 (and out of the attention's taps, so that its gate stays the same); the spectrum is three small matrix
 products; the recursion of PCEN over a known number of frames is one triangular matrix; powers are exp(p * log(x)),
 which engines vectorise. Children are named as the graph's nodes shall be.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgebird.export.experiments import WINDOW_SAMPLES, Experiment
-from edgebird.export.fourier import real_fourier, split_bands, spread_filters
+from edgebird.export.fourier import RealFourier, real_fourier, split_bands, spread_filters
 from edgebird.export.network import (
     ALPHA,
     ATTENTION_GAIN,
@@ -87,9 +87,8 @@ class Spectrum(nn.Module):
     first: Tensor
     window: Tensor
 
-    def __init__(self, n_fft: int, window: NDArray[np.float64] | None = None) -> None:
+    def __init__(self, fourier: RealFourier, window: NDArray[np.float64] | None = None) -> None:
         super().__init__()
-        fourier = real_fourier(n_fft)
         self.radices, self.later = fourier.radices, [f"stage{i + 2}" for i in range(len(fourier.later))]
         self.register_buffer("first", _constant(fourier.first))
         for name, matrices in zip(self.later, fourier.later, strict=True):
@@ -119,9 +118,9 @@ class Filters(nn.Module):
     high: Tensor
     outputs: Tensor
 
-    def __init__(self, bank: NDArray[np.float64], n_fft: int) -> None:
+    def __init__(self, bank: NDArray[np.float64], fourier: RealFourier) -> None:
         super().__init__()
-        spread = spread_filters(bank, real_fourier(n_fft))
+        spread = spread_filters(bank, fourier)
         bands, outputs = split_bands(spread)
         self.register_buffer("outputs", torch.from_numpy(outputs))
         self.register_buffer("low", _constant(spread[:bands, outputs]))
@@ -140,8 +139,9 @@ class FrozenLogMel(nn.Module):
         self.axes = [1, 2] if original.per_window else [0, 1, 2]
         window, bank = _float64(original.spectrogram.window), _float64(original.mel_scale.fb)
         self.frames = Frames(experiment, centre=not bank[:2].any())  # under a Hann window DC lies in bins 0 and 1
-        self.spectrum = Spectrum(experiment.n_fft, window / np.sqrt(np.sum(window**2)))
-        self.filters = Filters(bank, experiment.n_fft)
+        fourier = real_fourier(experiment.n_fft)
+        self.spectrum = Spectrum(fourier, window / np.sqrt(np.sum(window**2)))
+        self.filters = Filters(bank, fourier)
 
     def forward(self, audio: Tensor) -> Tensor:
         level = torch.log(self.filters(self.spectrum(self.frames(audio))).clamp(min=POWER_FLOOR))
@@ -159,8 +159,9 @@ class FrozenPcen(nn.Module):
         super().__init__()
         bank = _float64(original.f2m.fb)
         self.frames = Frames(experiment, centre=not bank[0].any())
-        self.spectrum = Spectrum(experiment.n_fft)
-        self.filters = Filters(bank, experiment.n_fft)
+        fourier = real_fourier(experiment.n_fft)
+        self.spectrum = Spectrum(fourier)
+        self.filters = Filters(bank, fourier)
         self.s, self.alpha, self.delta, self.r = (
             float(getattr(original, name).detach().double()) for name in ("s", "alpha", "delta", "r")
         )
@@ -244,10 +245,7 @@ class FrozenBlock(nn.Module):
         super().__init__()
         scale = ATTENTION_GAIN * ALPHA
         self.act = nn.SiLU()
-        self.downsample = (
-            nn.Identity() if original.downsample is None else FrozenShortcut(original.downsample, original.beta)
-        )
-        self.shortcut_is_input = original.downsample is None
+        self.downsample = None if original.downsample is None else FrozenShortcut(original.downsample, original.beta)
         self.conv1, self.act1 = _freeze_conv(original.conv1, original.beta), nn.SiLU()
         self.conv2, self.act2 = _freeze_conv(original.conv2), nn.SiLU()
         self.conv2b, self.act2b = _freeze_conv(original.conv2b), nn.SiLU()
@@ -258,7 +256,7 @@ class FrozenBlock(nn.Module):
         inner = self.act(x)
         branch = self.act1(self.conv1(inner))
         branch = self.act2b(self.conv2b(self.act2(self.conv2(branch))))
-        shortcut = x if self.shortcut_is_input else self.downsample(inner)
+        shortcut = x if self.downsample is None else self.downsample(inner)
         result: Tensor = self.attn(self.conv3(branch)) + shortcut
         return result
 

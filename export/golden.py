@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgebird.bundle import GoldenData
-from edgebird.card import FLOOR_GROUP
+from edgebird.card import floor_group
 from edgebird.export.experiments import WINDOW_SAMPLES
 from edgebird.export.network import FoldModel
 
@@ -47,7 +47,7 @@ def record_golden(folds: Sequence[FoldModel], db_floor: str) -> GoldenData:
     db_floor: `window` scores each window alone, `batch` in groups of four, which then share a floor.
     """
     audio = golden_audio()
-    group = FLOOR_GROUP if db_floor == "batch" else 1
+    group = floor_group(db_floor)
     total = np.zeros((len(audio), folds[0].architecture.classes))
     for fold in folds:
         exact = deepcopy(fold).double()

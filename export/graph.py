@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx
@@ -101,9 +101,9 @@ def _rename(model: ModelProto) -> None:
     """
     graph = model.graph
     scopes = [_scope(node) for node in graph.node]
-    folds = {scope.split(".")[1] for scope in scopes if scope.startswith("fold.")}
-    frontends = {scope.split(".")[1] for scope in scopes if scope.startswith("frontend.")}
-    places = [_place(scope, len(folds) > 1, len(frontends) > 1) for scope in scopes]
+    counts = Counter(kind for kind, _index in {tuple(scope.split(".")[:2]) for scope in scopes if scope})
+    several = {kind for kind, count in counts.items() if count > 1}
+    places = [_place(scope, several) for scope in scopes]
     layers = Counter(places)
     taken: Counter[str] = Counter()
     names = {INPUT: INPUT, OUTPUT: OUTPUT}
@@ -115,7 +115,7 @@ def _rename(model: ModelProto) -> None:
         for output in node.output:
             names.setdefault(output, node.name)
     for tensor in graph.initializer:
-        names[tensor.name] = _weight_name(tensor.name, graph.node, names, len(folds) > 1, len(frontends) > 1)
+        names[tensor.name] = _weight_name(tensor.name, graph.node, several)
     for node in graph.node:
         node.input[:] = [names[value] if value else "" for value in node.input]
         node.output[:] = [names[value] for value in node.output]
@@ -132,26 +132,27 @@ def _scope(node: NodeProto) -> str:
     return ""
 
 
-def _place(scope: str, several_folds: bool, several_frontends: bool) -> str:
-    """`fold.0.stages.1.0.conv1` -> `stages.1.0.conv1`, `frontend.0.spectrum` -> `frontend/spectrum`."""
+def _place(scope: str, several: Container[str]) -> str:
+    """`fold.0.stages.1.0.conv1` -> `stages.1.0.conv1`, `frontend.0.spectrum` -> `frontend/spectrum`.
+
+    several: `fold`, `frontend` if there is more than one; only then its index is part of the place.
+    """
     if not scope:
         return "folds"
     kind, index, *rest = scope.split(".")
     if kind == "frontend":
-        return "/".join(["frontend", *([index] if several_frontends else []), *rest])
-    prefix = f"fold.{index}/" if several_folds else ""
+        return "/".join([kind, *([index] if kind in several else []), *rest])
+    prefix = f"fold.{index}/" if kind in several else ""
     if rest and rest[0] in ("pool", "head"):
         return prefix + "/".join(rest)
     return prefix + ".".join(rest)
 
 
-def _weight_name(
-    name: str, nodes: list[NodeProto], names: Mapping[str, str], several_folds: bool, several_frontends: bool
-) -> str:
+def _weight_name(name: str, nodes: Iterable[NodeProto], several: Container[str]) -> str:
     """A parameter's name by its module, `stages.0.0.conv1.weight`; a constant's by the first node that reads it."""
     if re.match(r"(fold|frontend)\.\d+\.", name):
         scope, _, parameter = name.rpartition(".")
-        return f"{_place(scope, several_folds, several_frontends)}.{parameter}"
+        return f"{_place(scope, several)}.{parameter}"
     for node in nodes:
         if name in node.input:
             return f"{node.name}:{list(node.input).index(name)}"

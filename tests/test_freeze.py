@@ -39,7 +39,7 @@ def test_the_small_products_are_the_power_spectrum(size: int) -> None:
     random = np.random.default_rng(size)
     samples, filters = random.normal(size=(2, size, 3)), random.uniform(size=(size // 2 + 1, 7))
     fourier = real_fourier(size)
-    power = Spectrum(size).double()(torch.from_numpy(samples)).numpy()  # [2, outputs, 3]
+    power = Spectrum(fourier).double()(torch.from_numpy(samples)).numpy()  # [2, outputs, 3]
     wanted = np.abs(np.fft.rfft(samples, axis=1)) ** 2
     np.testing.assert_allclose(power, wanted[:, fourier.bins], rtol=0, atol=1e-6 * wanted.max())
     np.testing.assert_allclose(spread_filters(filters, fourier) @ power, filters.T @ wanted, rtol=1e-6)

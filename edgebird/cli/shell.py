@@ -29,7 +29,7 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
             say_error(error)
             raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from error
         except OSError as error:
-            say_error(EdgebirdError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
+            say_error(f"{error.filename}: {error.strerror}" if error.filename else error)
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt as error:
             say("interrupted")
@@ -45,7 +45,7 @@ def result(line: str) -> None:
     write_result(sys.stdout, line + "\n")
 
 
-def say_error(error: BaseException) -> None:
+def say_error(error: BaseException | str) -> None:
     """Print `error: ...` on stderr, one line whatever the file names in it."""
     print(f"error: {_one_line(str(error))}", file=sys.stderr)
 
