@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgebird.card import Card
 from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, Events
-from edgebird.pooling import Onset, Pooler
+from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.runtimes import Runtime
 from edgebird.sources import FileSource
 from edgebird.types import AudioBlock, Detection, FloatArray, Rejected, Summary, Window
@@ -71,6 +71,57 @@ class Scored:
 Result: TypeAlias = Scored | Detection | Rejected | Onset | Summary
 
 
+class Analysis:
+    """One source's way from blocks to windows, and from their scores to detections; scoring lies between.
+
+    Files and live sources take it alike. Scores are taken in the order of the windows.
+    """
+
+    def __init__(self, card: Card, settings: Settings) -> None:
+        self._hop, self._labels = settings.hop, len(card.labels)
+        self._windower = Windower(card.window_samples, settings.hop, round(MIN_TAIL_S * card.sample_rate))
+        longest = round(LONGEST_S * card.sample_rate)
+        self._pooler = Pooler(self._thresholds(settings), settings.min_windows, longest, settings.allowed)
+        self._windows = self._detections = 0
+
+    def push(self, block: AudioBlock) -> list[Window]:
+        """The windows that a block completes; see `Windower`."""
+        return self._windower.push(block)
+
+    def finish(self) -> list[Window]:
+        """The last window at the end of the source, if it deserves one."""
+        return self._windower.finish()
+
+    def take(self, window: Window, scores: FloatArray) -> list[Result]:
+        """What is certain with the scores [classes] of the next window."""
+        self._windows += 1
+        return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
+
+    def skip(self, to: int) -> list[Result]:
+        """What is over because the audio up to `to` was lost, when all windows before it are taken."""
+        return self._counted(self._pooler.skip(to))
+
+    def close(self) -> list[Result]:
+        """What is still open when the source has ended, and all windows are taken."""
+        return self._counted(self._pooler.finish())
+
+    def change(self, settings: Settings) -> None:
+        """Judge by other settings from the next window on; the hop stays."""
+        self._pooler.change(self._thresholds(settings), settings.min_windows, settings.allowed)
+
+    def summary(self, wall_s: float) -> Summary:
+        """The account so far."""
+        windower = self._windower
+        return Summary(windower.scored, windower.gap, windower.tail, self._windows, self._detections, wall_s)
+
+    def _thresholds(self, settings: Settings) -> FloatArray:
+        return np.broadcast_to(np.float32(settings.threshold), self._labels)
+
+    def _counted(self, results: list[Pooled]) -> list[Result]:
+        self._detections += sum(isinstance(result, Detection) for result in results)
+        return list(results)
+
+
 def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) -> Iterator[Result]:
     """Score the blocks of one source and give its results as they become certain, the Summary last.
 
@@ -79,30 +130,18 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     """
     started = time.monotonic()
     card = runtime.card
-    windower = Windower(card.window_samples, settings.hop, round(MIN_TAIL_S * card.sample_rate))
-    thresholds = np.broadcast_to(np.float32(settings.threshold), len(card.labels))
-    longest = round(LONGEST_S * card.sample_rate)
-    pooler = Pooler(thresholds, settings.min_windows, longest, settings.allowed)
-    counted = detections = 0
-    for group in _grouped(_windows(blocks, windower), max(card.batches)):
-        scores = _infer(runtime, group)
-        for window, row in zip(group, scores, strict=True):
-            yield Scored(window, row)
-            for result in pooler.push(window, row, window.start + settings.hop):
-                detections += isinstance(result, Detection)
-                yield result
-        counted += len(group)
-    for result in pooler.finish():
-        detections += isinstance(result, Detection)
-        yield result
-    wall = time.monotonic() - started
-    yield Summary(windower.scored, windower.gap, windower.tail, counted, detections, wall)
+    analysis = Analysis(card, settings)
+    for group in _grouped(_windows(blocks, analysis), max(card.batches)):
+        for window, row in zip(group, infer(runtime, group), strict=True):
+            yield from analysis.take(window, row)
+    yield from analysis.close()
+    yield analysis.summary(time.monotonic() - started)
 
 
-def _windows(blocks: Iterable[AudioBlock], windower: Windower) -> Iterator[Window]:
+def _windows(blocks: Iterable[AudioBlock], analysis: Analysis) -> Iterator[Window]:
     for block in blocks:
-        yield from windower.push(block)
-    yield from windower.finish()
+        yield from analysis.push(block)
+    yield from analysis.finish()
 
 
 def _grouped(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
@@ -116,7 +155,8 @@ def _grouped(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
         yield group
 
 
-def _infer(runtime: Runtime, group: list[Window]) -> FloatArray:
+def infer(runtime: Runtime, group: Sequence[Window]) -> FloatArray:
+    """Scores of windows, float32 [windows, classes]. Raises ScoreError saying which audio it was."""
     try:
         return runtime.infer(np.stack([window.samples for window in group]))
     except ScoreError as error:

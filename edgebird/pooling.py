@@ -96,6 +96,15 @@ class Pooler:
         results += self._close(before=next_start)
         return sorted(results, key=_order)
 
+    def skip(self, to: int) -> list[Pooled]:
+        """Report what is over because the audio before `to` was lost, and all windows before that are pushed."""
+        return sorted(self._close(before=to), key=_order)
+
+    def change(self, thresholds: FloatArray, min_windows: int, allowed: NDArray[np.bool_] | None) -> None:
+        """Judge by other settings from the next window on."""
+        self._thresholds, self._min_windows = thresholds, min_windows
+        self._allowed = np.ones(len(thresholds), dtype=np.bool_) if allowed is None else allowed
+
     def finish(self) -> list[Pooled]:
         """Report what is still open; the source has ended."""
         return sorted(self._close(before=math.inf), key=_order)

@@ -1,0 +1,94 @@
+"""Tells audio that was lost from a sound card that is a little slow or late, by the machine's clock.
+
+A sound card delivers its frames late by a varying delay, and runs some 50 to 100 ppm off its nominal rate. The time
+at which frames arrive, less the time they stand for, is therefore an almost flat line from below: its lower envelope.
+Frames that were lost raise that line for good, frames that were late only for a moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+JUMP_S = 0.15  # a rise above the envelope that may be a loss
+SETTLE_S = 1.0  # of rise, after which it is one
+ENVELOPE_S = 30.0
+_DRIFT_POINTS = 8  # of one envelope each, so four minutes
+
+
+@dataclass
+class Drift:
+    """Least squares over the lower envelope, a point each `ENVELOPE_S`."""
+
+    count: int = 0
+    mean_time: float = 0.0
+    mean_delay: float = 0.0
+    spread: float = 0.0
+    product: float = 0.0
+
+    def add(self, time: float, delay: float) -> None:
+        """Take a point."""
+        self.count += 1
+        off = time - self.mean_time
+        self.mean_time += off / self.count
+        self.mean_delay += (delay - self.mean_delay) / self.count
+        self.spread += off * (time - self.mean_time)
+        self.product += off * (delay - self.mean_delay)
+
+    @property
+    def ppm(self) -> float | None:
+        """How much faster than nominal the card runs, parts in a million; None while it cannot be told."""
+        return -1e6 * self.product / self.spread if self.count >= _DRIFT_POINTS else None
+
+
+@dataclass
+class FrameClock:
+    """Watches the frames of one unbroken capture.
+
+    rate: frames per second, nominal. `observe` says what was lost; positions it is given must not count that.
+    """
+
+    rate: float
+    drift: Drift = field(default_factory=Drift)
+    _first: float | None = None
+    _lost: float = 0.0  # seconds found to be lost so far
+    _recent: deque[tuple[float, float]] = field(default_factory=deque)  # (time, delay), delays ascending
+    _suspected: tuple[float, float] | None = None  # since when, and the least delay since
+    _next_point: float = 0.0
+
+    def observe(self, frames: int, time: float) -> float | None:
+        """Take that `frames` in all had come at `time` (monotonic seconds).
+
+        Returns 0.0 if nothing was lost, None while that is open (hold the frames back), else the seconds that were lost
+        before the first of the frames that are held back.
+        """
+        if self._first is None:
+            self._first = time - frames / self.rate
+            self._next_point = time + ENVELOPE_S
+        delay = time - self._first - frames / self.rate - self._lost
+        base = self._recent[0][1] if self._recent else delay
+        if delay - base <= JUMP_S:
+            self._suspected = None
+            self._remember(time, delay)
+            return 0.0
+        since, least = self._suspected or (time, delay)
+        least = min(least, delay)
+        self._suspected = (since, least)
+        if time - since < SETTLE_S:
+            return None
+        self._suspected = None
+        lost = least - base
+        self._lost += lost
+        return lost
+
+    def _remember(self, time: float, delay: float) -> None:
+        """Keep the sliding minimum of the delays, and a point of drift now and then."""
+        recent = self._recent
+        while recent and recent[-1][1] >= delay:
+            recent.pop()
+        recent.append((time, delay))
+        while recent[0][0] < time - ENVELOPE_S:
+            recent.popleft()
+        if time >= self._next_point:
+            self.drift.add(time, recent[0][1])
+            self._next_point = time + ENVELOPE_S

@@ -1,0 +1,57 @@
+"""What a source remembers of its sound, for clips and for the screen; see `sinks.Memory`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebird.types import AudioBlock, FloatArray, Origin
+
+_FULL_SCALE = 32768.0
+
+
+class History:
+    """The last samples of a source in 16 bit. rate: Hz. capacity: samples."""
+
+    def __init__(self, origin: Origin, rate: int, capacity: int) -> None:
+        self.origin, self.rate = origin, rate
+        self.newest = 0
+        self.ended = False
+        self._samples = np.zeros(capacity, np.int16)
+
+    @property
+    def oldest(self) -> int:
+        """Position of the oldest sample that is held."""
+        return max(0, self.newest - len(self._samples))
+
+    def push(self, block: AudioBlock) -> None:
+        """Take a block; what lies between it and the one before is remembered as silence."""
+        self.skip(block.start)
+        values = np.clip(np.rint(block.samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+        self._put(values)
+
+    def skip(self, to: int) -> None:
+        """Remember silence up to a position."""
+        missing = to - self.newest
+        if missing > 0:
+            held = min(missing, len(self._samples))
+            self.newest = to - held
+            self._put(np.zeros(held, np.int16))
+
+    def read(self, start: int, end: int) -> FloatArray:
+        """Samples between two positions, float32 [end - start]; zeros where there are none."""
+        result = np.zeros(max(0, end - start), np.float32)
+        first, last = max(start, self.oldest), min(end, self.newest)
+        if first < last:
+            kept = self._samples[np.arange(first, last) % len(self._samples)]
+            result[first - start : last - start] = kept / np.float32(_FULL_SCALE)
+        return result
+
+    def _put(self, values: NDArray[np.int16]) -> None:
+        size = len(self._samples)
+        self.newest += len(values)
+        values = values[-size:]
+        place = (self.newest - len(values)) % size
+        until_end = min(len(values), size - place)
+        self._samples[place : place + until_end] = values[:until_end]
+        self._samples[: len(values) - until_end] = values[until_end:]

@@ -1,0 +1,227 @@
+"""One source of a station: its pieces become windows, their scores become events, and every sample is accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from datetime import time as TimeOfDay
+
+import numpy as np
+
+from edgebird.card import Card
+from edgebird.detection import Analysis, Result, Settings
+from edgebird.events import Event, Events, head, seconds
+from edgebird.live.feed import Change, Feed
+from edgebird.live.history import History
+from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
+from edgebird.live.status import SourceStatus
+from edgebird.pooling import Onset
+from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary, Window
+
+_NOTHING = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class ListenOptions:
+    """How a source is listened to.
+
+    timezone: of event times, None for the machine's. quiet_hours: local times in which nothing is reported, each may
+    cross midnight. explain: tell rejected candidates. history_s: how much sound is remembered.
+    """
+
+    timezone: tzinfo | None = None
+    quiet_hours: tuple[tuple[TimeOfDay, TimeOfDay], ...] = ()
+    explain: bool = False
+    history_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Due:
+    """A window to score. heard_at: monotonic seconds of its last sample."""
+
+    listener: Listener
+    window: Window
+    heard_at: float
+
+
+class Listener:
+    """Takes pieces from a feed and gives windows that are due; takes their scores and gives events."""
+
+    def __init__(self, feed: Feed, card: Card, settings: Settings, options: ListenOptions, origin: Origin) -> None:
+        self.feed = feed
+        self._options, self._settings = options, settings
+        self._card, self._rate = card, card.sample_rate
+        self._analysis = Analysis(card, settings)
+        self._events = Events(card.labels, card.sample_rate)
+        self._origin = origin
+        capacity = max(1, round(options.history_s * self._rate))
+        self.memory = History(origin, self._rate, capacity)
+        self._pending: deque[Due] = deque()
+        self._out: list[Event] = []
+        self._state, self._detail = "starting" if feed.live else "open", ""
+        self._gap: Lost | None = None
+        self._position = 0
+        self._ended = False
+        self._began = time.monotonic()
+        self.overrun = 0  # samples lost because the engine was late
+
+    @property
+    def name(self) -> str:
+        """As events call it."""
+        return self.feed.name
+
+    @property
+    def done(self) -> bool:
+        """Whether all is heard and scored."""
+        return self._ended and not self._pending
+
+    def next(self) -> Due | None:
+        """The oldest window that is due, None if there is none; reads no more of the feed than that takes."""
+        while not self._pending:
+            if (piece := self.feed.read()) is not None:
+                self._accept(piece)
+            elif self.feed.finished and not self._ended:
+                self._ended = self.memory.ended = True
+                self._pend(self._analysis.finish(), time.monotonic())
+            else:
+                return None
+        return self._pending.popleft()
+
+    def take(self, due: Due, scores: FloatArray, now: float) -> None:
+        """Take the scores [classes] of a window that was due."""
+        latency = now - due.heard_at if self.feed.live else None
+        self._tell(self._analysis.take(due.window, scores), latency)
+        if self._gap and not self._pending:
+            self._tell(self._analysis.skip(self._position), latency)
+
+    def events(self) -> list[Event]:
+        """Take the events since the last call."""
+        for change in self.feed.changes():
+            self._changed(change)
+        events, self._out = self._out, []
+        return events
+
+    def close(self) -> list[Event]:
+        """The last events; the summary comes from `summary`."""
+        self._tell(self._analysis.close(), None)
+        self._close_gap()
+        return self.events()
+
+    def summary(self) -> Event:
+        """The account: scored + gap + tail = the audio of the source."""
+        event = self._events.tell(self._origin, self._account())
+        if self.feed.live:
+            event["audio_s"] = seconds(self._position, self._rate)
+            event["drift_ppm"] = None if self.feed.drift_ppm is None else round(self.feed.drift_ppm, 1)
+        return event
+
+    def change(self, settings: Settings, options: ListenOptions) -> None:
+        """Judge by other settings from the next window on; hop and history stay."""
+        self._settings = replace(settings, hop=self._settings.hop)
+        self._options = options
+        self._analysis.change(self._settings)
+
+    def status(self) -> SourceStatus:
+        """How it is now."""
+        level, account = self.feed.level, self._account()
+        return SourceStatus(
+            name=self.name,
+            state=self._state,
+            detail=self._detail,
+            level_dbfs=level.rms_dbfs if level else None,
+            peak_dbfs=level.peak_dbfs if level else None,
+            audio_s=self._position / self._rate,
+            scored_s=account.scored / self._rate,
+            gap_s=account.gap / self._rate,
+            waiting_s=self.feed.waiting / self._rate,
+            drift_ppm=self.feed.drift_ppm,
+        )
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+    def _account(self) -> Summary:
+        return self._analysis.summary(time.monotonic() - self._began)
+
+    def _accept(self, piece: Piece) -> None:
+        self._position = piece.end
+        if isinstance(piece, Lost):
+            self._lose(piece)
+            return
+        self._close_gap()
+        if self.feed.live:
+            self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
+        if self._options.history_s:
+            self.memory.push(piece.block)
+        self._pend(self._analysis.push(piece.block), piece.at)
+
+    def _started(self, heard: Heard) -> datetime:
+        """When the first sample would have been heard if the sound card kept time: right for what is heard now."""
+        now = datetime.now(self._options.timezone).astimezone(self._options.timezone)
+        ago = time.monotonic() - heard.at + heard.end / self._rate
+        return now - timedelta(seconds=ago)
+
+    def _pend(self, windows: list[Window], at: float) -> None:
+        for window in windows:
+            self._pending.append(Due(self, window, at - max(0, self._position - window.end) / self._rate))
+
+    def _lose(self, lost: Lost) -> None:
+        if self._gap and self._gap.reason != lost.reason:
+            self._close_gap()
+        self._gap = Lost(self._gap.start if self._gap else lost.start, lost.end, lost.reason)
+        self.overrun += lost.end - lost.start if lost.reason == OVERRUN else 0
+        if self._options.history_s:
+            self.memory.skip(lost.end)
+        self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)), time.monotonic())
+        if not self._pending:
+            self._tell(self._analysis.skip(lost.end), None)
+
+    def _close_gap(self) -> None:
+        if gap := self._gap:
+            self._gap = None
+            event = head("gap", self._origin, gap.start, self._rate)
+            span = {"start_s": seconds(gap.start, self._rate), "end_s": seconds(gap.end, self._rate)}
+            self._out.append({**event, **span, "reason": gap.reason})
+
+    def _changed(self, change: Change) -> None:
+        self._state = "open" if change.state == "recovered" else change.state
+        self._detail = change.detail
+        wall = datetime.now(self._options.timezone).astimezone(self._options.timezone)
+        moment = wall - timedelta(seconds=time.monotonic() - change.at)
+        self._out.append(
+            {
+                "event": "source",
+                "source": self.name,
+                "time": moment.isoformat(timespec="milliseconds"),
+                "state": change.state,
+                "at_s": seconds(change.position, self._rate),
+                "detail": change.detail,
+            }
+        )
+
+    def _tell(self, results: list[Result], latency_s: float | None) -> None:
+        for result in map(self._hushed, results):
+            unwanted = isinstance(result, Rejected) and not self._options.explain
+            too_early = isinstance(result, Onset) and not self.feed.live  # a file's detections are all there is
+            if isinstance(result, (Detection, Onset, Rejected)) and not (unwanted or too_early):
+                event = self._events.tell(self._origin, result)
+                if latency_s is not None:
+                    event["latency_s"] = round(latency_s, 3)
+                self._out.append(event)
+
+    def _hushed(self, result: Result) -> Result | None:
+        """Nothing is reported in quiet hours: a detection there is a rejected candidate, an onset nothing."""
+        if isinstance(result, Detection) and self._is_quiet(result.start):
+            return Rejected(result, "quiet_hours")
+        if isinstance(result, Onset) and self._is_quiet(result.candidate.start):
+            return None
+        return result
+
+    def _is_quiet(self, start: int) -> bool:
+        if not self._options.quiet_hours or self._origin.started is None:
+            return False
+        moment = (self._origin.started + timedelta(seconds=start / self._rate)).time()
+        return any(
+            begin <= moment < end if begin <= end else moment >= begin or moment < end
+            for begin, end in self._options.quiet_hours
+        )

@@ -1,0 +1,200 @@
+"""`python -m edgebird.live.microphone`: the capture process of a microphone, see wire.py.
+
+Options: {"device": null | "2" | "name or part of it" | "pulse:SOURCE", "channel": null | 1 ..., "rate": null | Hz,
+"verbose": false}. A device is opened at its own rate. With `channel` it is opened with so many channels that this one
+is among them, otherwise with as few as it allows. What to do with the channels is up to the parent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from edgebird.live import wire
+from edgebird.live.child import CaptureError, Options, serve
+from edgebird.live.devices import (
+    PULSE,
+    Device,
+    choose,
+    choose_source,
+    inputs,
+    load_sounddevice,
+    pulse_sources,
+    recorded_source,
+)
+
+_BLOCK_S = 0.05
+_BUFFER_S = 0.5  # so long may all cores be busy with scores before the sound card overruns
+_QUEUED_S = 10  # audio that waits for a parent who does not read; later audio is dropped
+_POLL_S = 0.5
+_WATCH_S = 2
+_WATCH_TRIES = 5  # a stream appears at the sound server shortly after it was opened
+
+# PortAudio's error codes.
+_INVALID_CHANNELS, _INVALID_RATE, _INVALID_DEVICE, _UNAVAILABLE = -9998, -9997, -9996, -9985
+_REASONS = {_INVALID_DEVICE: "not_found", _UNAVAILABLE: "busy"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What to open. source: the sound server's, where one stands behind the device and tells about it."""
+
+    device: Device
+    source: Device | None
+
+    @property
+    def name(self) -> str:
+        """What was opened, as `--device` takes it."""
+        return (self.source or self.device).name
+
+
+class _Recorded:
+    """What PortAudio's thread leaves for the one that writes."""
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[wire.Message] = queue.Queue(round(_QUEUED_S / _BLOCK_S))
+        self._position = 0
+
+    def take(self, block: Any, frames: int, _times: Any, status: Any) -> None:
+        """Be PortAudio's callback: copy, put, return. A full queue drops the block, and the position tells it."""
+        now = time.monotonic()
+        with suppress(queue.Full):
+            if status.input_overflow:
+                note = b'{"kind": "overflow", "text": "the sound card was read too late: samples are lost"}'
+                self.messages.put_nowait(wire.Message(wire.NOTE, note, now, self._position))
+            self.messages.put_nowait(wire.Message(wire.DATA, bytes(block), now, self._position))
+        self._position += frames
+
+
+class _Watch:
+    """Notices that the sound server moved our recording to another source, which PortAudio cannot see.
+
+    source: the one that was asked for; None for the one where we are first seen, which need not be the server's
+    default: it may remember where the user put us before.
+    """
+
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+        self.moved: str | None = None  # what happened, one line
+
+    def run(self) -> None:
+        """Watch until it is moved; stop where no sound server knows us."""
+        tries = _WATCH_TRIES
+        while tries:
+            source = recorded_source(os.getpid())
+            if source is None:
+                tries -= 1
+            elif self._source in (None, source):
+                self._source, tries = source, _WATCH_TRIES
+            else:
+                to = source if source != PULSE else "nothing"
+                self.moved = f"the sound server moved the recording from {self._source} to {to}"
+                return
+            time.sleep(_WATCH_S)
+
+
+def capture(options: Options, pipe: BinaryIO) -> None:
+    """Record until it ends. Raises CaptureError."""
+    wanted, sources = options.get("device"), pulse_sources()
+    if wanted and wanted.startswith(PULSE):
+        if sources:
+            choose_source(sources, wanted)
+        os.environ["PULSE_SOURCE"] = wanted.removeprefix(PULSE)  # before PortAudio loads the client library
+    sounddevice = load_sounddevice()
+    choice = _choose(inputs(sounddevice), sources, wanted)
+    recorded = _Recorded()
+    stream = _open(sounddevice, choice, options, recorded)
+    watch = _Watch(wanted if wanted and wanted.startswith(PULSE) else None)
+    threading.Thread(target=watch.run, name="watch", daemon=True).start()
+    messages = _messages(stream, recorded, watch)
+    first = next(messages)  # the device is open when it is heard: a sound server may take two seconds
+    wire.say(pipe, wire.OPEN, rate=round(stream.samplerate), channels=stream.channels, device=choice.name)
+    for message in itertools.chain([first], messages):
+        wire.write(pipe, message)
+
+
+def _choose(devices: Sequence[Device], sources: Sequence[Device], wanted: str | None) -> _Choice:
+    names = {device.name for device in devices}
+    if wanted and wanted.startswith(PULSE):
+        if "pulse" not in names:
+            problem = "the sound server does not run, or libasound2-plugins is not installed"
+            raise CaptureError("not_found", f"no microphone {wanted!r}: {problem}")
+        wanted = "pulse"
+    device = choose(devices, wanted)
+    if device.name not in ("pulse", "default") or "pulse" not in names:
+        return _Choice(device, None)
+    asked = PULSE + os.environ.get("PULSE_SOURCE", "")
+    return _Choice(device, next((s for s in sources if s.name == asked or (asked == PULSE and s.default)), None))
+
+
+def _formats(choice: _Choice, options: Options) -> list[tuple[int, int]]:
+    """Rates and channels to try, the best first."""
+    own = choice.source or choice.device  # what PortAudio says of a sound server's rate and channels means nothing
+    rate, channel = options.get("rate"), options.get("channel")
+    if channel is not None and not 1 <= channel <= own.channels:
+        raise CaptureError("error", f"there is no channel {channel} in {choice.name!r}, which has {own.channels}")
+    rates = [rate] if rate else [own.rate, 48000, 44100]
+    if channel is None:
+        channels = [1, 2, own.channels]
+    elif choice.source:
+        channels = [own.channels]  # with fewer, the server would mix them
+    else:
+        channels = [channel, own.channels]
+    return [
+        (rate, count) for rate in dict.fromkeys(rates) for count in dict.fromkeys(channels) if count <= own.channels
+    ]
+
+
+def _open(sounddevice: ModuleType, choice: _Choice, options: Options, recorded: _Recorded) -> Any:
+    """Return the running stream. Raises CaptureError: `busy`, `not_found`, or `error` with what was refused."""
+    formats = _formats(choice, options)
+    for rate, channels in formats:
+        try:
+            stream = sounddevice.RawInputStream(
+                device=choice.device.index,
+                samplerate=rate,
+                channels=channels,
+                dtype="float32",
+                blocksize=round(rate * _BLOCK_S),
+                latency=_BUFFER_S,
+                callback=recorded.take,
+            )
+            stream.start()
+            return stream
+        except sounddevice.PortAudioError as error:
+            code = error.args[1] if len(error.args) > 1 else None
+            if code not in (_INVALID_CHANNELS, _INVALID_RATE):
+                reason = _REASONS.get(int(code or 0), "error")
+                raise CaptureError(reason, f"cannot open {choice.name!r}: {_one_line(error)}") from None
+    refused = ", ".join(f"{rate} Hz with {channels} channels" for rate, channels in formats)
+    raise CaptureError("error", f"{choice.name!r} refuses {refused}")
+
+
+def _messages(stream: Any, recorded: _Recorded, watch: _Watch) -> Iterator[wire.Message]:
+    """Give what was recorded. Raises CaptureError: `disconnected`."""
+    while watch.moved is None:
+        try:
+            yield recorded.messages.get(timeout=_POLL_S)
+        except queue.Empty:
+            if not stream.active:
+                raise CaptureError("disconnected", "the microphone has gone") from None
+    note = json.dumps({"kind": "moved", "text": watch.moved}).encode()
+    yield wire.Message(wire.NOTE, note, time.monotonic(), 0)
+    raise CaptureError("disconnected", watch.moved)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error.args[0]).split())
+
+
+if __name__ == "__main__":
+    serve(capture)

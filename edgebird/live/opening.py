@@ -1,0 +1,100 @@
+"""From a station's settings to what runs: feeds, listeners, thresholds."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgebird.card import Card
+from edgebird.config import DetectionSettings, SourceSettings, StationSettings
+from edgebird.detection import Settings, settings_for
+from edgebird.errors import EdgebirdError, UsageError
+from edgebird.live.feed import Feed
+from edgebird.live.listener import Listener, ListenOptions
+from edgebird.live.process import Capture
+from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
+from edgebird.live.source import LiveOptions, LiveSource
+from edgebird.sources import FileSource
+from edgebird.species import allowed_labels
+from edgebird.timestamps import parse_timezone
+from edgebird.types import FloatArray, Label, Origin
+
+_LONGEST_S = 90.0  # of a detection and of what waits, for clips
+_SCREEN_S = 15.0
+_STREAM_TIMEOUT_S = 5.0
+
+
+def judging(settings: DetectionSettings, card: Card) -> Settings:
+    """What is a detection, for this model. Raises UsageError, LabelError."""
+    allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
+    result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
+    if not settings.thresholds:
+        return result
+    thresholds = _thresholds(settings.threshold, settings.thresholds, card.labels)
+    return Settings(result.hop, thresholds, result.min_windows, result.allowed)
+
+
+def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
+    names: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        names |= {label.code.lower(): index, label.scientific_name.lower(): index}
+    thresholds = np.full(len(labels), default, np.float32)
+    for name, value in species.items():
+        if name.lower() not in names:
+            close = difflib.get_close_matches(name.lower(), names, 1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise UsageError(f"threshold of {name}: no label of this model has this code or scientific name{hint}")
+        thresholds[names[name.lower()]] = value
+    return thresholds
+
+
+def listening(settings: StationSettings) -> ListenOptions:
+    """How every source is listened to."""
+    clips, detection = settings.output.clips, settings.detection
+    around_s = clips.pre_s + clips.post_s + _LONGEST_S + settings.buffer_s if clips else _SCREEN_S
+    return ListenOptions(
+        timezone=parse_timezone(detection.timezone) if detection.timezone else None,
+        quiet_hours=detection.quiet_hours,
+        explain=detection.explain,
+        history_s=around_s,
+    )
+
+
+def open_listener(source: SourceSettings, settings: StationSettings, card: Card, verbose: bool = False) -> Listener:
+    """A source, not started yet. Raises AudioError for an unreadable file, EdgebirdError for a missing extra."""
+    options = listening(settings)
+    feed, origin = _open_feed(source, settings, options, card.sample_rate, verbose)
+    return Listener(feed, card, judging(settings.detection, card), options, origin)
+
+
+def _open_feed(
+    source: SourceSettings, settings: StationSettings, options: ListenOptions, rate: int, verbose: bool
+) -> tuple[Feed, Origin]:
+    origin = Origin(source.name)
+    live = LiveOptions(rate, settings.buffer_s, source.channel, clocked=source.kind == "mic")
+    if source.kind == "mic":
+        _require("sounddevice", "mic")
+        device = {"device": source.address or None, "channel": source.channel, "rate": None, "verbose": verbose}
+        return LiveSource(source.name, Capture("edgebird.live.microphone", device), live), origin
+    if source.kind == "url":
+        _require("av", "stream")
+        address = {"url": source.address, "transport": source.transport, "timeout_s": _STREAM_TIMEOUT_S}
+        return LiveSource(source.name, Capture("edgebird.live.stream", address | {"verbose": verbose}), live), origin
+    if source.kind == "stdin":
+        form = PcmFormat.parse(source.address)
+        return PulledSource(source.name, lambda: pcm_blocks(sys.stdin.buffer, form, source.channel, rate), rate), origin
+    file = FileSource(Path(source.address), rate, source.name, options.timezone)
+    if source.realtime:
+        return PacedSource(source.name, file.blocks, rate, settings.buffer_s), file.origin
+    return PulledSource(source.name, file.blocks, rate), file.origin
+
+
+def _require(module: str, extra: str) -> None:
+    """Say at once what would otherwise be tried again and again."""
+    if importlib.util.find_spec(module) is None:
+        raise EdgebirdError(f"{extra} sources need {module}: pip install 'edgebird[{extra}]'")

@@ -1,0 +1,107 @@
+"""Every run measures itself: how long inference takes, how late results are, what it costs."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgebird.live.status import Percentiles, Performance
+
+_STEP = math.log(1.01)  # a percentile is known to 1 %
+_LEAST = 1e-6
+_CPU_S = 10.0
+
+
+class Distribution:
+    """Percentiles of any number of figures in little memory: counts in bins of 1 %; the maximum is exact."""
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+        self.count = 0
+        self.total = 0.0
+        self.max = 0.0
+
+    def add(self, value: float) -> None:
+        """Take a figure >= 0."""
+        self._bins[round(math.log(max(value, _LEAST)) / _STEP)] += 1
+        self.count += 1
+        self.total += value
+        self.max = max(self.max, value)
+
+    def percentiles(self) -> Percentiles | None:
+        """None while there are no figures."""
+        if not self.count:
+            return None
+        return Percentiles(self._at(0.5), self._at(0.9), self._at(0.99), self.max)
+
+    def _at(self, share: float) -> float:
+        rank, seen = math.ceil(share * self.count), 0
+        for index in sorted(self._bins):
+            seen += self._bins[index]
+            if seen >= rank:
+                return min(math.exp(index * _STEP), self.max)
+        return self.max
+
+
+class Meter:
+    """Gathers the figures of a station. audio_s: seconds of audio that were scored, of all sources."""
+
+    def __init__(self) -> None:
+        self.inference_s = Distribution()
+        self.latency_s = Distribution()
+        self.misses = 0
+        self.scored_s = 0.0
+        self._cpu_before = (time.monotonic(), _cpu_s(os.getpid()))
+        self._cpu_percent = 0.0
+
+    def scored(self, windows: int, seconds: float) -> None:
+        """A batch was scored."""
+        for _ in range(windows):
+            self.inference_s.add(seconds / windows)
+
+    def performance(self, children: Iterable[int]) -> Performance:
+        """All so far; CPU over the last ten seconds or more. children: processes that count too."""
+        pids = [os.getpid(), *children]
+        self._measure_cpu(pids)
+        inference = self.inference_s.percentiles()
+        if inference:
+            inference = Percentiles(*(1e3 * v for v in (inference.p50, inference.p90, inference.p99, inference.max)))
+        return Performance(
+            windows=self.inference_s.count,
+            inference_ms=inference,
+            latency_s=self.latency_s.percentiles(),
+            misses=self.misses,
+            real_time_factor=self.inference_s.total / self.scored_s if self.scored_s else 0.0,
+            cpu_percent=self._cpu_percent,
+            memory_mb=sum(map(_memory_mb, pids)),
+        )
+
+    def _measure_cpu(self, pids: list[int]) -> None:
+        now, cpu_s = time.monotonic(), sum(map(_cpu_s, pids))
+        then, before = self._cpu_before
+        if now - then >= _CPU_S or not self._cpu_percent:
+            self._cpu_percent = max(0.0, 100 * (cpu_s - before) / max(now - then, 1e-3))
+        if now - then >= _CPU_S:
+            self._cpu_before = now, cpu_s
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of CPU a process has had; 0 where that cannot be read."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return time.process_time() if pid == os.getpid() else 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int) -> float:
+    """Resident memory; 0 where that cannot be read."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

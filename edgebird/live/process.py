@@ -1,0 +1,78 @@
+"""A capture process: one microphone or stream, started, read with patience, and ended whatever it is doing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgebird.live.wire import Message, Parser
+
+_READ_BYTES = 1 << 16
+_END_S = 2.0
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What to run: a module that speaks the protocol of `wire`, and its options, which may hold credentials."""
+
+    module: str
+    options: Mapping[str, Any]
+
+
+class CaptureProcess:
+    """A running capture; a context manager that leaves no process behind."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", capture.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if capture.options.get("verbose") else subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal is for us: we end our captures ourselves
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._parser = Parser()
+        self.ended = False
+        with contextlib.suppress(BrokenPipeError):  # one that ended at once is seen at the first read
+            self._stdin.write(json.dumps(dict(capture.options)).encode() + b"\n")
+            self._stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def messages(self, patience_s: float) -> Iterator[Message]:
+        """Give what has come, after waiting for it at most so long. `ended` is set when nothing more will."""
+        if select.select([self._stdout], [], [], patience_s)[0]:
+            data = os.read(self._stdout.fileno(), _READ_BYTES)
+            self.ended = not data
+            yield from self._parser.feed(data)
+
+    def __enter__(self) -> CaptureProcess:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """End it: first by the end of its input, then by force."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(0.2 if self.ended else _END_S / 10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(_END_S)
+        self._stdout.close()

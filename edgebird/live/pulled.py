@@ -1,0 +1,226 @@
+"""Sources that wait for their reader: files and standard input. Nothing of them is ever lost."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from edgebird.errors import AudioError, UsageError
+from edgebird.live.feed import Change
+from edgebird.live.levels import Level, LevelWatch
+from edgebird.live.ring import Heard, Piece, Ring
+from edgebird.sources import Resampler
+from edgebird.types import AudioBlock, FloatArray
+
+_SAMPLES = {"s16le": "<i2", "s24le": "s24le", "s32le": "<i4", "f32le": "<f4"}
+_PIECE_S = 1.0  # of audio handed over at once
+_PIECES_AHEAD = 4
+_PACE_S = 0.1
+_PATIENCE_S = 0.25
+
+Blocks = Callable[[], Iterable[AudioBlock]]
+
+
+class _Threaded:
+    """What both kinds share: a thread that goes through blocks, and a state."""
+
+    live: bool
+
+    def __init__(self, name: str, blocks: Blocks, rate: int) -> None:
+        self.name = name
+        self.drift_ppm: float | None = None
+        self.pid: int | None = None
+        self.failure: str | None = None
+        self._blocks, self._rate = blocks, rate
+        self._watch = LevelWatch(rate)
+        self._changes: deque[Change] = deque()
+        self._stopping = threading.Event()
+        self._ended = False
+        self._position = 0
+        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+
+    @property
+    def level(self) -> Level | None:
+        """See `Feed`."""
+        return None if self._ended else self._watch.level
+
+    def start(self) -> None:
+        """See `Feed`."""
+        if self.live:
+            self._change("open", "")
+        self._thread.start()
+
+    def changes(self) -> list[Change]:
+        """See `Feed`."""
+        return [self._changes.popleft() for _ in range(len(self._changes))]
+
+    def stop(self) -> None:
+        """See `Feed`."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        detail = ""
+        try:
+            for block in self._blocks():
+                for piece in _pieces(block, round(self._piece_s * self._rate)):
+                    if self._stopping.is_set() or not self._pass_on(piece):
+                        return
+                    self._position = piece.end
+                    self._watch.add(piece.samples)
+        except AudioError as error:
+            self.failure = detail = str(error)
+        finally:
+            self._ended = True
+            if self.live or detail:
+                self._change("closed", detail)
+
+    _piece_s = _PIECE_S
+
+    def _pass_on(self, piece: AudioBlock) -> bool:
+        raise NotImplementedError
+
+    def _change(self, state: str, detail: str) -> None:
+        self._changes.append(Change(state, detail, time.monotonic(), self._position))
+
+
+class PulledSource(_Threaded):
+    """As fast as its reader: decoding overlaps inference by a few seconds of audio; see `Feed`."""
+
+    live = False
+
+    def __init__(self, name: str, blocks: Blocks, rate: int) -> None:
+        super().__init__(name, blocks, rate)
+        self._queue: queue.Queue[AudioBlock] = queue.Queue(_PIECES_AHEAD)
+
+    @property
+    def waiting(self) -> int:
+        """See `Feed`."""
+        return round(self._queue.qsize() * _PIECE_S * self._rate)
+
+    @property
+    def finished(self) -> bool:
+        """See `Feed`."""
+        return (self._ended or self._stopping.is_set()) and self._queue.empty()
+
+    def read(self) -> Piece | None:
+        """See `Feed`."""
+        try:
+            return Heard(self._queue.get_nowait(), time.monotonic())
+        except queue.Empty:
+            return None
+
+    def _pass_on(self, piece: AudioBlock) -> bool:
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(piece, timeout=_PATIENCE_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+class PacedSource(_Threaded):
+    """As fast as the clock, like a live source: what nobody reads in time is lost; see `Feed`."""
+
+    live = True
+    _piece_s = _PACE_S
+
+    def __init__(self, name: str, blocks: Blocks, rate: int, buffer_s: float) -> None:
+        super().__init__(name, blocks, rate)
+        self._ring = Ring(round(buffer_s * rate))
+        self._began: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """See `Feed`."""
+        return self._ring.waiting
+
+    @property
+    def finished(self) -> bool:
+        """See `Feed`."""
+        return self._ended and self._ring.empty
+
+    def read(self) -> Piece | None:
+        """See `Feed`."""
+        return self._ring.read()
+
+    def _pass_on(self, piece: AudioBlock) -> bool:
+        self._began = time.monotonic() if self._began is None else self._began
+        due = self._began + piece.end / self._rate
+        if self._stopping.wait(max(0.0, due - time.monotonic())):
+            return False
+        self._ring.write(piece, due)
+        return True
+
+
+def _pieces(block: AudioBlock, size: int) -> Iterator[AudioBlock]:
+    for start in range(0, len(block.samples), size):
+        yield AudioBlock(block.samples[start : start + size], block.start + start)
+
+
+@dataclass(frozen=True)
+class PcmFormat:
+    """Raw PCM: the type of its samples, their rate in Hz and how many channels are interleaved."""
+
+    samples: str
+    rate: int
+    channels: int
+
+    @classmethod
+    def parse(cls, text: str) -> PcmFormat:
+        """Read `s16le:48000:1`. Raises UsageError."""
+        samples, _, rest = text.partition(":")
+        rate, _, channels = rest.partition(":")
+        if samples not in _SAMPLES or not rate.isdecimal() or not (channels or "1").isdecimal():
+            raise UsageError(f"PCM format {text!r}: wanted {'|'.join(_SAMPLES)}:RATE:CHANNELS, as s16le:48000:1")
+        result = cls(samples, int(rate), int(channels or "1"))
+        if not (1000 <= result.rate <= 1_000_000 and 1 <= result.channels <= 64):
+            raise UsageError(f"PCM format {text!r}: wanted a rate of 1000 to 1000000 and 1 to 64 channels")
+        return result
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.channels * (3 if self.samples == "s24le" else 2 if self.samples == "s16le" else 4)
+
+    def decode(self, data: bytes, channel: int | None) -> FloatArray:
+        """Whole frames -> float32 [n], -1 to 1: one channel (1-based), or the mean of all."""
+        if self.samples == "s24le":
+            bytes3 = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            wide = np.zeros((len(bytes3), 4), np.uint8)
+            wide[:, 1:] = bytes3
+            values = wide.view("<i4")[:, 0] / np.float32(2**31)
+        else:
+            values = np.frombuffer(data, _SAMPLES[self.samples])
+            scale = {"s16le": 2.0**-15, "s32le": 2.0**-31, "f32le": 1.0}[self.samples]
+            values = values.astype(np.float32) * np.float32(scale)
+        frames = np.nan_to_num(values.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
+        frames = frames.reshape(-1, self.channels)
+        mono: FloatArray = (
+            frames.mean(axis=1, dtype=np.float32) if channel is None else frames[:, min(channel, self.channels) - 1]
+        )
+        return mono
+
+
+def pcm_blocks(stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int) -> Iterator[AudioBlock]:
+    """Raw PCM as blocks of mono audio at `rate`, a tenth of a second or more each; a last half frame is dropped."""
+    resampler = Resampler(form.rate, rate)
+    rest, position, most = b"", 0, form.rate * form.frame_bytes // 10
+    while data := os.read(stream.fileno(), max(most, form.frame_bytes)):
+        data = rest + data
+        whole = len(data) // form.frame_bytes * form.frame_bytes
+        rest = data[whole:]
+        samples = resampler.push(form.decode(data[:whole], channel)) if whole else np.empty(0, np.float32)
+        if len(samples):
+            yield AudioBlock(samples, position)
+            position += len(samples)
+    if len(samples := resampler.finish()):
+        yield AudioBlock(samples, position)

@@ -1,0 +1,242 @@
+"""A station: all sources through one runtime, as windows fall due, for as long as it is told to.
+
+One thread takes what is due, scores it in batches, tells events, and looks after sinks; each source has a thread of
+its own that fills its ring. A runtime that is too slow loses audio in the rings, counted, and never falls behind more
+than they hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgebird.detection import infer
+from edgebird.events import Event
+from edgebird.live.listener import Due, Listener
+from edgebird.live.performance import Meter
+from edgebird.live.status import Performance, Status
+from edgebird.runtimes import Runtime
+from edgebird.sinks import Memory
+from edgebird.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+_LIVE_PAUSE_S, _FILE_PAUSE_S = 0.03, 0.002
+_TICK_S = 0.25
+_ADVICE_S = 60.0
+_END_S = 10.0  # for sources to end after they were told to
+
+
+class Telling(Protocol):
+    """Where events go: `sinks.chain.Chain`."""
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        """Take an event."""
+        ...
+
+    def tick(self) -> object:
+        """Do what is due."""
+        ...
+
+    def close(self) -> object:
+        """Finish."""
+        ...
+
+
+@dataclass(frozen=True)
+class StationOptions:
+    """hop_s: as the settings have it. group: most windows scored at once. duration_s: wall clock, None for ever."""
+
+    hop_s: float
+    group: int = 1
+    duration_s: float | None = None
+    stats_every_s: float = 60.0
+    place: tuple[float, float] | None = None  # latitude, longitude: told with the statistics
+
+
+@dataclass
+class Hooks:
+    """What else happens while a station runs. tick: a few times a second."""
+
+    tick: Callable[[], None] = lambda: None
+
+
+class Station:
+    """Listeners, a runtime, and where events go; `run` returns when all sources have ended."""
+
+    def __init__(self, runtime: Runtime, telling: Telling, options: StationOptions, hooks: Hooks | None = None) -> None:
+        self._runtime, self._telling, self._options = runtime, telling, options
+        self._hooks = hooks or Hooks()
+        self._listeners: list[Listener] = []
+        self._meter = Meter()
+        self._stop = threading.Event()
+        self._requests: deque[Callable[[], None]] = deque()
+        self._began = time.monotonic()
+        self._next = {"tick": 0.0, "stats": self._began + options.stats_every_s, "advice": self._began + _ADVICE_S}
+        self._overruns: dict[str, int] = {}
+        self.failures: list[str] = []  # of files that could not be read to their end
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """Those that are not done."""
+        return tuple(self._listeners)
+
+    def add(self, listener: Listener) -> None:
+        """Listen to one more source, from now on."""
+        self._listeners.append(listener)
+        listener.feed.start()
+
+    def stop(self) -> None:
+        """End soon: sources stop, what was heard is scored. May be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def request(self, work: Callable[[], None]) -> None:
+        """Have something done between two passes; may be called as `stop`."""
+        self._requests.append(work)
+
+    def run(self) -> None:
+        """Listen until all sources have ended, `stop` is called or the time is up. Raises ScoreError."""
+        end = None if self._options.duration_s is None else time.monotonic() + self._options.duration_s
+        deadline: float | None = None
+        try:
+            while self._listeners:
+                now = time.monotonic()
+                if deadline is None and (self._stop.is_set() or (end is not None and now >= end)):
+                    deadline = now + _END_S
+                    for listener in self._listeners:
+                        listener.feed.stop()
+                busy = self._pass()
+                self._keep_house(time.monotonic())
+                self._dismiss(force=deadline is not None and now > deadline)
+                if not busy:
+                    self._stop.wait(self._pause()) if deadline is None else time.sleep(_FILE_PAUSE_S)
+        finally:
+            for listener in self._listeners:
+                listener.feed.stop()
+            self._telling.close()
+
+    def status(self) -> Status:
+        """How it is doing."""
+        sources = tuple(listener.status() for listener in self._listeners)
+        return Status(time.monotonic() - self._began, self._runtime.name, sources, self._performance())
+
+    def recent(self, name: str, seconds: float) -> FloatArray:
+        """The last seconds of a source, float32 [at most seconds * rate]; any thread may ask."""
+        for listener in self._listeners:
+            if listener.name == name:
+                memory = listener.memory
+                return memory.read(max(memory.oldest, memory.newest - round(seconds * memory.rate)), memory.newest)
+        return np.empty(0, np.float32)
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+    def _pass(self) -> bool:
+        """Score what is due, a window of each source at most; whether there was any."""
+        dues = [due for listener in self._listeners if (due := listener.next()) is not None]
+        dues.sort(key=lambda due: due.heard_at)
+        for start in range(0, len(dues), self._options.group):
+            self._score(dues[start : start + self._options.group])
+        for listener in self._listeners:
+            self._tell(listener)
+        while self._requests:
+            self._requests.popleft()()
+        return bool(dues)
+
+    def _score(self, group: list[Due]) -> None:
+        began = time.monotonic()
+        rows = infer(self._runtime, [due.window for due in group])
+        now = time.monotonic()
+        self._meter.scored(len(group), now - began)
+        for due, row in zip(group, rows, strict=True):
+            due.listener.take(due, row, now)
+            self._meter.scored_s += min(self._options.hop_s, (due.window.end - due.window.start) / self._rate)
+            if due.listener.feed.live:
+                self._meter.latency_s.add(max(0.0, now - due.heard_at))
+                self._meter.misses += now - due.heard_at > self._options.hop_s
+            self._tell(due.listener)
+
+    @property
+    def _rate(self) -> int:
+        return self._runtime.card.sample_rate
+
+    def _tell(self, listener: Listener) -> None:
+        for event in listener.events():
+            self._telling.take(event, listener.memory)
+
+    def _pause(self) -> float:
+        return _LIVE_PAUSE_S if all(listener.feed.live for listener in self._listeners) else _FILE_PAUSE_S
+
+    def _dismiss(self, force: bool) -> None:
+        """Say good-bye to sources that have ended."""
+        for listener in [one for one in self._listeners if one.done or force]:
+            for event in listener.close():
+                self._telling.take(event, listener.memory)
+            self._telling.tick()
+            summary = listener.summary()
+            if listener.feed.live:
+                figures = _figures(self._performance())
+                summary |= {name: figures[name] for name in figures if name != "windows"}  # those are of all sources
+            self._telling.take(summary, listener.memory)
+            if listener.feed.failure:
+                self.failures.append(listener.feed.failure)
+            self._listeners.remove(listener)
+
+    def _keep_house(self, now: float) -> None:
+        if now >= self._next["tick"]:
+            self._next["tick"] = now + _TICK_S
+            self._telling.tick()
+            self._hooks.tick()
+        if now >= self._next["stats"]:
+            self._next["stats"] = now + self._options.stats_every_s
+            self._telling.take(self._stats(), None)
+        if now >= self._next["advice"]:
+            self._next["advice"] = now + _ADVICE_S
+            self._advise()
+
+    def _stats(self) -> Event:
+        status = self.status()
+        sources = [
+            {"source": one.name, "state": one.state, "level_dbfs": one.level_dbfs, "audio_s": round(one.audio_s, 3)}
+            | {"scored_s": round(one.scored_s, 3), "gap_s": round(one.gap_s, 3), "waiting_s": round(one.waiting_s, 3)}
+            | {"drift_ppm": one.drift_ppm}
+            for one in status.sources
+        ]
+        moment = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
+        if self._options.place:
+            event |= {"latitude": self._options.place[0], "longitude": self._options.place[1]}
+        return event | _figures(status.performance) | {"sources": sources}
+
+    def _advise(self) -> None:
+        """Say what to change where the engine was too late in the last minute."""
+        for listener in self._listeners:
+            lost = listener.overrun - self._overruns.get(listener.name, 0)
+            self._overruns[listener.name] = listener.overrun
+            if lost:
+                share = lost / self._rate / _ADVICE_S
+                log.warning(
+                    "%s: %.0f %% lost in the last minute, the engine is too slow: use a longer --hop (now %g), fewer "
+                    "sources, or a faster runtime",
+                    listener.name, 100 * share, self._options.hop_s,
+                )  # fmt: skip
+
+    def _performance(self) -> Performance:
+        return self._meter.performance([pid for one in self._listeners if (pid := one.feed.pid) is not None])
+
+
+def _figures(performance: Performance) -> dict[str, Any]:
+    """Rounded, for events."""
+    figures = performance.to_json()
+    for name in ("inference_ms", "latency_s"):
+        if figures[name]:
+            figures[name] = {key: round(value, 3) for key, value in figures[name].items()}
+    for name in ("real_time_factor", "cpu_percent", "memory_mb"):
+        figures[name] = round(figures[name], 4 if name == "real_time_factor" else 1)
+    return figures

@@ -1,0 +1,87 @@
+"""What a capture process tells its parent over its standard output, and what it is told over its standard input.
+
+The parent writes one line of JSON, the options, and then nothing: the end of its input tells a capture process to
+stop, also when the parent has died. It answers in messages, each a header and a payload:
+
+    OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}; comes first, once
+    DATA   float32 little-endian, interleaved [frames, channels], -1 to 1
+    NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved; capture goes on
+    FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.
+
+`position` counts frames since OPEN before the first of DATA, those included that the capture process knows to be lost.
+`time` is the monotonic clock (seconds, the same in all processes of a machine) when the last frame was captured, as
+far as is known. Needs the standard library alone, so that a capture process stays small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+OPEN, DATA, NOTE, FAIL = b"OPEN", b"DATA", b"NOTE", b"FAIL"
+
+_HEADER = struct.Struct("<4sIdq")
+_LARGEST = 1 << 26  # bytes of payload: more is not ours
+
+# Why a source is lost, as `FAIL` and source events say it.
+REASONS = ("disconnected", "not_found", "refused", "unresolved", "unauthorized", "stalled", "ended", "busy", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. time: monotonic seconds. position: in frames."""
+
+    kind: bytes
+    payload: bytes
+    time: float
+    position: int
+
+    def json(self) -> dict[str, Any]:
+        """The payload of all but DATA."""
+        content: dict[str, Any] = json.loads(self.payload)
+        return content
+
+
+def write(pipe: BinaryIO, message: Message) -> None:
+    """Write a message and flush it. Raises OSError if the parent has gone."""
+    pipe.write(_HEADER.pack(message.kind, len(message.payload), message.time, message.position) + message.payload)
+    pipe.flush()
+
+
+def say(pipe: BinaryIO, kind: bytes, **content: Any) -> None:
+    """Write a message of JSON."""
+    write(pipe, Message(kind, json.dumps(content).encode(), time.monotonic(), 0))
+
+
+class Parser:
+    """Makes messages of bytes as they come, however they are cut."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes; return the messages they complete. Raises ValueError for what is not ours."""
+        self._rest += data
+        messages = []
+        while len(self._rest) >= _HEADER.size:
+            kind, size, at, position = _HEADER.unpack_from(self._rest)
+            if kind not in (OPEN, DATA, NOTE, FAIL) or size > _LARGEST:
+                raise ValueError(f"not a message of a capture process: {bytes(self._rest[:8])!r}")
+            if len(self._rest) < _HEADER.size + size:
+                break
+            payload = bytes(self._rest[_HEADER.size : _HEADER.size + size])
+            del self._rest[: _HEADER.size + size]
+            messages.append(Message(kind, payload, at, position))
+        return messages
+
+
+def read(pipe: BinaryIO) -> Iterator[Message]:
+    """Give messages until the pipe ends, if need be in the middle of one. Raises ValueError for what is not ours."""
+    parser = Parser()
+    while data := os.read(pipe.fileno(), 1 << 16):
+        yield from parser.feed(data)

@@ -1,0 +1,211 @@
+"""Microphones for real, on a sound server of our own: what is played arrives bit by bit, and every fault is told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgebird.cli import microphones
+from edgebird.errors import AudioError
+from edgebird.live import devices, microphone, wire
+from edgebird.live.child import CaptureError
+from edgebird.live.devices import Device, choose
+from tests.conftest import require
+from tests.live_servers import VirtualMicrophone, captured, virtual_microphone, wait_until
+
+RATE = 48000
+
+
+@pytest.fixture(scope="module")
+def mic() -> Iterator[VirtualMicrophone]:
+    with virtual_microphone(RATE) as mic:
+        require("sounddevice")
+        yield mic
+
+
+def noise_file(path: Path, seconds: int) -> Path:
+    """White noise of 16 bit."""
+    samples = np.random.default_rng(5).integers(-20000, 20000, seconds * RATE, dtype=np.int16)
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return noise_file(tmp_path_factory.mktemp("noise") / "noise.wav", seconds=1)
+
+
+def test_what_is_played_is_recorded_bit_by_bit(mic: VirtualMicrophone, noise: Path) -> None:
+    """At the microphone's own rate, though PortAudio says that all of a sound server has 44100 Hz."""
+    with captured("microphone", {}, mic.env) as heard:
+        assert heard.wait(wire.OPEN) == {"rate": RATE, "channels": 1, "device": "pulse:virtmic"}
+        mic.play(noise).wait()
+        played = soundfile.read(noise, dtype="float32")[0].tobytes()
+        wait_until(lambda: played in heard.samples().tobytes(), "recording of what was played")
+    frames = [len(message.payload) // 4 for message in heard.all(wire.DATA)]
+    assert [message.position for message in heard.all(wire.DATA)] == [sum(frames[:i]) for i in range(len(frames))]
+
+
+def test_several_microphones_of_one_sound_server_are_heard_apart(mic: VirtualMicrophone, noise: Path) -> None:
+    mic.add("pond")
+    with (
+        captured("microphone", {"device": "pulse:pond"}, mic.env) as pond,
+        captured("microphone", {"device": "pulse:virtmic"}, mic.env) as garden,
+    ):
+        assert pond.wait(wire.OPEN)["device"] == "pulse:pond"
+        garden.wait(wire.OPEN)
+        mic.play(noise).wait()
+        wait_until(lambda: bool(garden.samples().any()), "sound")
+        assert not pond.samples().any()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "text"),
+    [
+        ({"device": "USB"}, "not_found", "no microphone 'USB'; there are: 'pulse', 'default'"),
+        ({"device": "99"}, "not_found", "no microphone '99'; there are: "),
+        ({"device": "pulse:attic"}, "not_found", "no microphone 'pulse:attic'; there are: 'pulse:virtmic'"),
+        (
+            {"device": "UL"},
+            "error",
+            "'UL' fits several microphones: give the whole name; there are: 'pulse', 'default'",
+        ),
+        ({"channel": 2}, "error", "there is no channel 2 in 'pulse:virtmic', which has 1"),
+    ],
+)
+def test_a_microphone_that_cannot_be_meant_is_told_with_those_there_are(
+    mic: VirtualMicrophone, options: dict[str, object], reason: str, text: str
+) -> None:
+    with captured("microphone", options, mic.env) as heard:
+        failure = heard.wait(wire.FAIL)
+    assert failure["reason"] == reason
+    assert failure["text"].startswith(text)
+    assert heard.process.wait() == 0
+
+
+def test_a_name_means_the_device_of_that_name_before_those_that_contain_it() -> None:
+    found = [Device(i, name, "ALSA", 1, RATE, i == 2) for i, name in enumerate(["Mic 2", "Mic", "USB Mic 7"])]
+    assert [choose(found, wanted).index for wanted in (None, "Mic", "usb", "0")] == [2, 1, 2, 0]
+    with pytest.raises(CaptureError, match=r"^no microphone; there is none$"):
+        choose([], None)
+
+
+def test_unplugging_is_noticed(mic: VirtualMicrophone) -> None:
+    with captured("microphone", {"device": "pulse:virtmic"}, mic.env) as heard:
+        heard.wait(wire.OPEN)
+        mic.unplug()
+        try:
+            assert heard.wait(wire.FAIL)["reason"] == "disconnected"
+        finally:
+            mic.replug()
+
+
+@pytest.mark.slow
+def test_a_recording_that_was_moved_to_another_source_ends(mic: VirtualMicrophone) -> None:
+    """The sound server goes on with whatever source is left: the birds would be those of another place."""
+    with captured("microphone", {}, mic.env) as heard:
+        heard.wait(wire.OPEN)
+        time.sleep(0.5)
+        mic.take_away()
+        try:
+            failure = heard.wait(wire.FAIL)
+        finally:
+            mic.unplug()
+            mic.replug()
+    (note,) = heard.all(wire.NOTE)
+    assert note.json()["kind"] == "moved"
+    assert failure["reason"] == "disconnected"
+    assert failure["text"].startswith("the sound server moved the recording from pulse:virtmic to pulse:")
+
+
+def test_it_ends_with_its_parent(mic: VirtualMicrophone) -> None:
+    """Also before it has opened anything, and while it records."""
+    with captured("microphone", {}, mic.env) as heard:
+        assert heard.stop() == 0
+    with captured("microphone", {}, mic.env) as heard:
+        heard.wait(wire.OPEN)
+        assert heard.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_parent_that_does_not_read_loses_nothing_for_some_seconds(mic: VirtualMicrophone) -> None:
+    with captured("microphone", {}, mic.env) as heard:
+        heard.wait(wire.OPEN)
+        heard.reading.clear()
+        time.sleep(3)  # a pipe holds a third of a second
+        before = heard.messages[-1].time
+        heard.reading.set()
+        wait_until(lambda: heard.messages[-1].time > before + 3, "later sound")
+    blocks = heard.all(wire.DATA)
+    assert {after.position - block.position for block, after in pairwise(blocks)} == {RATE // 20}
+    assert blocks[-1].position / RATE == pytest.approx(blocks[-1].time - blocks[0].time, abs=0.5)
+
+
+def test_later_the_position_tells_what_was_dropped() -> None:
+    """Memory does not grow while the parent hangs, and the parent sees the hole."""
+    recorded, fine = microphone._Recorded(), SimpleNamespace(input_overflow=False)
+    for _ in range(300):
+        recorded.take(bytes(4), 1, None, fine)
+    kept = [recorded.messages.get().position for _ in range(recorded.messages.qsize())]
+    recorded.take(bytes(4), 1, None, SimpleNamespace(input_overflow=True))
+    assert kept == list(range(200))
+    note, block = recorded.messages.get(), recorded.messages.get()
+    assert (note.kind, note.json()["kind"], block.position) == (wire.NOTE, "overflow", 300)
+
+
+@pytest.mark.slow
+def test_the_command_tells_how_loud_each_microphone_is(
+    mic: VirtualMicrophone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PULSE_SERVER", "PULSE_COOKIE"):
+        monkeypatch.setenv(name, mic.env[name])
+    found = [Device(None, "pulse:virtmic", "", 1, RATE, True), Device(7, "gone", "", 1, RATE, False)]
+    monkeypatch.setattr(devices, "list_microphones", lambda: found)
+    microphones.run(seconds=0.2, as_json=False)
+    heading, silent, gone = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["name", "channels", "rate", "level"]
+    assert silent == "-  pulse:virtmic (default)  1         48000 Hz  digital silence (muted?)"
+    assert gone.startswith("7  gone                     1         48000 Hz  no microphone '7'; there are: ")
+    playing = mic.play(noise_file(tmp_path / "noise.wav", seconds=20))
+    microphones.run(seconds=0.5, as_json=True)
+    playing.terminate()
+    playing.wait()
+    loud, _ = json.loads(capsys.readouterr().out)
+    assert loud["peak_dbfs"] == pytest.approx(20 * np.log10(20000 / 32768), abs=0.1)
+    assert loud["digital_silence"] is False
+
+
+def test_the_command_lists_what_portaudio_and_the_sound_server_have(
+    mic: VirtualMicrophone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PULSE_SERVER", "PULSE_COOKIE"):
+        monkeypatch.setenv(name, mic.env[name])
+    found = {device.name: device for device in devices.list_microphones()}
+    assert {"default", "pulse", "pulse:virtmic"} <= found.keys()
+    assert found["pulse:virtmic"].default
+    assert not [name for name in found if name.endswith(".monitor")]
+
+
+def test_no_microphone_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "list_microphones", list)
+    with pytest.raises(AudioError, match="there is no microphone: plug one in"):
+        microphones.run()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [("raise ImportError", r"pip install 'edgebird\[mic\]'"), ("raise OSError('no library')", "libportaudio2")],
+)
+def test_what_is_missing_is_told(code: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sounddevice.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(AudioError, match=text):
+        devices.list_microphones()

@@ -1,0 +1,236 @@
+"""A station survives what happens to its sources, and accounts for every second, while it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgebird.card import Card
+from edgebird.detection import Settings, analyse
+from edgebird.events import Event
+from edgebird.live import source as live_source
+from edgebird.live.listener import Listener, ListenOptions
+from edgebird.live.process import Capture
+from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource
+from edgebird.live.source import LiveOptions, LiveSource
+from edgebird.live.station import Station, StationOptions
+from edgebird.sinks import Memory
+from edgebird.types import AudioBlock, Detection, FloatArray, Origin
+from tests.foreign import tone_card
+
+RATE = 8000
+HOP_S = 0.5
+
+
+class Loudness:
+    """A runtime whose three scores are the mean magnitude of a window of one second; slow if it is told to be."""
+
+    name = "loudness"
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.card: Card = replace(tone_card(RATE, "batch"), window_samples=RATE)
+        self.batches: list[int] = []
+        self._seconds = seconds
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        self.batches.append(len(windows))
+        time.sleep(self._seconds * len(windows))
+        return np.repeat(np.abs(windows).mean(axis=1, keepdims=True), 3, axis=1).astype(np.float32)
+
+    def close(self) -> None: ...
+
+
+class Notes:
+    """Takes events, with what the source remembered when the event was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.closed = False
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        self.events.append(event)
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+    def of(self, kind: str, source: str) -> list[Event]:
+        return [e for e in self.events if e["event"] == kind and e["source"] == source]
+
+    def states(self, source: str) -> list[str]:
+        return [e["state"] for e in self.of("source", source)]
+
+
+def fake(name: str, script: Sequence[Sequence[Any]], **options: Any) -> LiveSource:
+    capture = Capture("tests.fake_capture", {"rate": RATE, "script": script})
+    return LiveSource(name, capture, LiveOptions(rate=RATE, **options))
+
+
+def run(feeds: Sequence[Any], seconds: float | None, runtime: Loudness | None = None) -> Notes:
+    runtime = runtime or Loudness()
+    settings = Settings(round(HOP_S * RATE), threshold=0.3)
+    notes = Notes()
+    station = Station(runtime, notes, StationOptions(HOP_S, 4, seconds))
+    for feed in feeds:
+        station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(feed.name)))
+    station.run()
+    assert notes.closed
+    for summary in (e for e in notes.events if e["event"] == "summary" and "audio_s" in e):
+        parts = summary["scored_s"] + summary["gap_s"] + summary["tail_s"]
+        assert parts == pytest.approx(summary["audio_s"], abs=1e-9), "a second was neither scored nor told as missed"
+        gaps = sum(e["end_s"] - e["start_s"] for e in notes.of("gap", summary["source"]))
+        assert gaps == pytest.approx(summary["gap_s"], abs=1e-9)
+    return notes
+
+
+def blocks(audio: FloatArray, size: int = 1234) -> list[AudioBlock]:
+    return [AudioBlock(audio[i : i + size], i) for i in range(0, len(audio), size)]
+
+
+def bursts(seconds: float) -> FloatArray:
+    """Loud for 1.3 s in every 4."""
+    clock = np.arange(round(seconds * RATE)) / RATE
+    return np.where(clock % 4 < 1.3, 0.8, 0.01).astype(np.float32) * np.where(np.arange(len(clock)) % 2, 1, -1)
+
+
+def test_a_file_through_the_station_gives_what_detect_gives() -> None:
+    runtime, audio = Loudness(), bursts(21.7)
+    settings = Settings(round(HOP_S * RATE), threshold=0.3)
+    expected = [r for r in analyse(blocks(audio), runtime, settings) if isinstance(r, Detection)]
+    notes = run([PulledSource("file", lambda: blocks(audio, 999), RATE)], None)
+    found = [(e["start_s"], e["end_s"], e["code"], e["windows"]) for e in notes.of("detection", "file")]
+    assert found == [(d.start / RATE, d.end / RATE, runtime.card.labels[d.label].code, d.windows) for d in expected]
+    assert not notes.of("onset", "file")
+
+
+def test_a_paced_file_is_heard_like_a_microphone() -> None:
+    audio = bursts(3.0)
+    notes = run([PacedSource("file", lambda: blocks(audio), RATE, buffer_s=5)], None)
+    (onset, *_) = notes.of("onset", "file")
+    assert onset["latency_s"] < 0.25
+    assert [e["start_s"] for e in notes.of("detection", "file")] == [0.0] * 3
+    (summary,) = notes.of("summary", "file")
+    assert summary["audio_s"] == 3.0
+    assert summary["latency_s"]["max"] < 1
+
+
+# What happens to sound cards and streams, all in one station at once: none may disturb another.
+FAULTS: dict[str, list[list[Any]]] = {
+    "well": [["audio", 99, 0.5]],
+    "dropping": [["audio", 2, 0.5], ["drop", 1.0], ["audio", 99, 0.5]],
+    "late": [["audio", 2, 0.5], ["wait", 1.0], ["burst", 1.0, 0.5], ["audio", 99, 0.5]],
+    "skipping": [["audio", 2, 0.5], ["skip", 0.7], ["audio", 99, 0.5]],
+    "dying": [["audio", 1.5, 0.5], ["exit"]],
+    "stalling": [["audio", 1.0, 0.5], ["hang"]],
+    "refused": [["fail", "unauthorized"]],
+    "muted": [["audio", 99, 0.0]],
+    "loud": [["audio", 99, 1.0]],
+}
+
+
+@pytest.fixture(scope="module")
+def faults() -> Notes:
+    """The events of eight seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_source, "STALL_S", 1.5)
+        return run([fake(name, script) for name, script in FAULTS.items()], 8.0)
+
+
+def test_a_source_without_faults_has_no_gap(faults: Notes) -> None:
+    assert faults.states("well") == ["open", "closed"]
+    assert not faults.of("gap", "well")
+    (summary,) = faults.of("summary", "well")
+    assert 6 < summary["audio_s"] < 8.5
+    assert summary["windows"] in (int(summary["audio_s"] * 2) - 1, int(summary["audio_s"] * 2))
+
+
+def test_what_a_sound_card_drops_without_a_word_is_a_gap(faults: Notes) -> None:
+    (gap,) = faults.of("gap", "dropping")
+    assert gap["reason"] == "overrun"
+    assert gap["start_s"] == pytest.approx(2.0, abs=0.06)
+    assert gap["end_s"] - gap["start_s"] == pytest.approx(1.0, abs=0.1)
+    spans = [(e["start_s"], e["end_s"]) for e in faults.of("detection", "dropping")]
+    assert spans
+    assert all(end <= gap["start_s"] or start >= gap["end_s"] for start, end in spans), "a window spans the gap"
+
+
+def test_audio_that_is_only_late_is_no_gap(faults: Notes) -> None:
+    assert faults.states("late") == ["open", "closed"]
+    assert not faults.of("gap", "late")
+
+
+def test_frames_that_the_capture_knows_to_be_lost_are_a_gap(faults: Notes) -> None:
+    (gap,) = faults.of("gap", "skipping")
+    assert (gap["reason"], round(gap["end_s"] - gap["start_s"], 6)) == ("dropped", 0.7)
+
+
+def test_a_source_that_dies_comes_back_and_the_time_between_is_told(faults: Notes) -> None:
+    assert faults.states("dying")[:3] == ["open", "lost", "recovered"]
+    assert faults.states("dying")[-1] == "closed"
+    assert {gap["reason"] for gap in faults.of("gap", "dying")} == {"disconnected"}
+
+
+def test_a_device_that_stalls_without_a_word_is_noticed(faults: Notes) -> None:
+    assert faults.states("stalling")[:3] == ["open", "lost", "recovered"]
+    assert faults.of("source", "stalling")[1]["detail"].startswith("stalled: ")
+    assert {gap["reason"] for gap in faults.of("gap", "stalling")} == {"stalled"}
+
+
+def test_a_song_is_told_when_its_source_is_lost_not_when_it_comes_back(faults: Notes) -> None:
+    kinds = [e["event"] for e in faults.events if e["source"] == "stalling"]
+    assert kinds.index("detection") < kinds.index("gap")
+
+
+def test_the_reason_a_capture_gives_is_told_once_however_often_it_is_tried(faults: Notes) -> None:
+    assert faults.states("refused") == ["lost", "closed"]
+    assert faults.of("source", "refused")[0]["detail"] == "unauthorized: as the script says"
+    (summary,) = faults.of("summary", "refused")
+    assert summary["audio_s"] == 0.0
+
+
+def test_a_muted_microphone_is_said_to_be_silent_and_a_loud_one_to_clip(faults: Notes) -> None:
+    assert faults.states("muted") == ["open", "silent", "closed"]
+    assert faults.states("loud") == ["open", "clipping", "closed"]
+
+
+def test_an_engine_that_is_too_slow_loses_counted_audio_and_not_memory() -> None:
+    notes = run([fake("mic", [["audio", 99, 0.5]], buffer_s=2.0)], 6.0, Loudness(seconds=1.2))
+    assert {gap["reason"] for gap in notes.of("gap", "mic")} == {"overrun"}
+    (summary,) = notes.of("summary", "mic")
+    assert summary["misses"] > 0
+    assert summary["latency_s"]["max"] < 2.0 + 2 * 1.2 + 1, "more than the ring and a window late"
+
+
+def test_windows_that_are_due_together_are_scored_together() -> None:
+    runtime = Loudness()
+    run([PulledSource(f"file-{i}", lambda: blocks(bursts(30)), RATE) for i in range(5)], None, runtime)
+    assert max(runtime.batches) == 4
+
+
+@pytest.mark.parametrize("text", ["s16le", "s16le:0:1", "s8:48000:1", "s16le:48000:x", "s16le:48000:65", "", ":::"])
+def test_a_pcm_format_that_is_not_one_is_refused(text: str) -> None:
+    from edgebird.errors import UsageError
+
+    with pytest.raises(UsageError, match="PCM format"):
+        PcmFormat.parse(text)
+
+
+def test_pcm_of_every_format_is_the_same_sound() -> None:
+    values = np.array([0.0, 0.5, -0.25, -1.0], np.float32)
+    wide = (values.astype(np.float64) * 2**31).clip(-(2**31), 2**31 - 1).astype("<i4")
+    encoded = {
+        "f32le": values.tobytes(),
+        "s16le": (wide >> 16).astype("<i2").tobytes(),
+        "s24le": wide.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes(),
+        "s32le": wide.tobytes(),
+    }
+    for name, data in encoded.items():
+        decoded = PcmFormat.parse(f"{name}:48000:2").decode(data, None)
+        assert decoded.tolist() == [0.25, -0.625], name
+        assert PcmFormat.parse(f"{name}:48000:2").decode(data, 2).tolist() == [0.5, -1.0], name
