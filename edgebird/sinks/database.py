@@ -1,0 +1,148 @@
+"""A SQLite database of detections and of what happened to the station; docs/sinks.md describes its tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgebird.errors import OutputError
+from edgebird.events import Event, encodable, to_json
+from edgebird.sinks import Memory
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x45444742  # "EDGB": what tells our databases from those of other programs
+
+_COLUMNS = (
+    "source", "time", "start_s", "end_s", "code", "scientific_name", "common_name", "score", "windows", "latency_s",
+)  # fmt: skip
+_TOLD = frozenset({"gap", "source", "summary", "sink", "stats", "retention"})
+_WAIT_S = 2.0  # for another writer, such as a user in a database tool; meanwhile the ring keeps the sound
+
+SCHEMA = """\
+CREATE TABLE detections (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    time TEXT,
+    start_s REAL NOT NULL,
+    end_s REAL NOT NULL,
+    code TEXT NOT NULL,
+    scientific_name TEXT NOT NULL,
+    common_name TEXT NOT NULL,
+    score REAL NOT NULL,
+    windows INTEGER NOT NULL,
+    latency_s REAL,
+    clip TEXT
+);
+CREATE INDEX detections_time ON detections (time);
+CREATE INDEX detections_code ON detections (code, time);
+CREATE INDEX detections_clip ON detections (clip) WHERE clip IS NOT NULL;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    time TEXT,
+    source TEXT,
+    event TEXT NOT NULL,
+    json TEXT NOT NULL
+);
+CREATE INDEX events_event ON events (event, time);
+"""
+
+
+class DatabaseSink:
+    """Writes each event in a transaction of its own, while others read.
+
+    path: made if it is missing. stats: keep the `stats` events too. Raises OutputError, at once if the file is no
+    database of edgebird's, damaged, or of a newer edgebird.
+    """
+
+    name = "database"
+
+    def __init__(self, path: Path, stats: bool = True) -> None:
+        self._path = path
+        self._kinds = _TOLD if stats else _TOLD - {"stats"}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise _error(path, error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise _error(path, error) from error
+        except OutputError:
+            self._connection.close()
+            raise
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        """Keep an event, or what it says about a clip; other kinds are left out."""
+        kind = event["event"]
+        if kind == "detection":
+            values = [event.get(column) for column in _COLUMNS]
+            self._run(f"INSERT INTO detections ({', '.join(_COLUMNS)}) VALUES ({_marks(values)})", _texts(values))
+        elif kind == "clip" and event["path"]:
+            key = [event["source"], event["time"], event["start_s"], event["code"]]
+            newest = "SELECT max(id) FROM detections WHERE source = ? AND time IS ? AND start_s = ? AND code = ?"
+            self._run(f"UPDATE detections SET clip = ? WHERE id = ({newest})", _texts([event["path"], *key]))
+        elif kind in self._kinds:
+            values = [event["time"], event["source"], kind, to_json(event)]
+            self._run("INSERT INTO events (time, source, event, json) VALUES (?, ?, ?, ?)", _texts(values))
+        if kind == "retention":
+            for path in event["deleted"]:
+                self._run("UPDATE detections SET clip = NULL WHERE clip = ?", _texts([path]))
+
+    def tick(self) -> list[Event]:
+        """Nothing waits."""
+        return []
+
+    def close(self) -> list[Event]:
+        """Bring everything into the one file and close it."""
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            raise _error(self._path, error) from error
+        return []
+
+    def _run(self, statement: str, values: Sequence[Any]) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _error(self._path, error) from error
+
+    def _prepare(self) -> None:
+        """Check whose database it is, or make it ours if it is empty."""
+        version, owner = self._pragma("user_version"), self._pragma("application_id")
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and owner != APPLICATION_ID:
+            raise OutputError(f"cannot write {self._path}: it is a database of another program; use another file")
+        if version > SCHEMA_VERSION:
+            problem = f"it was written by a newer edgebird (schema {version}, this one knows {SCHEMA_VERSION})"
+            raise OutputError(f"cannot write {self._path}: {problem}; update edgebird or use another file")
+        # Readers see the state before the transaction that is being written, and never wait or make it wait.
+        mode = self._pragma("journal_mode = WAL")
+        if mode != "wal":
+            raise OutputError(f"cannot write {self._path}: SQLite has no WAL there ({mode}); use a local disk")
+        # FULL syncs the log at every commit. NORMAL would sync at checkpoints only: a power cut would take the last
+        # 4 MB, for a station many hours. A sync per event is cheap for a few events a minute.
+        self._connection.execute("PRAGMA synchronous = FULL")
+        if not tables:
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {marks} COMMIT;")
+
+    def _pragma(self, pragma: str) -> Any:
+        return self._connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def _texts(values: Sequence[Any]) -> list[Any]:
+    """Values that SQLite takes: text that UTF-8 can hold."""
+    return [encodable(value) if isinstance(value, str) else value for value in values]
+
+
+def _error(path: Path, error: Exception) -> OutputError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return OutputError(f"cannot write {path}: {reason}")
