@@ -31,7 +31,7 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not soak"
 
-# The tests alone: for a Python without torch, make pytest EXTRAS=cpu,test PYTHON=python3.10 VENV=.venv-3.10
+# The tests alone: for a Python without torch, make pytest EXTRAS=cpu,mic,stream,test PYTHON=python3.10 VENV=.venv-3.10
 pytest: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not soak"
 

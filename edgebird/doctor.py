@@ -18,6 +18,8 @@ _PACKAGES = {
     "soundfile": "base",
     "soxr": "base",
     "typer": "base",
+    "sounddevice": "mic",
+    "av": "stream",
     "onnxruntime": "cpu",
     "onnxruntime-gpu": "gpu",
     "torch": "export",

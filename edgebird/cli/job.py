@@ -1,4 +1,4 @@
-"""What `detect` and `listen --file` do with their options."""
+"""What `detect` does with its options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
 from edgebird.cli.table import TableOutput
 from edgebird.detection import HOP_S, THRESHOLD, Settings, settings_for
-from edgebird.errors import BundleError, UsageError
+from edgebird.errors import UsageError
 from edgebird.files import atomic_text
 from edgebird.formats import FORMATS
 from edgebird.outputs import FolderOutput, StreamOutput, SubmissionOutput
@@ -45,18 +45,12 @@ class Job:
     format: str | None = None
     out: Path | None = None
     submission: Path | None = None
-    live: bool = False
 
 
 def run_job(job: Job) -> None:
     """Do it; exit code 1 if a recording could not be read."""
     _check(job)
     bundle = open_bundle(job.bundle)
-    if job.live and bundle.card.db_floor == "batch":
-        raise BundleError(
-            f"{job.bundle}: its db_floor is batch, so a window's score depends on the three beside it: "
-            "listen with a bundle exported with --db-floor window, or use detect"
-        )
     settings = _settings(job, bundle)
     recordings, missing = find_audio(job.audio)
     for error in missing:

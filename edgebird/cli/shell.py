@@ -66,6 +66,11 @@ def quiet() -> bool:
     return logging.getLogger("edgebird").level >= logging.ERROR
 
 
+def verbose() -> bool:
+    """Whether -v was given."""
+    return logging.getLogger("edgebird").level <= logging.DEBUG
+
+
 def set_verbosity(arguments: list[str]) -> list[str]:
     """Take -v and -q out of the arguments, wherever they are, and set the log level; return the others."""
     levels = {"-v": logging.DEBUG, "--verbose": logging.DEBUG, "-q": logging.ERROR, "--quiet": logging.ERROR}
@@ -92,6 +97,11 @@ class _StderrHandler(logging.Handler):
 def stdout_is_terminal() -> bool:
     """Whether a person reads the results as they come."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def screen_fits() -> bool:
+    """Whether results may be drawn in place."""
+    return stdout_is_terminal() and os.environ.get("TERM") != "dumb"
 
 
 def stderr_is_terminal() -> bool:

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from edgebird.card import Card
 from edgebird.detection import Result
-from edgebird.events import encodable, timestamp
+from edgebird.events import Event, Events, encodable, timestamp
 from edgebird.recordings import Take
+from edgebird.sinks import Memory
 from edgebird.types import Detection, Origin
 
 
@@ -31,19 +32,45 @@ class TableOutput:
 
         def take(result: Result) -> None:
             if isinstance(result, Detection):
-                self._console.print(self._line(result), soft_wrap=True)
+                self._console.print(_line(events.tell(origin, result)), soft_wrap=True)
 
+        events = Events(self._card.labels, self._card.sample_rate)
         yield take
 
-    def _line(self, detection: Detection) -> Text:
-        label = self._card.labels[detection.label]
-        rate = self._card.sample_rate
-        return Text.assemble(
-            f"  {_clock(detection.start / rate)} - {_clock(detection.end / rate)}  ",
-            (f"{detection.score:.2f}", "green" if detection.score >= 0.7 else "yellow"),
-            f"  {label.common_name} ",
-            (f"({label.scientific_name}, {label.code})", "dim"),
-        )
+
+class DetectionLines:
+    """The same for the files of a station, as a sink: a heading where the source changes."""
+
+    name = "stdout"
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._source: str | None = None
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        """Print a detection."""
+        if event["event"] == "detection":
+            if event["source"] != self._source:
+                self._source = event["source"]
+                self._console.print(Text(encodable(str(self._source)), style="bold"), soft_wrap=True)
+            self._console.print(_line(event), soft_wrap=True)
+
+    def tick(self) -> list[Event]:
+        """Nothing waits."""
+        return []
+
+    def close(self) -> list[Event]:
+        """The console stays open."""
+        return []
+
+
+def _line(event: Event) -> Text:
+    return Text.assemble(
+        f"  {_clock(event['start_s'])} - {_clock(event['end_s'])}  ",
+        (f"{event['score']:.2f}", "green" if event["score"] >= 0.7 else "yellow"),
+        f"  {event['common_name']} ",
+        (f"({event['scientific_name']}, {event['code']})", "dim"),
+    )
 
 
 def _clock(seconds: float) -> str:

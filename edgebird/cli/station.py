@@ -1,0 +1,325 @@
+"""What `listen` does with its settings: sources, an engine, sinks, a screen, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.console import Console
+
+from edgebird.bundle import Bundle, open_bundle
+from edgebird.cli import shell
+from edgebird.cli.screen import Screen
+from edgebird.cli.table import DetectionLines
+from edgebird.config import ClipSettings, StationSettings
+from edgebird.errors import BundleError, EdgebirdError, UsageError
+from edgebird.events import Event
+from edgebird.formats import FORMATS, formatter
+from edgebird.live import systemd
+from edgebird.live.listener import Listener
+from edgebird.live.opening import judging, listening, open_listener
+from edgebird.live.station import Hooks, Station, StationOptions
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.sinks import Memory, Sink
+from edgebird.sinks import clips as clip_sink
+from edgebird.sinks.chain import Chain
+from edgebird.sinks.database import DatabaseSink
+from edgebird.sinks.folder import FolderSink
+from edgebird.sinks.lines import LineFileSink, LineSink
+from edgebird.sinks.retention import Limits, Retention
+from edgebird.sinks.table import TableSink
+
+log = logging.getLogger(__name__)
+
+# What a station cannot change while it runs.
+_FIXED = ("bundle", "runtime", "precision", "threads", "hop_s")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What stdout shows: lines of a format, or by default what fits; a file per source in `out` instead."""
+
+    format: str | None = None
+    out: Path | None = None
+
+
+def run_station(read: Callable[[], StationSettings], look: Look, reloads: bool) -> None:
+    """Listen until all sources end, a signal comes or the time is up.
+
+    read: gives the settings, and again at SIGHUP if `reloads`. Exit code 1 if a file could not be read to its end, 130
+    after Ctrl-C.
+    """
+    settings = read()
+    _check(settings, look)
+    bundle = _listening_bundle(settings.detection.bundle)
+    listeners = [open_listener(source, settings, bundle.card, shell.verbose()) for source in settings.sources]
+    with contextlib.ExitStack() as stack:
+        options = RuntimeOptions(settings.detection.precision, settings.detection.threads)
+        runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
+        stack.callback(runtime.close)
+        station, screen = _make_station(settings, look, bundle, runtime, any(one.feed.live for one in listeners))
+        reload = _Reload(station, settings, bundle, read) if reloads else None
+        came = stack.enter_context(_signals(station, reload))
+        if screen:
+            stack.enter_context(screen)
+        _listen(station, listeners)
+    if came.interrupted:
+        raise KeyboardInterrupt
+    for failure in station.failures:
+        shell.say_error(failure)
+    if station.failures:
+        raise typer.Exit(shell.FAILED)
+
+
+def _listening_bundle(path: Path) -> Bundle:
+    bundle = open_bundle(path)
+    if bundle.card.db_floor == "batch":
+        raise BundleError(
+            f"{path}: its db_floor is batch, so a window's score depends on the three beside it: "
+            "listen with a bundle exported with --db-floor window, or use detect"
+        )
+    return bundle
+
+
+def _make_station(
+    settings: StationSettings, look: Look, bundle: Bundle, runtime: Runtime, live: bool
+) -> tuple[Station, Screen | None]:
+    """A station with its sinks, and the screen that shows it, if one does."""
+    rate = bundle.card.sample_rate
+    screen = None
+    if live and shell.screen_fits() and not (look.out or look.format or settings.detection.explain):
+        screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
+    printer = _ScreenSink(screen) if screen else _printer(settings, look, rate)
+    # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
+    shown: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
+    chain = Chain([*_keepers(settings, look, rate), *shown, *_makers(settings, bundle, runtime)])
+    watchdog = systemd.Watchdog()
+
+    def tick() -> None:
+        watchdog.tick()
+        if screen:
+            screen.show(station.status())
+
+    station = Station(runtime, chain, _station_options(settings, bundle), Hooks(tick))
+    return station, screen
+
+
+def _listen(station: Station, listeners: Sequence[Listener]) -> None:
+    for listener in listeners:
+        station.add(listener)
+    systemd.notify("READY=1")
+    try:
+        station.run()
+    finally:
+        systemd.notify("STOPPING=1")
+
+
+def _check(settings: StationSettings, look: Look) -> None:
+    if look.format and look.format not in FORMATS:
+        raise UsageError(f"unknown format {look.format!r}: choose from {', '.join(FORMATS)}")
+    if settings.detection.explain and look.format not in (None, "jsonl"):
+        raise UsageError(f"--explain needs --format jsonl: {look.format} has no place for rejected candidates")
+    if look.format == "audacity" and not look.out and len(settings.sources) > 1:
+        raise UsageError("Audacity labels do not say which source they are of: give --out DIR for several")
+
+
+def _station_options(settings: StationSettings, bundle: Bundle) -> StationOptions:
+    detection = settings.detection
+    place = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
+    group = max(bundle.card.batches)
+    return StationOptions(detection.hop_s, group, settings.duration_s, settings.stats_every_s, place)
+
+
+# ---------------------------------------------------------------------------------------------------------------- sinks
+def _keepers(settings: StationSettings, look: Look, rate: int) -> list[Sink]:
+    """Where events are kept."""
+    output = settings.output
+    sinks: list[Sink] = [FolderSink(look.out, look.format or "jsonl", rate)] if look.out else []
+    if output.log:
+        sinks.append(LineFileSink(output.log))
+    if output.csv:
+        sinks.append(TableSink(output.csv))
+    if output.database:
+        sinks.append(DatabaseSink(output.database))
+    return sinks
+
+
+def _makers(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> list[Sink]:
+    """What makes events of its own; it has to stand at the end of the chain."""
+    clips = settings.output.clips
+    if clips is None:
+        return []
+    limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
+    return [Retention(clips.folder, limits), clip_sink.ClipSink(_clip_settings(clips, settings, bundle, runtime))]
+
+
+def _clip_settings(
+    clips: ClipSettings, settings: StationSettings, bundle: Bundle, runtime: Runtime
+) -> clip_sink.ClipSettings:
+    detection = settings.detection
+    position = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
+    digest = bundle.card.precisions[detection.precision].sha256[:12]
+    model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime.name}"
+    form: Literal["wav", "flac"] = "wav" if clips.format == "wav" else "flac"
+    return clip_sink.ClipSettings(clips.folder, form, clips.pre_s, clips.post_s, clips.spectrogram, position, model)
+
+
+class _ScreenSink:
+    """Shows events on the screen."""
+
+    name = "screen"
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        """Show an event."""
+        self._screen.take(event)
+
+    def tick(self) -> list[Event]:
+        """Nothing waits."""
+        return []
+
+    def close(self) -> list[Event]:
+        """The screen closes itself."""
+        return []
+
+
+class _Accounts:
+    """Tells the account of each source on stderr when it ends, and what a person should know at once."""
+
+    name = "stderr"
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        """Tell what is worth telling."""
+        if event["event"] == "summary":
+            shell.say(_account(event))
+        elif event["event"] == "source" and event["state"] not in ("open", "closed"):
+            (log.info if event["state"] == "recovered" else log.warning)(
+                "%s: %s%s", event["source"], event["state"], f" ({event['detail']})" if event["detail"] else ""
+            )
+        elif event["event"] == "sink":
+            log.warning("%s: %s%s", event["sink"], event["state"], f" ({event['error']})" if "error" in event else "")
+
+    def tick(self) -> list[Event]:
+        """Nothing waits."""
+        return []
+
+    def close(self) -> list[Event]:
+        """Nothing to close."""
+        return []
+
+
+def _account(event: Event) -> str:
+    parts = f"{event['scored_s']:.1f} s scored"
+    if event["gap_s"] or event["tail_s"]:
+        parts += f", {event['gap_s']:.1f} s lost, {event['tail_s']:.1f} s too short to score"
+    if event.get("drift_ppm") is not None:
+        parts += f", its clock is {event['drift_ppm']:+.0f} ppm off"
+    return f"{event['source']}: {event['detections']} detections; {parts}"
+
+
+def _printer(settings: StationSettings, look: Look, rate: int) -> Sink | None:
+    """What prints events where no screen shows them; None where files take them."""
+    if look.out:
+        return None
+    if look.format or settings.detection.explain or not shell.stdout_is_terminal():
+        return LineSink(sys.stdout, formatter(look.format or "jsonl", rate))
+    return DetectionLines(Console())
+
+
+# -------------------------------------------------------------------------------------------------------------- signals
+@dataclass
+class _Signals:
+    """Which signal came. interrupted: SIGINT, a person's wish; SIGTERM is the orderly end of a service."""
+
+    interrupted: bool = False
+
+
+@contextlib.contextmanager
+def _signals(station: Station, reload: _Reload | None) -> Iterator[_Signals]:
+    """Stop at the first SIGINT or SIGTERM, at the second SIGINT at once; SIGHUP reloads, or stops without `reload`.
+
+    A terminal that is closed sends SIGHUP too: that stops. Under nohup SIGHUP stays ignored.
+    """
+    came = _Signals()
+    had_terminal = _has_terminal()
+
+    def stop(number: int, _frame: object) -> None:
+        if came.interrupted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.interrupted = number == signal.SIGINT
+        station.stop()
+
+    def hang_up(number: int, frame: object) -> None:
+        if reload is None or (had_terminal and not _has_terminal()):
+            stop(number, frame)
+        else:
+            station.request(reload)
+
+    wanted = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: hang_up}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del wanted[signal.SIGHUP]
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+@dataclass
+class _Reload:
+    """Reads the settings again and changes what can be changed while listening goes on."""
+
+    station: Station
+    settings: StationSettings
+    bundle: Bundle
+    read: Callable[[], StationSettings]
+
+    def __call__(self) -> None:
+        """Change everything or, if the new settings are wrong, nothing."""
+        try:
+            new = self.read()
+            card = self.bundle.card
+            fixed = {name: getattr(self.settings.detection, name) for name in _FIXED}
+            self._tell_what_stays(new)
+            new = replace(new, detection=replace(new.detection, **fixed), output=self.settings.output)
+            judge, options = judging(new.detection, card), listening(new)
+            old_sources = set(self.settings.sources)
+            added = [open_listener(one, new, card, shell.verbose()) for one in new.sources if one not in old_sources]
+        except (EdgebirdError, OSError) as error:
+            log.error("the new settings are wrong, the old ones stay: %s", error)
+            return
+        kept = {source.name for source in new.sources if source in old_sources}
+        for listener in self.station.listeners:
+            if listener.name in kept:
+                listener.change(judge, options)
+            else:
+                listener.feed.stop()
+        for listener in added:
+            self.station.add(listener)
+        self.settings = new
+        log.info("settings read again: %d sources stay, %d are new", len(kept), len(added))
+
+    def _tell_what_stays(self, new: StationSettings) -> None:
+        stay = [name for name in _FIXED if getattr(new.detection, name) != getattr(self.settings.detection, name)]
+        stay += [n for n in ("output", "buffer_s", "stats_every_s") if getattr(new, n) != getattr(self.settings, n)]
+        if stay:
+            log.warning("these settings change at the next start only: %s", ", ".join(stay))
