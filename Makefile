@@ -1,4 +1,4 @@
-# make demo    the whole job on what the repository ships: export, verify, detect, listen, a short bench
+# make demo    the whole job on what the repository ships: export, verify, detect, listen, a short bench; leaves demo/
 # make test    style, types and all tests but the soaks
 # Both set up a virtual environment in .venv first. Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -11,19 +11,10 @@ INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .PHONY: demo test pytest clean
 
-RECORDING := export/data/golden.flac
-NOTICE := This fold has seeded weights and was never trained: its detections mean nothing. They show the way only.
-
 demo: $(INSTALLED)
-	@echo "$(NOTICE)"
-	$(BIN)/python -m tests.seeded --experiment exp105 --out demo/folds
-	$(BIN)/edgebird export demo/folds --out demo/bundle --force
-	$(BIN)/edgebird verify demo/bundle
-	$(BIN)/edgebird detect $(RECORDING) --bundle demo/bundle --threshold 0.97
-	$(BIN)/edgebird listen --file $(RECORDING) --bundle demo/bundle --threshold 0.97 --format csv
+	$(BIN)/edgebird demo --out demo
+	$(BIN)/edgebird listen --file edgebird/demo/data/three_birds.flac --bundle demo/bundle --format csv
 	$(BIN)/edgebird bench demo/bundle
-	@echo "$(NOTICE)"
-	@echo "Next, with a fold of your own: edgebird export fold_0_model.bin --out birds"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

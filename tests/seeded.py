@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgebird.export.experiments import EXPERIMENTS, SAMPLE_RATE, Experiment
+from edgebird.export.experiments import EXPERIMENTS, Experiment
 from edgebird.export.network import Architecture, BlockShape, FoldModel
+from edgebird.export.training.filters import mel_filters, pcen_filters
 
 DATA = Path(__file__).parent / "data"
 FOLD_NUMBER = {"exp105": 0, "exp106": 3, "exp107": 4, "exp108": 2}
 SEED = {"exp105": 105, "exp106": 106, "exp107": 107, "exp108": 108}
-FREQUENCIES = {"exp105": (20.0, 16000.0), "exp106": (20.0, 16000.0), "exp108": (50.0, 14000.0)}
 CLASSES, FEATURES = 264, 2304
 _DEPTHS, _OUTPUTS, _GROUP = (1, 2, 6, 3), (256, 512, 1536, 1536), 64
 
@@ -83,28 +83,6 @@ def _normal(shape: tuple[int, ...], seed: int, name: str) -> NDArray[np.float64]
     """Nearly N(0, 1): the sum of the four 16-bit words of each draw, exact in integers."""
     words = _bits(math.prod(shape), seed, name).view(np.uint16).reshape(-1, 4)
     return ((words.sum(axis=1, dtype=np.int64) - 131070) / math.sqrt((2.0**32 - 1) / 3)).reshape(shape)
-
-
-def mel_filters(experiment: Experiment) -> NDArray[np.float64]:
-    """[bins, n_mels]: HTK mel scale, triangles of height 1 drawn in Hz."""
-    low, high = (2595.0 * math.log10(1.0 + f / 700.0) for f in FREQUENCIES[experiment.name])
-    edges = 700.0 * (10.0 ** (np.linspace(low, high, experiment.n_mels + 2) / 2595.0) - 1.0)
-    hertz = np.linspace(0.0, SAMPLE_RATE / 2, experiment.bins)[:, None]
-    rising, falling = (hertz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hertz) / np.diff(edges)[1:]
-    return np.maximum(0.0, np.minimum(rising, falling))
-
-
-def pcen_filters(experiment: Experiment) -> NDArray[np.float64]:
-    """[bins, n_mels]: triangles between whole bins, spaced as if the audio had 16 kHz."""
-    top = 2595.0 * math.log10(1.0 + 8000.0 / 700.0)
-    hertz = 700.0 * (10.0 ** (np.linspace(0.0, top, experiment.n_mels + 2) / 2595.0) - 1.0)
-    edges = np.floor(experiment.n_fft * hertz / 16000.0).astype(int)
-    edges[-1] = experiment.n_fft // 2 - 1  # the original rounds 8000 Hz down in float32
-    bank = np.zeros((experiment.bins, experiment.n_mels))
-    for band, (left, peak, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
-        bank[left:peak, band] = (np.arange(left, peak) - left) / max(peak - left, 1)
-        bank[peak:right, band] = (right - np.arange(peak, right)) / max(right - peak, 1)
-    return bank
 
 
 def _value(experiment: Experiment, key: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:

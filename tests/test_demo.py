@@ -1,0 +1,186 @@
+"""The demo: it finds its birds on every machine, its files are what the exporter makes, and its training runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer.testing
+
+from edgebird import demo
+from edgebird.bundle import open_bundle
+from edgebird.cli.app import make_app
+from edgebird.runtimes import open_runtime
+from edgebird.verification import verify
+from tests.conftest import require
+
+MEGABYTE = 1_000_000
+
+
+def sizes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def run_demo(out: Path) -> typer.testing.Result:
+    return typer.testing.CliRunner().invoke(make_app(), ["demo", "--out", str(out)])
+
+
+def test_a_clone_stays_small() -> None:
+    assert all(sizes(fold) <= 4 * MEGABYTE for fold in demo.FOLDS.iterdir())
+    assert sizes(demo.BUNDLE) <= 8 * MEGABYTE
+    assert sizes(demo.RECORDING.parent) <= 15 * MEGABYTE
+    assert demo.RECORDING.stat().st_size <= MEGABYTE
+
+
+def test_the_demo_runs_where_torch_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare Jetson or Pi: the bundle that comes with edgebird, proven there, and the birds in their places."""
+    require("onnxruntime")
+    monkeypatch.setitem(sys.modules, "edgebird.export.exporter", None)
+    ended = run_demo(tmp_path / "new" / "demo")
+    assert ended.exit_code == 0, ended.output
+    assert "taking the bundle that comes with edgebird" in ended.stderr
+    assert "Never survey birds with it" in ended.stderr
+    assert "edgebird export exp105_eca_nfnet_l0/fold_0_model.bin --out birds" in ended.stderr
+    events = [json.loads(line) for line in (tmp_path / "new/demo/detections.jsonl").read_text().splitlines()]
+    assert demo.differences([event for event in events if event["event"] == "detection"]) == []
+    assert events[-1]["event"] == "summary"
+    assert open_bundle(tmp_path / "new/demo/bundle").card == open_bundle(demo.BUNDLE).card
+    for bird in demo.calls():
+        assert bird.common_name in ended.stdout
+    assert "x real time" in ended.stdout
+    assert "false alarm" not in ended.stdout
+
+
+def test_the_demo_exports_where_torch_is_installed_and_can_be_repeated(tmp_path: Path) -> None:
+    require("torch")
+    require("onnxruntime")
+    for _ in range(2):
+        ended = run_demo(tmp_path)
+        assert ended.exit_code == 0, ended.output
+        assert "largest score difference" in ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "detections.jsonl"}
+
+
+def test_the_demo_does_not_overwrite_what_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "thesis.tex").write_text("years of work")
+    ended = run_demo(tmp_path)
+    assert ended.exit_code == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
+    assert (tmp_path / "bundle" / "thesis.tex").read_text() == "years of work"
+
+
+def test_every_bird_of_the_recording_is_expected_where_it_calls_and_nowhere_else() -> None:
+    """What is expected was written by the model; when birds call was marked by people."""
+    birds = [bird for bird in demo.calls() if bird.code]
+    assert {bird.code for bird in birds} == {"comcuc", "eurbla", "comyel"}
+    expected = demo.expected()
+    for bird in birds:
+        assert any(e["code"] == bird.code and e["start_s"] < bird.end_s and e["end_s"] > bird.start_s for e in expected)
+    for event in expected:
+        assert any(
+            bird.code == event["code"] and bird.start_s < event["end_s"] and bird.end_s > event["start_s"]
+            for bird in birds
+        ), event
+
+
+def test_differences_say_what_differs() -> None:
+    (first, *rest) = demo.expected()
+    assert demo.differences([first, *rest]) == []
+    assert demo.differences(rest)[0].startswith(f"missed {first['code']} at ")
+    assert "instead of" in demo.differences([{**first, "score": first["score"] - 0.1}, *rest])[0]
+    (line,) = demo.differences([first, *rest, {**first, "start_s": 99.0, "end_s": 104.0}])
+    assert line.startswith("unexpected ")
+
+
+def test_the_shipped_bundle_is_what_the_exporter_makes_of_the_folds(tmp_path: Path) -> None:
+    """Else the demo shows another model with torch than without. Constants may differ by rounding between machines."""
+    require("torch")
+    onnx = require("onnx")
+    from edgebird.export.exporter import ExportRequest, export_bundle
+
+    made = export_bundle(ExportRequest((demo.FOLDS,), tmp_path / "made", demo.LABELS))
+    shipped = open_bundle(demo.BUNDLE)
+    for field in ("labels", "folds", "db_floor", "images", "input", "output", "sample_rate"):
+        assert getattr(made.card, field) == getattr(shipped.card, field), field
+    np.testing.assert_array_equal(made.golden().audio, shipped.golden().audio)
+    np.testing.assert_allclose(made.golden().scores, shipped.golden().scores, rtol=0, atol=1e-9)
+    graphs = [onnx.load(bundle.model()).graph for bundle in (made, shipped)]
+    nodes = [[(n.op_type, list(n.input), list(n.output)) for n in graph.node] for graph in graphs]
+    assert nodes[0] == nodes[1]
+    tensors = [{t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer} for graph in graphs]
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, value in tensors[0].items():
+        np.testing.assert_allclose(value, tensors[1][name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_trained_folds_agree_with_the_original_network_here() -> None:
+    require("onnxruntime")
+    for result in verify(open_bundle(demo.BUNDLE), "ort-cpu"):
+        assert result.passed
+        assert result.parity.top1_windows >= 4, "a network that hears nothing proves nothing"
+
+
+def test_other_sounds_get_low_scores() -> None:
+    """Silence, noise and a steady tone are no birds."""
+    require("onnxruntime")
+    runtime = open_runtime(open_bundle(demo.BUNDLE), "ort-cpu")
+    random = np.random.default_rng(0)
+    time = np.arange(160_000) / 32_000
+    sounds = [np.zeros(160_000), random.normal(0, 0.01, 160_000), 0.1 * np.sin(2 * np.pi * 1000 * time)]
+    for sound in sounds:
+        assert runtime.infer(sound.astype(np.float32)[None]).max() < 0.3
+    runtime.close()
+
+
+@pytest.mark.slow
+def test_the_training_runs_and_its_checkpoint_is_one_of_ours(tmp_path: Path) -> None:
+    """Who wants another demo must find a script that works: a few steps on noise in place of the recordings."""
+    torch = require("torch")
+    from edgebird.export.experiments import EXPERIMENTS
+    from edgebird.export.folds import load_folds
+    from edgebird.export.training import train
+    from edgebird.export.training.recordings import RECORDINGS
+
+    random = np.random.default_rng(0)
+    for recording in RECORDINGS:
+        path = tmp_path / recording.local
+        soundfile.write(path, random.normal(0, 0.1, 48_000 * 31), 48_000, format=path.suffix[1:].upper())
+    before = torch.get_num_threads()
+    for name in ("exp105", "exp107"):
+        model = train.train(tmp_path, EXPERIMENTS[name], seed=1, steps=2)
+        path = tmp_path / name / "fold_0_model.bin"
+        train.save(path, model, 2)
+        assert path.stat().st_size < 4 * MEGABYTE
+        (fold,) = load_folds([path], None, "window")
+        assert fold.source.experiment == name
+        assert fold.model.architecture == train.narrow_architecture()
+    torch.set_num_threads(before)
+
+
+def test_scenes_tell_what_is_heard_in_them(tmp_path: Path) -> None:
+    """A wrong truth trains a wrong network: with loud calls in silent recordings, sound is where a call was told."""
+    require("torch")  # the training's extra
+    from edgebird.export.training.recordings import LABELS, Recording
+    from edgebird.export.training.scenes import SceneMaker
+
+    samples = np.zeros(32_000 * 10, np.float32)
+    samples[32_000 * 4 : 32_000 * 6] = 0.5 * np.sin(np.arange(64_000) / 3)
+    soundfile.write(tmp_path / "call.wav", samples, 32_000)
+    calls = [
+        Recording(label, "call.wav", ("", ""), "", "train", {label: ((4.0, 6.0),)}, quiet=((0.0, 3.5),))
+        for label in LABELS
+    ]
+    maker = SceneMaker(calls, tmp_path, seed=3)
+    scenes = [maker.make() for _ in range(60)]
+    assert 10 < sum(scene.heard.any() for scene in scenes) < 55
+    for scene in scenes:
+        assert scene.audio.dtype == np.float32
+        assert scene.audio.shape == (160_000,)
+        assert np.isfinite(scene.audio).all()
+        assert np.abs(scene.audio).max() <= 1
+        assert not (scene.heard.astype(bool) & ~scene.counts.astype(bool)).any(), "heard, but nobody can tell"
