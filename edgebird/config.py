@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from edgebird.detection import HOP_S, THRESHOLD
 from edgebird.errors import UsageError
+from edgebird.formats import FORMATS
 from edgebird.runtimes import RUNTIMES
 from edgebird.timestamps import parse_timezone
 
@@ -107,8 +108,14 @@ class ClipSettings:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """Where results are kept. log: a folder with a file of JSON lines a day. csv, database: files."""
+    """Where results go.
 
+    format: of the lines on stdout, or of a file for each source in the folder `out`; None for what fits. log: a folder
+    with a file of JSON lines a day. csv, database: files.
+    """
+
+    format: str | None = None
+    out: Path | None = None
     log: Path | None = None
     csv: Path | None = None
     database: Path | None = None
@@ -497,7 +504,9 @@ _KEYS = {
     "longitude": _Key("detection", "longitude", "--longitude", _number(-180, 180, "degrees")),
     "buffer": _Key("station", "buffer_s", "--buffer", _number(1, 3600, "seconds")),
     "duration": _Key("station", "duration_s", "--duration", _number(0.1, unit="seconds")),
-    "stats-every": _Key("station", "stats_every_s", "stats-every", _number(1, 86400, "seconds")),
+    "stats-every": _Key("station", "stats_every_s", "--stats-every", _number(1, 86400, "seconds")),
+    "output.format": _Key("output", "format", "--format", _choice(*FORMATS)),
+    "output.out": _Key("output", "out", "--out", _path),
     "output.log": _Key("output", "log", "--log", _path),
     "output.csv": _Key("output", "csv", "--csv", _path),
     "output.database": _Key("output", "database", "--database", _path),

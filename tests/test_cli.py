@@ -135,6 +135,16 @@ def test_listen_to_a_file_hears_what_detect_hears(edgebird: Command, tones: Path
     assert strip.sub("", listen.out) == strip.sub("", detect.out) != ""
 
 
+def test_listen_refuses_sources_that_would_write_one_file(edgebird: Command, tones: Path, meadow: Path) -> None:
+    other = meadow.parent / "other" / meadow.name
+    other.parent.mkdir()
+    other.write_bytes(meadow.read_bytes())
+    ended = edgebird("listen", "--file", meadow, "--file", other, "--bundle", tones, "--out", meadow.parent / "out")
+    assert (ended.code, ended.out) == (1, "")
+    assert "would both write" in ended.error()
+    assert not (meadow.parent / "out").exists()
+
+
 def test_listen_refuses_a_model_that_needs_groups_of_four(edgebird: Command, tmp_path: Path, meadow: Path) -> None:
     """A live source has no start from which to count them, so its scores would not be the proven ones."""
     bundle = tone_bundle(tmp_path / "batch", db_floor="batch").path

@@ -119,7 +119,7 @@ def test_detections_are_synced_and_nothing_waits_in_a_buffer(
         for sink in (lines, table):
             sink.take(event, tape)
     # The folder too: else the name of a new file would be lost, and with it the file.
-    assert synced == [tmp_path.name, "20230502.jsonl", "birds.csv"]
+    assert synced == [tmp_path.name, "20230502.jsonl", "20230502.jsonl", "birds.csv"]
     assert lines_of(tmp_path / "20230502.jsonl") == [GAP, detection(tape)]
     assert lines.close() == table.close() == []
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from datetime import time as clock
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from edgebird.card import Card
 from edgebird.detection import Settings, analyse
-from edgebird.events import Event
+from edgebird.errors import ScoreError, UsageError
+from edgebird.events import Event, timestamp
 from edgebird.live import source as live_source
+from edgebird.live import station as station_module
+from edgebird.live import wire
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource
+from edgebird.live.ring import Heard, Lost
 from edgebird.live.source import LiveOptions, LiveSource
 from edgebird.live.station import Station, StationOptions
 from edgebird.sinks import Memory
@@ -81,11 +89,7 @@ def run(feeds: Sequence[Any], seconds: float | None, runtime: Loudness | None = 
         station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(feed.name)))
     station.run()
     assert notes.closed
-    for summary in (e for e in notes.events if e["event"] == "summary" and "audio_s" in e):
-        parts = summary["scored_s"] + summary["gap_s"] + summary["tail_s"]
-        assert parts == pytest.approx(summary["audio_s"], abs=1e-9), "a second was neither scored nor told as missed"
-        gaps = sum(e["end_s"] - e["start_s"] for e in notes.of("gap", summary["source"]))
-        assert gaps == pytest.approx(summary["gap_s"], abs=1e-9)
+    check_accounts(notes, [e["source"] for e in notes.events if e["event"] == "summary" and "audio_s" in e])
     return notes
 
 
@@ -213,10 +217,127 @@ def test_windows_that_are_due_together_are_scored_together() -> None:
     assert max(runtime.batches) == 4
 
 
+class Broken(Loudness):
+    """Fails at its fifth window."""
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        if len(self.batches) == 4:
+            raise ScoreError("2 of 3 scores are not finite")
+        return super().infer(windows)
+
+
+def check_accounts(notes: Notes, sources: Sequence[str]) -> None:
+    for source in sources:
+        (summary,) = notes.of("summary", source)
+        gaps = sum(e["end_s"] - e["start_s"] for e in notes.of("gap", source))
+        assert gaps == pytest.approx(summary["gap_s"], abs=1e-9)
+        whole = summary["scored_s"] + summary["gap_s"] + summary["tail_s"]
+        assert whole == pytest.approx(summary["audio_s"], abs=1e-9)
+
+
+def test_an_engine_that_fails_ends_with_the_account_of_all_sources() -> None:
+    settings, notes, runtime = Settings(round(HOP_S * RATE), threshold=0.3), Notes(), Broken()
+    station = Station(runtime, notes, StationOptions(HOP_S, 1))
+    for name in ("a", "b"):
+        feed = PacedSource(name, lambda: blocks(bursts(30)), RATE, buffer_s=5)
+        station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(name)))
+    with pytest.raises(ScoreError):
+        station.run()
+    assert notes.closed
+    check_accounts(notes, ["a", "b"])
+    assert {gap["reason"] for gap in notes.of("gap", "a") + notes.of("gap", "b")} == {"engine"}
+    assert notes.of("detection", "a"), "an onset was told, so its detection must be"
+
+
+def test_what_cannot_be_scored_before_the_end_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(station_module, "_END_S", 0.3)
+    notes = run([fake("mic", [["audio", 99, 0.5]])], 3.0, Loudness(seconds=1.2))
+    assert notes.of("gap", "mic")[-1]["reason"] == "shutdown"
+
+
+class Scripted:
+    """A live source that is given its messages one by one, at times that are told, not waited for."""
+
+    def __init__(self) -> None:
+        self.source = LiveSource("mic", Capture("", {}), LiveOptions(rate=RATE))
+        self.sent = 0
+
+    def open(self) -> None:
+        self.source._take(
+            wire.Message(wire.OPEN, json.dumps({"rate": RATE, "channels": 1, "device": ""}).encode(), 0, 0)
+        )
+
+    def block(self, at: float, position: int, size: int = RATE) -> None:
+        samples = np.full(size, 0.5, "<f4")
+        self.source._take(wire.Message(wire.DATA, samples.tobytes(), at, position))
+        self.sent += size
+
+    def pieces(self) -> list[Heard | Lost]:
+        found = []
+        while (piece := self.source.read()) is not None:
+            found.append(piece)
+        return found
+
+
+def test_a_card_that_is_slow_or_fast_for_weeks_does_not_change_the_length_of_an_outage() -> None:
+    for rate in (1.001, 0.999):  # seconds of the clock for a second of the card
+        card = Scripted()
+        card.open()
+        for second in range(2000):
+            card.block(1000 + (second + 1) * rate, second * RATE)
+            if second % 10 == 0:
+                card.pieces()
+        card.source._close_stretch()
+        card.pieces()
+        card.open()
+        card.block(1000 + 2000 * rate + 6, 0)
+        lost, _ = card.pieces()
+        assert isinstance(lost, Lost)
+        assert (lost.end - lost.start) / RATE == pytest.approx(5.0, abs=0.05)
+
+
+def test_audio_that_waits_for_the_clock_survives_a_loss_that_the_capture_tells() -> None:
+    card = Scripted()
+    card.open()
+    for second in range(3):
+        card.block(1001.0 + second, second * RATE)
+    card.block(1004.5, 3 * RATE)  # late: held back until it is clear whether something was lost
+    card.block(1006.0, 4 * RATE + 4000)  # and now frames are missing
+    card.source._close_stretch()
+    heard = sum(len(piece.block.samples) for piece in card.pieces() if isinstance(piece, Heard))
+    assert heard == card.sent
+
+
+def test_event_times_are_right_when_summer_time_has_ended_meanwhile() -> None:
+    feed = PacedSource("mic", list, RATE, buffer_s=5)
+    for zone in ("Europe/Berlin", "Australia/Sydney"):
+        options = ListenOptions(timezone=ZoneInfo(zone))
+        listener = Listener(feed, Loudness().card, Settings(round(HOP_S * RATE)), options, Origin("mic"))
+        start = 200 * 86400 * RATE  # the station has been on for 200 days
+        listener._accept(Lost(0, start, "stalled"))
+        listener._accept(Heard(AudioBlock(np.zeros(RATE, np.float32), start), time.monotonic()))
+        told = timestamp(listener.memory.origin, start + RATE, RATE)
+        assert told is not None
+        assert abs(datetime.fromisoformat(told) - datetime.now(timezone.utc)) < timedelta(seconds=5)
+        assert told[-6:] == datetime.now(ZoneInfo(zone)).isoformat()[-6:]
+
+
+def test_quiet_hours_report_nothing_and_account_for_everything() -> None:
+    audio, notes = bursts(6.0), Notes()
+    runtime = Loudness()
+    station = Station(runtime, notes, StationOptions(HOP_S))
+    options = ListenOptions(quiet_hours=((clock(0, 0), clock(23, 59, 59)),), explain=True)
+    feed = PulledSource("mic", lambda: blocks(audio), RATE, live=True)
+    station.add(Listener(feed, runtime.card, Settings(round(HOP_S * RATE), threshold=0.3), options, Origin("mic")))
+    station.run()
+    assert not notes.of("detection", "mic") + notes.of("onset", "mic")
+    assert {e["reason"] for e in notes.of("rejected", "mic")} == {"quiet_hours"}
+    (summary,) = notes.of("summary", "mic")
+    assert (summary["detections"], summary["scored_s"]) == (0, 6.0)
+
+
 @pytest.mark.parametrize("text", ["s16le", "s16le:0:1", "s8:48000:1", "s16le:48000:x", "s16le:48000:65", "", ":::"])
 def test_a_pcm_format_that_is_not_one_is_refused(text: str) -> None:
-    from edgebird.errors import UsageError
-
     with pytest.raises(UsageError, match="PCM format"):
         PcmFormat.parse(text)
 

@@ -68,6 +68,10 @@ def run(
         typer.Option("--buffer", metavar="S", rich_help_panel=_SOURCES,
                      help="Sound that may wait for the engine, default 15; more than that is lost, and told."),
     ] = None,
+    stats_every: Annotated[
+        float | None,
+        typer.Option("--stats-every", metavar="S", rich_help_panel=_REPORTS, help="Between statistics, default 60."),
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option("--bundle", metavar="BUNDLE", envvar="EDGEBIRD_BUNDLE", help="The bundle to listen with."),
@@ -155,7 +159,7 @@ def run(
 
     Example: edgebird listen --mic --bundle birds --clips clips
     """
-    from edgebird.cli.station import Look, run_station
+    from edgebird.cli.station import run_station
     from edgebird.config import make_source, parse_named, parse_thresholds, station_settings
 
     def named(kind: str, texts: list[str] | None) -> list[tuple[str, str, str]]:
@@ -180,6 +184,9 @@ def run(
         "longitude": longitude,
         "buffer": buffer,
         "duration": duration,
+        "stats-every": stats_every,
+        "output.format": format_name,
+        "output.out": out,
         "output.log": log,
         "output.csv": csv,
         "output.database": database,
@@ -204,4 +211,4 @@ def run(
         )
         for kind, address, name in wanted
     ]
-    run_station(lambda: station_settings(config, given, sources), Look(format_name, out), reloads=config is not None)
+    run_station(lambda: station_settings(config, given, sources), reloads=config is not None)

@@ -19,14 +19,14 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
 from edgebird.cli.table import DetectionLines
-from edgebird.config import ClipSettings, StationSettings
+from edgebird.config import ClipSettings, OutputSettings, StationSettings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.events import Event
-from edgebird.formats import FORMATS, formatter
+from edgebird.formats import formatter
 from edgebird.live import systemd
 from edgebird.live.listener import Listener
 from edgebird.live.opening import judging, listening, open_listener
-from edgebird.live.station import Hooks, Station, StationOptions
+from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks import clips as clip_sink
@@ -43,29 +43,21 @@ log = logging.getLogger(__name__)
 _FIXED = ("bundle", "runtime", "precision", "threads", "hop_s")
 
 
-@dataclass(frozen=True)
-class Look:
-    """What stdout shows: lines of a format, or by default what fits; a file per source in `out` instead."""
-
-    format: str | None = None
-    out: Path | None = None
-
-
-def run_station(read: Callable[[], StationSettings], look: Look, reloads: bool) -> None:
+def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     """Listen until all sources end, a signal comes or the time is up.
 
     read: gives the settings, and again at SIGHUP if `reloads`. Exit code 1 if a file could not be read to its end, 130
     after Ctrl-C.
     """
     settings = read()
-    _check(settings, look)
+    _check(settings)
     bundle = _listening_bundle(settings.detection.bundle)
     listeners = [open_listener(source, settings, bundle.card, shell.verbose()) for source in settings.sources]
     with contextlib.ExitStack() as stack:
         options = RuntimeOptions(settings.detection.precision, settings.detection.threads)
         runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
         stack.callback(runtime.close)
-        station, screen = _make_station(settings, look, bundle, runtime, any(one.feed.live for one in listeners))
+        station, screen = _make_station(settings, bundle, runtime, any(one.feed.live for one in listeners))
         reload = _Reload(station, settings, bundle, read) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
@@ -90,17 +82,17 @@ def _listening_bundle(path: Path) -> Bundle:
 
 
 def _make_station(
-    settings: StationSettings, look: Look, bundle: Bundle, runtime: Runtime, live: bool
+    settings: StationSettings, bundle: Bundle, runtime: Runtime, live: bool
 ) -> tuple[Station, Screen | None]:
     """A station with its sinks, and the screen that shows it, if one does."""
-    rate = bundle.card.sample_rate
+    rate, output = bundle.card.sample_rate, settings.output
     screen = None
-    if live and shell.screen_fits() and not (look.out or look.format or settings.detection.explain):
+    if live and shell.screen_fits() and not (output.out or output.format or settings.detection.explain):
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
-    printer = _ScreenSink(screen) if screen else _printer(settings, look, rate)
+    printer = _ScreenSink(screen) if screen else _printer(settings, rate)
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
     shown: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    chain = Chain([*_keepers(settings, look, rate), *shown, *_makers(settings, bundle, runtime)])
+    chain = Chain([*_keepers(output, rate), *shown, *_makers(settings, bundle, runtime)])
     watchdog = systemd.Watchdog()
 
     def tick() -> None:
@@ -108,7 +100,7 @@ def _make_station(
         if screen:
             screen.show(station.status())
 
-    station = Station(runtime, chain, _station_options(settings, bundle), Hooks(tick))
+    station = Station(runtime, chain, _station_options(settings, bundle), tick)
     return station, screen
 
 
@@ -122,13 +114,14 @@ def _listen(station: Station, listeners: Sequence[Listener]) -> None:
         systemd.notify("STOPPING=1")
 
 
-def _check(settings: StationSettings, look: Look) -> None:
-    if look.format and look.format not in FORMATS:
-        raise UsageError(f"unknown format {look.format!r}: choose from {', '.join(FORMATS)}")
-    if settings.detection.explain and look.format not in (None, "jsonl"):
-        raise UsageError(f"--explain needs --format jsonl: {look.format} has no place for rejected candidates")
-    if look.format == "audacity" and not look.out and len(settings.sources) > 1:
+def _check(settings: StationSettings) -> None:
+    output = settings.output
+    if settings.detection.explain and output.format not in (None, "jsonl"):
+        raise UsageError(f"--explain needs --format jsonl: {output.format} has no place for rejected candidates")
+    if output.format == "audacity" and not output.out and len(settings.sources) > 1:
         raise UsageError("Audacity labels do not say which source they are of: give --out DIR for several")
+    if output.out:
+        FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
 
 
 def _station_options(settings: StationSettings, bundle: Bundle) -> StationOptions:
@@ -139,10 +132,9 @@ def _station_options(settings: StationSettings, bundle: Bundle) -> StationOption
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks
-def _keepers(settings: StationSettings, look: Look, rate: int) -> list[Sink]:
+def _keepers(output: OutputSettings, rate: int) -> list[Sink]:
     """Where events are kept."""
-    output = settings.output
-    sinks: list[Sink] = [FolderSink(look.out, look.format or "jsonl", rate)] if look.out else []
+    sinks: list[Sink] = [FolderSink(output.out, output.format or "jsonl", rate)] if output.out else []
     if output.log:
         sinks.append(LineFileSink(output.log))
     if output.csv:
@@ -227,12 +219,13 @@ def _account(event: Event) -> str:
     return f"{event['source']}: {event['detections']} detections; {parts}"
 
 
-def _printer(settings: StationSettings, look: Look, rate: int) -> Sink | None:
+def _printer(settings: StationSettings, rate: int) -> Sink | None:
     """What prints events where no screen shows them; None where files take them."""
-    if look.out:
+    output = settings.output
+    if output.out:
         return None
-    if look.format or settings.detection.explain or not shell.stdout_is_terminal():
-        return LineSink(sys.stdout, formatter(look.format or "jsonl", rate))
+    if output.format or settings.detection.explain or not shell.stdout_is_terminal():
+        return LineSink(sys.stdout, formatter(output.format or "jsonl", rate))
     return DetectionLines(Console())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -29,6 +30,8 @@ def serve(capture: Callable[[Options, BinaryIO], None]) -> None:
 
     capture: takes the options and the pipe to write messages to, ends by raising CaptureError. Never returns.
     """
+    # systemd sends SIGTERM to all processes of a service at once: we end with our parent, who knows why.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     if not line:
         os._exit(0)

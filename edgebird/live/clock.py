@@ -1,16 +1,21 @@
 """Tells audio that was lost from a sound card that is a little slow or late, by the machine's clock.
 
 A sound card delivers its frames late by a varying delay, and runs some 50 to 100 ppm off its nominal rate. The time
-at which frames arrive, less the time they stand for, is therefore an almost flat line from below: its lower envelope.
-Frames that were lost raise that line for good, frames that were late only for a moment.
+at which frames arrive, less the time they stand for, is therefore an almost flat line from below: the least of each
+second. Frames that were lost raise that line for good, frames that were late only for a moment. Sound servers hand over
+a quarter of a second at once, so that the line itself is off by a tenth of a second now and then: what is usual is the
+median of the last half minute.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from statistics import median
 
-JUMP_S = 0.15  # a rise above the envelope that may be a loss
+JUMP_S = 0.15  # a rise above what is usual that may be a loss
+SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
+SUSPICION_S = 2.0
 SETTLE_S = 1.0  # of rise, after which it is one
 ENVELOPE_S = 30.0
 _DRIFT_POINTS = 8  # of one envelope each, so four minutes
@@ -18,7 +23,7 @@ _DRIFT_POINTS = 8  # of one envelope each, so four minutes
 
 @dataclass
 class Drift:
-    """Least squares over the lower envelope, a point each `ENVELOPE_S`."""
+    """Least squares over what is usual, a point each `ENVELOPE_S`."""
 
     count: int = 0
     mean_time: float = 0.0
@@ -52,9 +57,17 @@ class FrameClock:
     drift: Drift = field(default_factory=Drift)
     _first: float | None = None
     _lost: float = 0.0  # seconds found to be lost so far
-    _recent: deque[tuple[float, float]] = field(default_factory=deque)  # (time, delay), delays ascending
+    _minima: deque[float] = field(default_factory=lambda: deque(maxlen=round(ENVELOPE_S / SETTLE_S)))
+    _second: tuple[float, float] | None = None  # since when, and the least delay since
+    _usual: float = 0.0
     _suspected: tuple[float, float] | None = None  # since when, and the least delay since
     _next_point: float = 0.0
+    _suspicious: bool = False
+    _suspicious_until: float | None = None
+
+    def suspect(self) -> None:
+        """Look more closely at the next frames: their sound card says that some were lost."""
+        self._suspicious, self._suspicious_until = True, None
 
     def observe(self, frames: int, time: float) -> float | None:
         """Take that `frames` in all had come at `time` (monotonic seconds).
@@ -66,8 +79,7 @@ class FrameClock:
             self._first = time - frames / self.rate
             self._next_point = time + ENVELOPE_S
         delay = time - self._first - frames / self.rate - self._lost
-        base = self._recent[0][1] if self._recent else delay
-        if delay - base <= JUMP_S:
+        if delay - self._usual <= self._jump_s(time):
             self._suspected = None
             self._remember(time, delay)
             return 0.0
@@ -77,18 +89,27 @@ class FrameClock:
         if time - since < SETTLE_S:
             return None
         self._suspected = None
-        lost = least - base
+        lost = least - self._usual
         self._lost += lost
         return lost
 
+    def _jump_s(self, time: float) -> float:
+        if not self._suspicious:
+            return JUMP_S
+        if self._suspicious_until is None:
+            self._suspicious_until = time + SUSPICION_S
+        self._suspicious = time < self._suspicious_until
+        return SUSPECTED_JUMP_S
+
     def _remember(self, time: float, delay: float) -> None:
-        """Keep the sliding minimum of the delays, and a point of drift now and then."""
-        recent = self._recent
-        while recent and recent[-1][1] >= delay:
-            recent.pop()
-        recent.append((time, delay))
-        while recent[0][0] < time - ENVELOPE_S:
-            recent.popleft()
+        """Keep the least delay of each second, and a point of drift now and then."""
+        since, least = self._second or (time, delay)
+        self._second = (since, min(least, delay))
+        if not self._minima:
+            self._usual = self._second[1]
+        if time - since >= SETTLE_S:
+            self._minima.append(self._second[1])
+            self._second, self._usual = None, median(self._minima)
         if time >= self._next_point:
-            self.drift.add(time, recent[0][1])
+            self.drift.add(time, self._usual)
             self._next_point = time + ENVELOPE_S

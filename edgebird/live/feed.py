@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgebird.live.levels import Level
 from edgebird.live.ring import Piece
 
 
@@ -38,11 +38,6 @@ class Feed(Protocol):
         ...
 
     @property
-    def level(self) -> Level | None:
-        """Of the last second."""
-        ...
-
-    @property
     def drift_ppm(self) -> float | None:
         """How much faster than nominal its clock runs; None while unknown."""
         ...
@@ -52,8 +47,8 @@ class Feed(Protocol):
         """Of its capture process, if there is one now."""
         ...
 
-    def start(self) -> None:
-        """Begin to fill it."""
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to fill it. wake: a source that is not live calls it when there is something to read again."""
         ...
 
     def read(self) -> Piece | None:

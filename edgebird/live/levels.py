@@ -12,6 +12,7 @@ SILENT_S = 5  # of digital silence: a muted or broken microphone never is
 CLIPPING_S = 3  # of the last ten
 QUIET_S = 60
 QUIET_DBFS = -75.0  # rms; the quietest recordings of real microphones we have are at -62
+VERDICTS = ("silent", "clipping", "quiet")
 _CLIPPED, _CLIPPED_SHARE = 0.999, 0.001
 _FLOOR_DBFS = -120.0
 

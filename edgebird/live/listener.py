@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from datetime import time as TimeOfDay
 
 import numpy as np
@@ -15,12 +16,14 @@ from edgebird.detection import Analysis, Result, Settings
 from edgebird.events import Event, Events, head, seconds
 from edgebird.live.feed import Change, Feed
 from edgebird.live.history import History
+from edgebird.live.levels import VERDICTS, LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
 from edgebird.live.status import SourceStatus
 from edgebird.pooling import Onset
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary, Window
 
 _NOTHING = np.empty(0, np.float32)
+_LONGEST_GAP_S = 600.0  # a longer one is told in pieces, so that a power cut does not take all of it
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,19 @@ class Listener:
         self._analysis = Analysis(card, settings)
         self._events = Events(card.labels, card.sample_rate)
         self._origin = origin
+        self._dated = origin.started is not None  # a recording that says when it was made
         capacity = max(1, round(options.history_s * self._rate))
         self.memory = History(origin, self._rate, capacity)
         self._pending: deque[Due] = deque()
         self._out: list[Event] = []
         self._state, self._detail = "starting" if feed.live else "open", ""
+        self._watch = LevelWatch(self._rate)
         self._gap: Lost | None = None
         self._position = 0
+        self._last = (0, time.monotonic())  # position after what was heard last, and when that was
+        self._told = 0  # detections
+        self._scored_until = 0
+        self._unscored = self._unheard = 0  # samples that were given up: in windows, and before any
         self._ended = False
         self._began = time.monotonic()
         self.overrun = 0  # samples lost because the engine was late
@@ -79,19 +88,40 @@ class Listener:
 
     def next(self) -> Due | None:
         """The oldest window that is due, None if there is none; reads no more of the feed than that takes."""
-        while not self._pending:
+        while not self._pending and not self._ended:
             if (piece := self.feed.read()) is not None:
                 self._accept(piece)
-            elif self.feed.finished and not self._ended:
+            elif self.feed.finished:
                 self._ended = self.memory.ended = True
-                self._pend(self._analysis.finish(), time.monotonic())
+                self._pend(self._analysis.finish())
             else:
                 return None
-        return self._pending.popleft()
+        return self._pending.popleft() if self._pending else None
+
+    def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
+        """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
+        account, heard = self._analysis.summary(0.0), self._position
+        unscored = [due.window for due in (*untaken, *self._pending) if due.listener is self]
+        self._pending.clear()
+        self._close_gap()
+        for window in unscored:
+            start = max(window.start, self._scored_until)
+            self._tell_gap(Lost(start, window.end, reason))
+            self._unscored += window.end - start
+            self._scored_until = window.end
+        while (piece := self.feed.read()) is not None:
+            self._position = piece.end
+        # What is in no window yet, and what was never read, follow one another.
+        uncut = heard - account.scored - account.gap - account.tail
+        self._unheard = uncut + self._position - heard
+        if self._unheard:
+            self._tell_gap(Lost(heard - uncut, self._position, reason))
+        self._ended = self.memory.ended = True
 
     def take(self, due: Due, scores: FloatArray, now: float) -> None:
         """Take the scores [classes] of a window that was due."""
         latency = now - due.heard_at if self.feed.live else None
+        self._scored_until = due.window.end
         self._tell(self._analysis.take(due.window, scores), latency)
         if self._gap and not self._pending:
             self._tell(self._analysis.skip(self._position), latency)
@@ -125,7 +155,7 @@ class Listener:
 
     def status(self) -> SourceStatus:
         """How it is now."""
-        level, account = self.feed.level, self._account()
+        level, account = None if self._state == "lost" else self._watch.level, self._account()
         return SourceStatus(
             name=self.name,
             state=self._state,
@@ -141,7 +171,13 @@ class Listener:
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _account(self) -> Summary:
-        return self._analysis.summary(time.monotonic() - self._began)
+        account = self._analysis.summary(time.monotonic() - self._began)
+        return replace(
+            account,
+            scored=account.scored - self._unscored,
+            gap=account.gap + self._unscored + self._unheard,
+            detections=self._told,
+        )
 
     def _accept(self, piece: Piece) -> None:
         self._position = piece.end
@@ -149,21 +185,38 @@ class Listener:
             self._lose(piece)
             return
         self._close_gap()
-        if self.feed.live:
+        self._last = piece.end, piece.at
+        if self.feed.live and not self._dated:
             self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
         if self._options.history_s:
             self.memory.push(piece.block)
-        self._pend(self._analysis.push(piece.block), piece.at)
+        if self.feed.live:
+            self._listen_to_level(piece)
+        self._pend(self._analysis.push(piece.block))
 
     def _started(self, heard: Heard) -> datetime:
         """When the first sample would have been heard if the sound card kept time: right for what is heard now."""
-        now = datetime.now(self._options.timezone).astimezone(self._options.timezone)
-        ago = time.monotonic() - heard.at + heard.end / self._rate
-        return now - timedelta(seconds=ago)
+        return self._wall(heard.at - heard.end / self._rate)
 
-    def _pend(self, windows: list[Window], at: float) -> None:
+    def _wall(self, at: float) -> datetime:
+        """Monotonic seconds as time of day; counted in UTC, where no hour is missing or comes twice."""
+        moment = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - at)
+        return moment.astimezone(self._options.timezone)
+
+    def _pend(self, windows: list[Window]) -> None:
+        end, at = self._last
         for window in windows:
-            self._pending.append(Due(self, window, at - max(0, self._position - window.end) / self._rate))
+            self._pending.append(Due(self, window, at - (end - window.end) / self._rate))
+
+    def _listen_to_level(self, heard: Heard) -> None:
+        """Say when the source becomes silent, clipping or quiet, and when that is over."""
+        self._watch.add(heard.block.samples)
+        verdict, level = self._watch.verdict, self._watch.level
+        if verdict and verdict != self._state and level:
+            detail = f"rms {level.rms_dbfs:.0f} dBFS, peak {level.peak_dbfs:.0f} dBFS"
+            self._changed(Change(verdict, detail, heard.at, heard.end))
+        elif not verdict and self._state in VERDICTS:
+            self._changed(Change("recovered", f"no longer {self._state}", heard.at, heard.end))
 
     def _lose(self, lost: Lost) -> None:
         if self._gap and self._gap.reason != lost.reason:
@@ -172,22 +225,27 @@ class Listener:
         self.overrun += lost.end - lost.start if lost.reason == OVERRUN else 0
         if self._options.history_s:
             self.memory.skip(lost.end)
-        self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)), time.monotonic())
+        self._watch = LevelWatch(self._rate)  # what comes next may be another microphone
+        self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)))
+        if self._gap.end - self._gap.start >= _LONGEST_GAP_S * self._rate:
+            self._close_gap()
         if not self._pending:
             self._tell(self._analysis.skip(lost.end), None)
 
     def _close_gap(self) -> None:
         if gap := self._gap:
             self._gap = None
-            event = head("gap", self._origin, gap.start, self._rate)
-            span = {"start_s": seconds(gap.start, self._rate), "end_s": seconds(gap.end, self._rate)}
-            self._out.append({**event, **span, "reason": gap.reason})
+            self._tell_gap(gap)
+
+    def _tell_gap(self, gap: Lost) -> None:
+        event = head("gap", self._origin, gap.start, self._rate)
+        span = {"start_s": seconds(gap.start, self._rate), "end_s": seconds(gap.end, self._rate)}
+        self._out.append({**event, **span, "reason": gap.reason})
 
     def _changed(self, change: Change) -> None:
         self._state = "open" if change.state == "recovered" else change.state
         self._detail = change.detail
-        wall = datetime.now(self._options.timezone).astimezone(self._options.timezone)
-        moment = wall - timedelta(seconds=time.monotonic() - change.at)
+        moment = self._wall(change.at)
         self._out.append(
             {
                 "event": "source",
@@ -205,6 +263,7 @@ class Listener:
             too_early = isinstance(result, Onset) and not self.feed.live  # a file's detections are all there is
             if isinstance(result, (Detection, Onset, Rejected)) and not (unwanted or too_early):
                 event = self._events.tell(self._origin, result)
+                self._told += event["event"] == "detection"
                 if latency_s is not None:
                     event["latency_s"] = round(latency_s, 3)
                 self._out.append(event)
@@ -220,8 +279,9 @@ class Listener:
     def _is_quiet(self, start: int) -> bool:
         if not self._options.quiet_hours or self._origin.started is None:
             return False
-        moment = (self._origin.started + timedelta(seconds=start / self._rate)).time()
+        started = self._origin.started
+        moment = (started.astimezone(timezone.utc) + timedelta(seconds=start / self._rate)).astimezone(started.tzinfo)
         return any(
-            begin <= moment < end if begin <= end else moment >= begin or moment < end
+            begin <= moment.time() < end if begin <= end else moment.time() >= begin or moment.time() < end
             for begin, end in self._options.quiet_hours
         )

@@ -6,13 +6,15 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edgebird.card import Card
 from edgebird.config import DetectionSettings, SourceSettings, StationSettings
-from edgebird.detection import Settings, settings_for
+from edgebird.detection import LONGEST_S, Settings, settings_for
 from edgebird.errors import EdgebirdError, UsageError
 from edgebird.live.feed import Feed
 from edgebird.live.listener import Listener, ListenOptions
@@ -24,7 +26,7 @@ from edgebird.species import allowed_labels
 from edgebird.timestamps import parse_timezone
 from edgebird.types import FloatArray, Label, Origin
 
-_LONGEST_S = 90.0  # of a detection and of what waits, for clips
+_AFTER_S = 30.0  # for clips: windows, inference and writing that are still to come when a detection is over
 _SCREEN_S = 15.0
 _STREAM_TIMEOUT_S = 5.0
 
@@ -36,7 +38,7 @@ def judging(settings: DetectionSettings, card: Card) -> Settings:
     if not settings.thresholds:
         return result
     thresholds = _thresholds(settings.threshold, settings.thresholds, card.labels)
-    return Settings(result.hop, thresholds, result.min_windows, result.allowed)
+    return replace(result, threshold=thresholds)
 
 
 def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
@@ -56,7 +58,7 @@ def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[L
 def listening(settings: StationSettings) -> ListenOptions:
     """How every source is listened to."""
     clips, detection = settings.output.clips, settings.detection
-    around_s = clips.pre_s + clips.post_s + _LONGEST_S + settings.buffer_s if clips else _SCREEN_S
+    around_s = LONGEST_S + clips.pre_s + clips.post_s + _AFTER_S + settings.buffer_s if clips else _SCREEN_S
     return ListenOptions(
         timezone=parse_timezone(detection.timezone) if detection.timezone else None,
         quiet_hours=detection.quiet_hours,
@@ -87,7 +89,12 @@ def _open_feed(
         return LiveSource(source.name, Capture("edgebird.live.stream", address | {"verbose": verbose}), live), origin
     if source.kind == "stdin":
         form = PcmFormat.parse(source.address)
-        return PulledSource(source.name, lambda: pcm_blocks(sys.stdin.buffer, form, source.channel, rate), rate), origin
+        if sys.stdin is None:
+            raise UsageError("--stdin: standard input is closed")
+        if source.channel is not None and source.channel > form.channels:
+            raise UsageError(f"channel {source.channel}: {source.address} has {form.channels}")
+        pcm = partial(pcm_blocks, sys.stdin.buffer, form, source.channel, rate)
+        return PulledSource(source.name, pcm, rate, live=True), origin
     file = FileSource(Path(source.address), rate, source.name, options.timezone)
     if source.realtime:
         return PacedSource(source.name, file.blocks, rate, settings.buffer_s), file.origin

@@ -48,25 +48,21 @@ class Distribution:
 
 
 class Meter:
-    """Gathers the figures of a station. audio_s: seconds of audio that were scored, of all sources."""
+    """Gathers the figures of a station. scored_s: seconds of audio that were scored, of all sources."""
 
     def __init__(self) -> None:
         self.inference_s = Distribution()
         self.latency_s = Distribution()
         self.misses = 0
         self.scored_s = 0.0
-        self._cpu_before = (time.monotonic(), _cpu_s(os.getpid()))
-        self._cpu_percent = 0.0
 
     def scored(self, windows: int, seconds: float) -> None:
         """A batch was scored."""
         for _ in range(windows):
             self.inference_s.add(seconds / windows)
 
-    def performance(self, children: Iterable[int]) -> Performance:
-        """All so far; CPU over the last ten seconds or more. children: processes that count too."""
-        pids = [os.getpid(), *children]
-        self._measure_cpu(pids)
+    def performance(self, usage: Usage) -> Performance:
+        """All so far."""
         inference = self.inference_s.percentiles()
         if inference:
             inference = Percentiles(*(1e3 * v for v in (inference.p50, inference.p90, inference.p99, inference.max)))
@@ -76,17 +72,31 @@ class Meter:
             latency_s=self.latency_s.percentiles(),
             misses=self.misses,
             real_time_factor=self.inference_s.total / self.scored_s if self.scored_s else 0.0,
-            cpu_percent=self._cpu_percent,
-            memory_mb=sum(map(_memory_mb, pids)),
+            cpu_percent=usage.cpu_percent,
+            memory_mb=usage.memory_mb,
         )
 
-    def _measure_cpu(self, pids: list[int]) -> None:
-        now, cpu_s = time.monotonic(), sum(map(_cpu_s, pids))
-        then, before = self._cpu_before
-        if now - then >= _CPU_S or not self._cpu_percent:
-            self._cpu_percent = max(0.0, 100 * (cpu_s - before) / max(now - then, 1e-3))
-        if now - then >= _CPU_S:
-            self._cpu_before = now, cpu_s
+
+class Usage:
+    """What this process and its capture processes take: CPU of one core over ten seconds or more, resident memory."""
+
+    def __init__(self) -> None:
+        self.cpu_percent = self.memory_mb = 0.0
+        self._before: dict[int, float] = {}
+        self._since = time.monotonic()
+
+    def measure(self, children: Iterable[int]) -> Usage:
+        """Look again. children: processes that count too, from when they are first seen."""
+        pids = [os.getpid(), *children]
+        self.memory_mb = sum(map(_memory_mb, pids))
+        now, spent = time.monotonic(), {pid: _cpu_s(pid) for pid in pids}
+        cpu_s = sum(max(0.0, spent[pid] - self._before.get(pid, spent[pid])) for pid in pids)
+        elapsed = now - self._since
+        if elapsed >= _CPU_S or not self.cpu_percent:
+            self.cpu_percent = 100 * cpu_s / max(elapsed, 1e-3)
+        if elapsed >= _CPU_S or not self._before:
+            self._since, self._before = now, spent
+        return self
 
 
 def _cpu_s(pid: int) -> float:

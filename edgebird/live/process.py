@@ -8,11 +8,12 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgebird.live.wire import Message, Parser
+from edgebird.live.wire import FAIL, Message, Parser
 
 _READ_BYTES = 1 << 16
 _END_S = 2.0
@@ -27,7 +28,7 @@ class Capture:
 
 
 class CaptureProcess:
-    """A running capture; a context manager that leaves no process behind."""
+    """A running capture; a context manager that leaves no process behind, unless a driver holds it (`exit_code`)."""
 
     def __init__(self, capture: Capture) -> None:
         self._process = subprocess.Popen(
@@ -53,15 +54,24 @@ class CaptureProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self._process.poll()
+        """None while it runs, and where a driver that hangs keeps it from ending."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_END_S / 10 if self.ended else 0)
+        return None
 
     def messages(self, patience_s: float) -> Iterator[Message]:
-        """Give what has come, after waiting for it at most so long. `ended` is set when nothing more will."""
+        """Give what has come, after waiting for it at most so long. `ended` is set when nothing more will.
+
+        What is no message comes as a FAIL.
+        """
         if select.select([self._stdout], [], [], patience_s)[0]:
             data = os.read(self._stdout.fileno(), _READ_BYTES)
             self.ended = not data
-            yield from self._parser.feed(data)
+            try:
+                yield from self._parser.feed(data)
+            except ValueError as error:
+                fault = json.dumps({"reason": "error", "text": str(error)}).encode()
+                yield Message(FAIL, fault, time.monotonic(), 0)
 
     def __enter__(self) -> CaptureProcess:
         return self
@@ -71,8 +81,9 @@ class CaptureProcess:
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
         try:
-            self._process.wait(0.2 if self.ended else _END_S / 10)
+            self._process.wait(_END_S / 10)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(_END_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         self._stdout.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
+import select
 import threading
 import time
 from collections import deque
@@ -15,10 +17,11 @@ import numpy as np
 
 from edgebird.errors import AudioError, UsageError
 from edgebird.live.feed import Change
-from edgebird.live.levels import Level, LevelWatch
 from edgebird.live.ring import Heard, Piece, Ring
 from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray
+
+log = logging.getLogger(__name__)
 
 _SAMPLES = {"s16le": "<i2", "s24le": "s24le", "s32le": "<i4", "f32le": "<f4"}
 _PIECE_S = 1.0  # of audio handed over at once
@@ -40,20 +43,16 @@ class _Threaded:
         self.pid: int | None = None
         self.failure: str | None = None
         self._blocks, self._rate = blocks, rate
-        self._watch = LevelWatch(rate)
         self._changes: deque[Change] = deque()
         self._stopping = threading.Event()
+        self._wake: Callable[[], None] = lambda: None
         self._ended = False
         self._position = 0
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
-    @property
-    def level(self) -> Level | None:
+    def start(self, wake: Callable[[], None]) -> None:
         """See `Feed`."""
-        return None if self._ended else self._watch.level
-
-    def start(self) -> None:
-        """See `Feed`."""
+        self._wake = wake
         if self.live:
             self._change("open", "")
         self._thread.start()
@@ -70,17 +69,22 @@ class _Threaded:
         detail = ""
         try:
             for block in self._blocks():
+                if self._stopping.is_set():
+                    return
                 for piece in _pieces(block, round(self._piece_s * self._rate)):
                     if self._stopping.is_set() or not self._pass_on(piece):
                         return
                     self._position = piece.end
-                    self._watch.add(piece.samples)
-        except AudioError as error:
+        except (AudioError, OSError) as error:
             self.failure = detail = str(error)
+        except Exception as error:
+            log.exception("%s: a fault in edgebird", self.name)
+            self.failure = detail = f"{self.name}: a fault in edgebird: {type(error).__name__}: {error}"
         finally:
-            self._ended = True
             if self.live or detail:
                 self._change("closed", detail)
+            self._ended = True
+            self._wake()
 
     _piece_s = _PIECE_S
 
@@ -92,12 +96,14 @@ class _Threaded:
 
 
 class PulledSource(_Threaded):
-    """As fast as its reader: decoding overlaps inference by a few seconds of audio; see `Feed`."""
+    """As fast as its reader: decoding overlaps inference by a few seconds of audio; see `Feed`.
 
-    live = False
+    live: what comes is heard as it comes, as from a pipe of a recorder.
+    """
 
-    def __init__(self, name: str, blocks: Blocks, rate: int) -> None:
+    def __init__(self, name: str, blocks: Blocks, rate: int, live: bool = False) -> None:
         super().__init__(name, blocks, rate)
+        self.live = live
         self._queue: queue.Queue[AudioBlock] = queue.Queue(_PIECES_AHEAD)
 
     @property
@@ -123,6 +129,7 @@ class PulledSource(_Threaded):
                 self._queue.put(piece, timeout=_PATIENCE_S)
             except queue.Full:
                 continue
+            self._wake()
             return True
         return False
 
@@ -211,10 +218,18 @@ class PcmFormat:
 
 
 def pcm_blocks(stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int) -> Iterator[AudioBlock]:
-    """Raw PCM as blocks of mono audio at `rate`, a tenth of a second or more each; a last half frame is dropped."""
+    """Raw PCM as blocks of mono audio at `rate`, a tenth of a second at most; a last half frame is dropped.
+
+    While nothing comes, empty blocks come now and then, so that nobody waits for ever. Raises OSError.
+    """
     resampler = Resampler(form.rate, rate)
     rest, position, most = b"", 0, form.rate * form.frame_bytes // 10
-    while data := os.read(stream.fileno(), max(most, form.frame_bytes)):
+    while True:
+        if not select.select([stream], [], [], _PATIENCE_S)[0]:
+            yield AudioBlock(np.empty(0, np.float32), position)
+            continue
+        if not (data := os.read(stream.fileno(), max(most, form.frame_bytes))):
+            break
         data = rest + data
         whole = len(data) // form.frame_bytes * form.frame_bytes
         rest = data[whole:]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from edgebird.types import AudioBlock
 
 OVERRUN = "overrun"  # the reader was late, and the oldest samples had to go
-_MOST_PIECES = 4096
+_LEAST_PIECE = 64  # samples, on average: a bound on memory for captures that come in crumbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Ring:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self._capacity, self._most = capacity, 4096 + capacity // _LEAST_PIECE
         self._pieces: deque[Piece] = deque()
         self._held = 0
         self._end = 0
@@ -108,11 +108,11 @@ class Ring:
     def _make_room(self) -> None:
         """Drop the oldest audio for an overrun; losses of another reason that lie between keep theirs."""
         front: list[Lost] = []
-        while self._held > self._capacity or len(self._pieces) > _MOST_PIECES:
+        while self._held > self._capacity or len(self._pieces) > self._most:
             piece = self._pieces.popleft()
             dropped = self._drop(piece) if isinstance(piece, Heard) else piece
             last = front[-1] if front else None
-            if last and (last.reason == dropped.reason or len(front) >= _MOST_PIECES // 2):
+            if last and (last.reason == dropped.reason or len(front) >= self._most // 2):
                 front[-1] = Lost(last.start, dropped.end, last.reason)
             else:
                 front.append(dropped)
@@ -121,8 +121,8 @@ class Ring:
     def _drop(self, heard: Heard) -> Lost:
         """Give up as much of the oldest audio as has to go, and put the rest back."""
         samples, start = heard.block.samples, heard.block.start
-        excess = max(self._held - self._capacity, 1)
-        if excess >= len(samples):
+        excess = self._held - self._capacity
+        if not 0 < excess < len(samples):
             self._held -= len(samples)
             return Lost(start, heard.end, OVERRUN)
         self._pieces.appendleft(Heard(AudioBlock(samples[excess:], start + excess), heard.at))

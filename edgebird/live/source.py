@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from edgebird.errors import AudioError
 from edgebird.live.clock import FrameClock
 from edgebird.live.feed import Change
-from edgebird.live.levels import Level, LevelWatch
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import Piece, Ring
 from edgebird.live.wire import DATA, FAIL, NOTE, OPEN, Message
@@ -26,6 +28,7 @@ STALL_S = 5.0  # without a block
 STEADY_S = 60.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25
+_NOTE_S = 60.0  # between two notes in the log
 _BEHIND_S = 1.0  # how far a growing loss is told behind the clock: the next audio may reach back so far
 
 
@@ -43,13 +46,14 @@ class LiveOptions:
     clocked: bool = True
 
 
-class _Piece:
-    """An unbroken piece of one capture: its resampler, its clock, and the audio that the clock is not sure of."""
+class _Stretch:
+    """An unbroken stretch of one capture: its resampler, its clock, and the audio that the clock is not sure of."""
 
     def __init__(self, rate_in: int, rate_out: int, clock: FrameClock | None) -> None:
         self._rate_in, self._rate_out, self._clock = rate_in, rate_out, clock
         self._resampler = Resampler(rate_in, rate_out)
         self._held: list[tuple[FloatArray, float]] = []
+        self.last_at = 0.0  # monotonic seconds of the last frame that came
         self._inside_s = 0.0  # audio in the resampler
 
     @property
@@ -58,6 +62,7 @@ class _Piece:
 
     def sort(self, mono: FloatArray, frames: int, at: float) -> list[tuple[FloatArray, float, float]]:
         """Take audio, of whose capture `frames` have come by now; give what is certain: samples, time, lost before."""
+        self.last_at = at
         lost_s = self._clock.observe(frames, at) if self._clock else 0.0
         self._held.append((mono, at))
         if lost_s is None:
@@ -82,9 +87,16 @@ class _Piece:
         """End it."""
         return self._resampler.finish()
 
-    def continued(self) -> _Piece:
-        """The piece after a loss in the same capture."""
-        return _Piece(self._rate_in, self._rate_out, self._clock)
+    def continued(self) -> _Stretch:
+        """The stretch after a loss in the same capture."""
+        following = _Stretch(self._rate_in, self._rate_out, self._clock)
+        following.last_at = self.last_at
+        return following
+
+    def suspect(self) -> None:
+        """The sound card says that it has lost frames: short losses count too."""
+        if self._clock:
+            self._clock.suspect()
 
 
 class LiveSource:
@@ -100,17 +112,17 @@ class LiveSource:
         self.name = name
         self._capture, self._options = capture, options
         self._ring = Ring(round(options.buffer_s * options.rate))
-        self._watch = LevelWatch(options.rate)
         self._changes: deque[Change] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._zero: float | None = None  # monotonic seconds of position 0
         self._state, self._why_lost = "starting", ("", "")
-        self._piece: _Piece | None = None
+        self._stretch: _Stretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
         self._expected = 0  # position of its next frame
+        self._next_note = 0.0
         self._drift: float | None = None
-        self._pid: int | None = None
+        self._process: CaptureProcess | None = None  # the last
 
     @property
     def waiting(self) -> int:
@@ -123,11 +135,6 @@ class LiveSource:
         return self._state == "closed" and self._ring.empty
 
     @property
-    def level(self) -> Level | None:
-        """See `Feed`."""
-        return self._watch.level if self._piece else None
-
-    @property
     def drift_ppm(self) -> float | None:
         """See `Feed`."""
         return self._drift
@@ -135,9 +142,9 @@ class LiveSource:
     @property
     def pid(self) -> int | None:
         """See `Feed`."""
-        return self._pid
+        return self._process.pid if self._process and self._stretch else None
 
-    def start(self) -> None:
+    def start(self, wake: Callable[[], None]) -> None:
         """See `Feed`."""
         self._thread.start()
 
@@ -155,11 +162,17 @@ class LiveSource:
 
     # ------------------------------------------------------------------------------------------- in the source's thread
     def _run(self) -> None:
+        try:
+            self._keep_hearing()
+        finally:  # also where we have made a mistake: a source must not be deaf in silence
+            self._change("closed", "")
+
+    def _keep_hearing(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
             began = time.monotonic()
             reason, text = self._hear()
-            self._close_piece()
+            self._close_stretch()
             if self._stopping.is_set():
                 break
             if self._state != "lost" or (reason, text) != self._why_lost:
@@ -170,16 +183,27 @@ class LiveSource:
             pause = min(2 * pause, LONGEST_PAUSE_S)
         if self._state == "lost":
             self._grow_loss(0.0)
-        self._change("closed", "")
 
     def _hear(self) -> tuple[str, str]:
+        """`_hear_once`, whatever goes wrong in it: a source must not be deaf for ever because of one bad message."""
+        try:
+            return self._hear_once()
+        except AudioError as error:
+            return "error", str(error)
+        except Exception as error:
+            log.exception("%s: a fault in edgebird", self.name)
+            return "error", f"a fault in edgebird: {type(error).__name__}: {error}"
+
+    def _hear_once(self) -> tuple[str, str]:
         """Take the audio of one capture until it ends; why it did: a reason (`wire.REASONS`) and one line."""
+        if self._process and self._process.exit_code is None:
+            return "busy", "its last capture cannot be ended: the driver hangs"
         try:
             process = CaptureProcess(self._capture)
         except OSError as error:
             return "error", f"cannot start its capture: {error.strerror}"
         with process:
-            self._pid = process.pid
+            self._process = process
             last, patience = time.monotonic(), OPENING_S
             while not self._stopping.is_set():
                 for message in process.messages(_PATIENCE_S):
@@ -193,7 +217,7 @@ class LiveSource:
                     return "disconnected", f"its capture ended (exit code {process.exit_code})"
                 if time.monotonic() - last > patience:
                     return "stalled", f"nothing came for {patience:g} s"
-                if self._piece is None:
+                if self._stretch is None:
                     self._grow_loss(_BEHIND_S)
         return "closed", ""
 
@@ -201,19 +225,29 @@ class LiveSource:
         if message.kind == OPEN:
             opened = message.json()
             self._opened = opened["rate"], opened["channels"], str(opened["device"])
+            if (self._options.channel or 1) > opened["channels"]:
+                raise AudioError(f"channel {self._options.channel}: it has {opened['channels']}")
             self._expected = 0
         elif message.kind == NOTE:
-            log.warning("%s: %s", self.name, message.json()["text"])
+            self._note(message.json())
         elif message.kind == DATA and message.payload:
             self._take_audio(message)
+
+    def _note(self, note: dict[str, Any]) -> None:
+        if note["kind"] == "overflow" and self._stretch:
+            self._stretch.suspect()
+        if time.monotonic() >= self._next_note:
+            self._next_note = time.monotonic() + _NOTE_S
+            log.warning("%s: %s", self.name, note["text"])
 
     def _take_audio(self, message: Message) -> None:
         rate, channels, device = self._opened
         frames = np.frombuffer(message.payload, "<f4").reshape(-1, channels)
-        if self._piece is None:
-            self._change("open" if self._zero is None else "recovered", device)
+        if self._stretch is None:
+            state = "open" if self._zero is None else "recovered"
             self._begin(message.time - len(frames) / rate, rate)
-        piece = self._piece
+            self._change(state, device)
+        piece = self._stretch
         assert piece is not None
         if message.position > self._expected:
             piece = self._skip((message.position - self._expected) / rate, "dropped")
@@ -227,7 +261,7 @@ class LiveSource:
     def _mono(self, frames: FloatArray) -> FloatArray:
         """[n, channels] -> [n], finite."""
         channel = self._options.channel
-        mono = frames[:, min(channel, frames.shape[1]) - 1] if channel else frames.mean(axis=1, dtype=np.float32)
+        mono = frames[:, channel - 1] if channel else frames.mean(axis=1, dtype=np.float32)
         return mono if np.isfinite(mono).all() else np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
 
     def _begin(self, first: float, rate: int) -> None:
@@ -236,35 +270,33 @@ class LiveSource:
             self._zero = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
         clock = FrameClock(rate) if self._options.clocked else None
-        self._piece = _Piece(rate, self._options.rate, clock)
+        self._stretch = _Stretch(rate, self._options.rate, clock)
 
     def _write(self, samples: FloatArray, at: float) -> None:
         self._ring.write(AudioBlock(samples, self._ring.end), at)
-        if len(samples):
-            self._watch.add(samples)
-            bad = self._watch.verdict
-            if bad and bad != self._state:
-                level = self._watch.level
-                self._change(bad, f"rms {level.rms_dbfs:.0f} dBFS, peak {level.peak_dbfs:.0f} dBFS" if level else "")
-            elif not bad and self._state in ("silent", "clipping", "quiet"):
-                self._change("recovered", f"no longer {self._state}")
 
-    def _skip(self, lost_s: float, reason: str) -> _Piece:
+    def _skip(self, lost_s: float, reason: str) -> _Stretch:
         """End the unbroken piece of audio, lose some, begin another in the same capture."""
-        old = self._piece
+        old = self._stretch
         assert old is not None
-        self._write(old.rest(), time.monotonic())
+        self._flush(old)
         self._ring.lose(self._ring.end + round(lost_s * self._options.rate), reason)
-        self._piece = old.continued()
-        return self._piece
+        self._stretch = old.continued()
+        return self._stretch
 
-    def _close_piece(self) -> None:
-        self._pid = None
-        if self._piece is not None:
-            for samples, at in self._piece.held():
-                self._write(self._piece.resampled(samples), at)
-            self._write(self._piece.rest(), time.monotonic())
-            self._piece = None
+    def _close_stretch(self) -> None:
+        if self._stretch is not None:
+            self._flush(self._stretch)
+            # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
+            # the gap that follows would be longer or shorter by all that has come together.
+            self._zero = self._stretch.last_at - self._ring.end / self._options.rate
+            self._stretch = None
+
+    def _flush(self, piece: _Stretch) -> None:
+        """Write what the clock and the resampler still hold."""
+        for samples, at in piece.held():
+            self._write(piece.resampled(samples), at)
+        self._write(piece.rest(), piece.last_at)
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -280,5 +312,5 @@ class LiveSource:
             self._ring.lose(round(until * self._options.rate), self._why_lost[0])
 
     def _change(self, state: str, detail: str) -> None:
-        self._state = "open" if state == "recovered" else state
         self._changes.append(Change(state, detail, time.monotonic(), self._ring.end))
+        self._state = "open" if state == "recovered" else state  # last: a closed source is not asked again

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgebird.detection import infer
+from edgebird.errors import EdgebirdError
 from edgebird.events import Event
 from edgebird.live.listener import Due, Listener
-from edgebird.live.performance import Meter
+from edgebird.live.performance import Meter, Usage
 from edgebird.live.status import Performance, Status
 from edgebird.runtimes import Runtime
 from edgebird.sinks import Memory
@@ -29,7 +30,7 @@ from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-_LIVE_PAUSE_S, _FILE_PAUSE_S = 0.03, 0.002
+_PAUSE_S = 0.03
 _TICK_S = 0.25
 _ADVICE_S = 60.0
 _END_S = 10.0  # for sources to end after they were told to
@@ -62,22 +63,23 @@ class StationOptions:
     place: tuple[float, float] | None = None  # latitude, longitude: told with the statistics
 
 
-@dataclass
-class Hooks:
-    """What else happens while a station runs. tick: a few times a second."""
-
-    tick: Callable[[], None] = lambda: None
-
-
 class Station:
-    """Listeners, a runtime, and where events go; `run` returns when all sources have ended."""
+    """Listeners, a runtime, and where events go; `run` returns when all sources have ended.
 
-    def __init__(self, runtime: Runtime, telling: Telling, options: StationOptions, hooks: Hooks | None = None) -> None:
-        self._runtime, self._telling, self._options = runtime, telling, options
-        self._hooks = hooks or Hooks()
+    tick: called a few times a second.
+    """
+
+    def __init__(
+        self, runtime: Runtime, telling: Telling, options: StationOptions, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        self._runtime, self._telling, self._options, self._tick = runtime, telling, options, tick
         self._listeners: list[Listener] = []
-        self._meter = Meter()
-        self._stop = threading.Event()
+        self._waiting: list[Listener] = []
+        self._meter, self._lately = Meter(), Meter()  # of the whole run, and since the last statistics
+        self._usage = Usage()
+        self._in_work: list[Due] = []
+        self._stopping = False  # no Event: a signal handler that sets one may wait for itself
+        self._wake = threading.Event()
         self._requests: deque[Callable[[], None]] = deque()
         self._began = time.monotonic()
         self._next = {"tick": 0.0, "stats": self._began + options.stats_every_s, "advice": self._began + _ADVICE_S}
@@ -90,13 +92,20 @@ class Station:
         return tuple(self._listeners)
 
     def add(self, listener: Listener) -> None:
-        """Listen to one more source, from now on."""
-        self._listeners.append(listener)
-        listener.feed.start()
+        """Listen to one more source, from now on, or from when another of its name has ended."""
+        self._waiting.append(listener)
+        self._admit()
+
+    def _admit(self) -> None:
+        for listener in list(self._waiting):
+            if listener.name not in {other.name for other in self._listeners}:
+                self._waiting.remove(listener)
+                self._listeners.append(listener)
+                listener.feed.start(self._wake.set)
 
     def stop(self) -> None:
         """End soon: sources stop, what was heard is scored. May be called from a signal handler or another thread."""
-        self._stop.set()
+        self._stopping = True
 
     def request(self, work: Callable[[], None]) -> None:
         """Have something done between two passes; may be called as `stop`."""
@@ -105,28 +114,47 @@ class Station:
     def run(self) -> None:
         """Listen until all sources have ended, `stop` is called or the time is up. Raises ScoreError."""
         end = None if self._options.duration_s is None else time.monotonic() + self._options.duration_s
-        deadline: float | None = None
         try:
             while self._listeners:
                 now = time.monotonic()
-                if deadline is None and (self._stop.is_set() or (end is not None and now >= end)):
-                    deadline = now + _END_S
-                    for listener in self._listeners:
-                        listener.feed.stop()
-                busy = self._pass()
-                self._keep_house(time.monotonic())
-                self._dismiss(force=deadline is not None and now > deadline)
-                if not busy:
-                    self._stop.wait(self._pause()) if deadline is None else time.sleep(_FILE_PAUSE_S)
+                if self._stopping or (end is not None and now >= end):
+                    self._end(now + _END_S)
+                    break
+                self._step(now)
+        except EdgebirdError:
+            for listener in self._listeners:
+                listener.feed.stop()
+                listener.abandon("engine", self._in_work)
+            self._dismiss()
+            raise
         finally:
             for listener in self._listeners:
                 listener.feed.stop()
             self._telling.close()
 
+    def _step(self, now: float) -> None:
+        self._wake.clear()
+        busy = self._pass()
+        self._keep_house(now)
+        self._dismiss()
+        if not busy:
+            self._wake.wait(_PAUSE_S)
+
+    def _end(self, deadline: float) -> None:
+        """Score what the sources still have; what is not scored at the deadline is told as a gap."""
+        self._waiting.clear()
+        for listener in self._listeners:
+            listener.feed.stop()
+        while self._listeners:
+            now = time.monotonic()
+            if now >= deadline:
+                for listener in self._listeners:
+                    listener.abandon("shutdown")
+            self._step(now)
+
     def status(self) -> Status:
-        """How it is doing."""
-        sources = tuple(listener.status() for listener in self._listeners)
-        return Status(time.monotonic() - self._began, self._runtime.name, sources, self._performance())
+        """How it is doing; the performance is that of the whole run."""
+        return self._status(self._meter)
 
     def recent(self, name: str, seconds: float) -> FloatArray:
         """The last seconds of a source, float32 [at most seconds * rate]; any thread may ask."""
@@ -142,7 +170,9 @@ class Station:
         dues = [due for listener in self._listeners if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
         for start in range(0, len(dues), self._options.group):
+            self._in_work = dues[start:]
             self._score(dues[start : start + self._options.group])
+        self._in_work = []
         for listener in self._listeners:
             self._tell(listener)
         while self._requests:
@@ -153,14 +183,16 @@ class Station:
         began = time.monotonic()
         rows = infer(self._runtime, [due.window for due in group])
         now = time.monotonic()
-        self._meter.scored(len(group), now - began)
         for due, row in zip(group, rows, strict=True):
             due.listener.take(due, row, now)
-            self._meter.scored_s += min(self._options.hop_s, (due.window.end - due.window.start) / self._rate)
-            if due.listener.feed.live:
-                self._meter.latency_s.add(max(0.0, now - due.heard_at))
-                self._meter.misses += now - due.heard_at > self._options.hop_s
             self._tell(due.listener)
+        for meter in (self._meter, self._lately):
+            meter.scored(len(group), now - began)
+            for due in group:
+                meter.scored_s += min(self._options.hop_s, (due.window.end - due.window.start) / self._rate)
+                if due.listener.feed.live:
+                    meter.latency_s.add(max(0.0, now - due.heard_at))
+                    meter.misses += now - due.heard_at > self._options.hop_s
 
     @property
     def _rate(self) -> int:
@@ -170,38 +202,37 @@ class Station:
         for event in listener.events():
             self._telling.take(event, listener.memory)
 
-    def _pause(self) -> float:
-        return _LIVE_PAUSE_S if all(listener.feed.live for listener in self._listeners) else _FILE_PAUSE_S
-
-    def _dismiss(self, force: bool) -> None:
+    def _dismiss(self) -> None:
         """Say good-bye to sources that have ended."""
-        for listener in [one for one in self._listeners if one.done or force]:
+        for listener in [one for one in self._listeners if one.done]:
             for event in listener.close():
                 self._telling.take(event, listener.memory)
             self._telling.tick()
             summary = listener.summary()
             if listener.feed.live:
-                figures = _figures(self._performance())
+                figures = _figures(self._performance(self._meter))
                 summary |= {name: figures[name] for name in figures if name != "windows"}  # those are of all sources
             self._telling.take(summary, listener.memory)
             if listener.feed.failure:
                 self.failures.append(listener.feed.failure)
             self._listeners.remove(listener)
+            self._admit()
 
     def _keep_house(self, now: float) -> None:
         if now >= self._next["tick"]:
             self._next["tick"] = now + _TICK_S
             self._telling.tick()
-            self._hooks.tick()
+            self._tick()
         if now >= self._next["stats"]:
             self._next["stats"] = now + self._options.stats_every_s
             self._telling.take(self._stats(), None)
+            self._lately = Meter()
         if now >= self._next["advice"]:
             self._next["advice"] = now + _ADVICE_S
             self._advise()
 
     def _stats(self) -> Event:
-        status = self.status()
+        status = self._status(self._lately)
         sources = [
             {"source": one.name, "state": one.state, "level_dbfs": one.level_dbfs, "audio_s": round(one.audio_s, 3)}
             | {"scored_s": round(one.scored_s, 3), "gap_s": round(one.gap_s, 3), "waiting_s": round(one.waiting_s, 3)}
@@ -227,8 +258,13 @@ class Station:
                     listener.name, 100 * share, self._options.hop_s,
                 )  # fmt: skip
 
-    def _performance(self) -> Performance:
-        return self._meter.performance([pid for one in self._listeners if (pid := one.feed.pid) is not None])
+    def _status(self, meter: Meter) -> Status:
+        sources = tuple(listener.status() for listener in self._listeners)
+        return Status(time.monotonic() - self._began, self._runtime.name, sources, self._performance(meter))
+
+    def _performance(self, meter: Meter) -> Performance:
+        captures = [pid for one in self._listeners if (pid := one.feed.pid) is not None]
+        return meter.performance(self._usage.measure(captures))
 
 
 def _figures(performance: Performance) -> dict[str, Any]:

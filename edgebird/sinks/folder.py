@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from edgebird.errors import OutputError
@@ -9,7 +10,7 @@ from edgebird.events import Event
 from edgebird.formats import formatter
 from edgebird.sinks import Memory
 from edgebird.sinks.clips import safe_name
-from edgebird.sinks.lines import AppendedFile, origin_of
+from edgebird.sinks.lines import NOT_SYNCED, AppendedFile, origin_of
 
 
 class FolderSink:
@@ -29,6 +30,17 @@ class FolderSink:
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror}") from error
 
+    @staticmethod
+    def check(sources: Sequence[tuple[str, bool]]) -> None:
+        """Raise OutputError if two sources, (name, whether it is a file), would write one file."""
+        owners: dict[str, str] = {}
+        for source, is_file in sources:
+            stem = _stem(source, is_file)
+            if (other := owners.setdefault(stem, source)) != source:
+                raise OutputError(
+                    f"{other} and {source} would both write the file {stem}: run them apart, or name them"
+                )
+
     def take(self, event: Event, memory: Memory | None) -> None:
         """Append what the format has a line for."""
         source = event["source"]
@@ -36,14 +48,15 @@ class FolderSink:
             return
         origin = origin_of(event, memory)
         if source not in self._files:
-            stem = PurePath(source).stem if origin.path else safe_name(source)
-            path = self._folder / f"{stem}.{self._form.extension}"
+            path = self._folder / f"{_stem(source, origin.path is not None)}.{self._form.extension}"
+            if any(path == file.path for file in self._files.values()):
+                raise OutputError(f"cannot write {source} into {path}: another source does")
             if origin.path:
                 path.unlink(missing_ok=True)
             self._files[source] = AppendedFile(path, self._form.header())
             self._files[source].append("")
         if line := self._form.line(origin, event):
-            self._files[source].append(line, sync=event["event"] == "detection")
+            self._files[source].append(line, sync=event["event"] not in NOT_SYNCED)
 
     def tick(self) -> list[Event]:
         """Nothing waits."""
@@ -54,3 +67,7 @@ class FolderSink:
         for file in self._files.values():
             file.close()
         return []
+
+
+def _stem(source: str, is_file: bool) -> str:
+    return PurePath(source).stem if is_file else safe_name(source)

@@ -18,6 +18,7 @@ from edgebird.sinks import Memory
 from edgebird.types import Origin
 
 _JSON = JsonLines()
+NOT_SYNCED = ("stats", "rejected")  # everything else is on the disk when `take` returns
 
 
 def now() -> datetime:
@@ -68,7 +69,7 @@ class LineFileSink:
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Append an event."""
-        self._of_day(event).append(to_json(event) + "\n", sync=event["event"] == "detection")
+        self._of_day(event).append(to_json(event) + "\n", sync=event["event"] not in NOT_SYNCED)
 
     def tick(self) -> list[Event]:
         """Nothing waits."""
