@@ -8,10 +8,11 @@ EXTRAS ?= cpu,export,dev
 BIN := $(VENV)/bin
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+DEMO_INSTALLED := $(VENV)/.installed-cpu-export
 
 .PHONY: demo test pytest clean
 
-demo: $(INSTALLED)
+demo: $(DEMO_INSTALLED)
 	$(BIN)/edgebird demo --out demo
 	$(BIN)/edgebird listen --file edgebird/demo/data/three_birds.flac --bundle demo/bundle --format csv
 	$(BIN)/edgebird bench demo/bundle
@@ -26,9 +27,9 @@ test: $(INSTALLED)
 pytest: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not soak"
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(subst -,$(comma),$*)]"
 	@touch $@
 
 clean:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import onnx
 import onnx_ir
+import onnxscript  # noqa: F401  torch's exporter needs it: better said at once than after the freezing
 import torch
 from onnx import ModelProto, NodeProto
 from onnx_ir.passes import common as passes

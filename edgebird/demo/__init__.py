@@ -27,12 +27,16 @@ SCORE_TOLERANCE = 0.02  # between engines and machines; the gates on precision a
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """When a bird calls in the recording, from its first call to its last, in seconds. `code` is "" for no label's."""
+    """When a bird calls in the recording, from its first call to its last, in seconds.
+
+    code: "" for a bird that the model does not know. certain: False where nobody can tell.
+    """
 
     start_s: float
     end_s: float
     code: str
     common_name: str
+    certain: bool
     note: str
 
 
@@ -40,7 +44,14 @@ def calls() -> list[Calls]:
     """What is heard in the recording, in order: marked by eye and ear, not by a model."""
     with _CALLS.open(encoding="utf-8", newline="") as file:
         return [
-            Calls(float(row["start_s"]), float(row["end_s"]), row["code"], row["common_name"], row["note"])
+            Calls(
+                float(row["start_s"]),
+                float(row["end_s"]),
+                row["code"],
+                row["common_name"],
+                row["certain"] == "yes",
+                row["note"],
+            )
             for row in csv.DictReader(file)
         ]
 

@@ -2,8 +2,8 @@
 
     python -m edgebird.export.training.recordings DIR          fetch the recordings
     python -m edgebird.export.training.train DIR --experiment exp105 --out FOLD.bin
-    python -m edgebird.export.training.demo_recording DIR      the recording that `edgebird demo` listens to
+    python -m edgebird.export.training.demo_recording DIR OUT  the recording that `edgebird demo` listens to
     python -m edgebird.export.training.evaluate DIR BUNDLE     what docs/demo.md reports
 
-Nothing of edgebird uses this package; it is kept so that the demo's weights can be made again and judged.
+edgebird itself does not use this package; it is kept so that the demo's weights can be made again and judged.
 """

@@ -24,13 +24,17 @@ JOIN_S = 0.25
 
 @dataclass(frozen=True)
 class Call:
-    """A bird that is heard from `start` to `end` (seconds of the recording); code "" for one of no label."""
+    """A bird that is heard from `start` to `end` (seconds of the recording); code "" for one of no label.
+
+    certain: False where nobody can tell whether it is that bird.
+    """
 
     code: str
     name: str
     start: float
     end: float
     note: str = ""
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Stretch:
 STRETCHES = (
     Stretch("cuckoo 04", 0.0, 9.35, 0.02, (
         Call("comcuc", "Common Cuckoo", 0.2, 8.85),
-        Call("eurbla", "Eurasian Blackbird", 0.0, 8.0, "perhaps: faint whistles of a thrush"),
+        Call("eurbla", "Eurasian Blackbird", 0.0, 8.0, "faint whistles of a thrush", certain=False),
     )),
     Stretch("great tit SW83-0418_04-78", 0.0, 4.16, 0.04, (
         Call("", "Great Tit", 0.2, 4.0, "not one of this model's birds"),
@@ -82,11 +86,11 @@ def main() -> None:
         audio = np.concatenate([audio, piece[join:]])
         for call in stretch.calls:
             start, end = (max(0.0, round(begins + t, 1)) for t in (call.start, call.end))
-            rows.append([start, end, call.code, call.name, call.note])
+            rows.append([start, end, call.code, call.name, "yes" if call.certain else "no", call.note])
     soundfile.write(args.out / "three_birds.flac", audio, SAMPLE_RATE, subtype="PCM_16")
     with (args.out / "calls.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["start_s", "end_s", "code", "common_name", "note"])
+        writer.writerow(["start_s", "end_s", "code", "common_name", "certain", "note"])
         writer.writerows(rows)
 
 

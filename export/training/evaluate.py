@@ -51,14 +51,26 @@ def judge(recording: Recording, folder: Path, runtime: Runtime) -> Judged:
     """Score a recording's windows; the last is padded with zeros."""
     audio = recording.read(folder)
     starts = range(0, max(1, len(audio) - WINDOW_SAMPLES + HOP), HOP)
-    scores, seconds = [], []
-    for start in starts:
-        window = np.zeros((1, WINDOW_SAMPLES), np.float32)
-        piece = audio[start : start + WINDOW_SAMPLES]
-        window[0, : len(piece)] = piece
-        scores.append(runtime.infer(window)[0])
-        seconds.append([_seconds(recording, label, start / SAMPLE_RATE) for label in LABELS])
+    scores = [_scores(audio[start : start + WINDOW_SAMPLES], runtime) for start in starts]
+    seconds = [[_seconds(recording, label, start / SAMPLE_RATE) for label in LABELS] for start in starts]
     return Judged(recording.name, np.array(scores), np.array(seconds, np.float32))
+
+
+def judge_between(recording: Recording, folder: Path, runtime: Runtime) -> Judged:
+    """Score what lies between a recording's calls, each span a window padded with zeros: the place without the bird."""
+    audio = recording.read(folder)
+    spans = [audio[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for begin, end in recording.quiet]
+    scores = [_scores(span[:WINDOW_SAMPLES], runtime) for span in spans]
+    return Judged(
+        f"{recording.name}, between the calls", np.array(scores), np.zeros((len(spans), len(LABELS)), np.float32)
+    )
+
+
+def _scores(audio: FloatArray, runtime: Runtime) -> FloatArray:
+    window = np.zeros((1, WINDOW_SAMPLES), np.float32)
+    window[0, : len(audio)] = audio
+    scores: FloatArray = runtime.infer(window)[0]
+    return scores
 
 
 def _seconds(recording: Recording, label: str, start: float) -> float:
@@ -115,6 +127,7 @@ def main() -> None:
         bundle = open_bundle(path)
         runtime = open_runtime(bundle, "ort-cpu")
         judged = [judge(recording, args.folder, runtime) for recording in judged_by]
+        judged += [judge_between(r, args.folder, runtime) for r in judged_by if r.calls and r.quiet]
         runtime.close()
         experiments = ", ".join(fold.experiment for fold in bundle.card.folds)
         print(f"\n## {experiments}\n", *_summary(judged), "", *_windows(judged), sep="\n")

