@@ -46,13 +46,22 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A graph of the bundle: file name and SHA-256, ONNX opset, and the parity it was written with (see parity.py)."""
+    """A graph of the bundle: file name and SHA-256, ONNX opset, and the parity it was written with (see parity.py).
+
+    proofs: each further thing it was held to -> parity. kept: node that stayed in FP32 though it is of the backbone ->
+    why. share: of a window's multiplications, how many are in lower precision; None where nobody counted.
+    lint: node that TensorRT 10.3 does not take -> why.
+    """
 
     file: str
     sha256: str
     opset: int
     tolerance: Mapping[str, float] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    proofs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    share: float | None = None
+    lint: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,8 @@ class Card:
     sample_rate in Hz, window_samples at that rate. input: [batch, window_samples] float32, -1 to 1; output: [batch,
     classes] float32. activation: what is still to be applied to the output to get scores, `none` or `sigmoid`.
     db_floor: `window`, or `batch` for a model whose windows are scored in groups of four of one file. images: the
-    tensors between frontend and network. golden: None for a model that came without.
+    tensors between frontend and backbone; maps: those between backbone and pooling. golden: None for a model that came
+    without.
     """
 
     labels: tuple[Label, ...]
@@ -82,6 +92,7 @@ class Card:
     activation: str = "none"
     db_floor: str = "window"
     images: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     golden: Golden | None = None
     edgebird: str = ""
@@ -153,6 +164,7 @@ def _card(content: dict[str, Any]) -> Card:
         output=_tensor(content.pop("output")),
         precisions={name: Precision(**value) for name, value in content.pop("precisions").items()},
         images=tuple(content.pop("images", ())),
+        maps=tuple(content.pop("maps", ())),
         folds=tuple(Fold(**fold) for fold in content.pop("folds", ())),
         golden=Golden(**golden) if (golden := content.pop("golden", None)) else None,
         **content,

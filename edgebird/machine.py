@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
+
+_L4T_FILE = "/etc/nv_tegra_release"
 
 
 def usable_cores() -> int:
@@ -19,3 +23,22 @@ def cpu_name() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.machine()
+
+
+def l4t() -> str | None:
+    """The release of a Jetson's system, such as `36.4.3`; None elsewhere."""
+    try:
+        with open(_L4T_FILE, encoding="utf-8") as file:
+            found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", file.read())
+    except OSError:
+        return None
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def power_mode() -> str | None:
+    """A Jetson's power mode as `nvpmodel -q` tells it, in one line; None where there is no such program."""
+    try:
+        told = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return " ".join(told.split()) or None

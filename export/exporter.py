@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,10 +23,12 @@ from edgebird.export.folds import LoadedFold, load_folds
 from edgebird.export.freeze import freeze
 from edgebird.export.golden import record_golden
 from edgebird.export.labels import labels_for
-from edgebird.export.operators import check_operators
+from edgebird.export.operators import lint
+from edgebird.export.precisions.backbone import map_tensors
+from edgebird.export.precisions.gate import scorer
+from edgebird.export.precisions.lower import Lowered, lower, read_recordings
 from edgebird.files import file_sha256
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
-from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ class ExportRequest:
     """What to export: checkpoints (files or folders), the bundle to write, and how.
 
     db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
-    labels: CSV file, None for BirdCLEF 2023. force: replace a bundle that exists.
+    labels: CSV file, None for BirdCLEF 2023. force: replace a bundle that exists. precisions: graphs to write beside
+    FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's.
     """
 
     folds: tuple[Path, ...]
@@ -48,6 +51,8 @@ class ExportRequest:
     db_floor: str = "window"
     experiment: str | None = None
     force: bool = False
+    precisions: tuple[str, ...] = ()
+    calibration: tuple[Path, ...] = ()
 
 
 def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info) -> Bundle:
@@ -56,6 +61,7 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
     tell: takes a line per step. Raises EdgebirdError; then nothing is left behind.
     """
     with new_bundle(request.out, request.force) as folder:
+        recordings = read_recordings(request.calibration) if request.precisions else None
         folds = load_folds(request.folds, request.experiment, request.db_floor)
         for fold in folds:
             tell(f"read      {fold.source.experiment} {fold.source.file}")
@@ -64,15 +70,21 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
         tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")
         essentials = _essentials(labels, [fold.source for fold in folds], request.db_floor)
         model, parity = build_graph(folds, golden, essentials, tell)
+        precisions = {"fp32": _write_graph(folder, "fp32", model, parity, tell)}
+        for name in request.precisions:
+            assert recordings is not None
+            lowered = lower(name, model, golden, recordings, floor_group(request.db_floor))
+            precisions[name] = _write_lowered(folder, lowered, tell)
         card = Card(
             labels=labels,
             sample_rate=SAMPLE_RATE,
             window_samples=WINDOW_SAMPLES,
             input=Tensor(graph.INPUT, (graph.BATCH, WINDOW_SAMPLES)),
             output=Tensor(graph.OUTPUT, (graph.BATCH, len(labels))),
-            precisions={"fp32": _write_graph(folder / "model.fp32.onnx", model, parity)},
+            precisions=precisions,
             db_floor=request.db_floor,
             images=graph.image_tensors(model),
+            maps=map_tensors(model),
             folds=tuple(fold.source for fold in folds),
             golden=_write_golden(folder / GOLDEN_FILE, golden),
             edgebird=__version__,
@@ -88,7 +100,7 @@ def build_graph(
 ) -> tuple[onnx.ModelProto, Parity]:
     """Freeze, export and simplify, each step held to the FP32 tolerance against `golden`.
 
-    Raises ParityError naming the step that broke it, ExportError for a graph that an engine would not take.
+    Raises ParityError naming the step that broke it, ExportError for a graph that is not valid.
     """
     windows = golden.windows()
     group = floor_group(metadata["db_floor"])
@@ -108,20 +120,9 @@ def build_graph(
     with torch.inference_mode():
         prove("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
     model = graph.to_onnx(network)
-    prove("export", _runner(model))
+    prove("export", scorer(model))
     model = graph.finish(graph.simplify(model), metadata)
-    check_operators(model)
-    return model, prove("simplify", _runner(model))
-
-
-def _runner(model: onnx.ModelProto) -> Callable[[FloatArray], FloatArray]:
-    session = session_of(model.SerializeToString())
-
-    def run(audio: FloatArray) -> FloatArray:
-        scores: FloatArray = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
-        return scores
-
-    return run
+    return model, prove("simplify", scorer(model))
 
 
 def _essentials(labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:
@@ -138,9 +139,27 @@ def _essentials(labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -
     }
 
 
-def _write_graph(path: Path, model: onnx.ModelProto, parity: Parity) -> Precision:
+def _write_graph(
+    folder: Path, precision: str, model: onnx.ModelProto, parity: Parity, tell: Callable[[str], None]
+) -> Precision:
+    path = folder / f"model.{precision}.onnx"
     path.write_bytes(model.SerializeToString())
-    return Precision(path.name, file_sha256(path), graph.OPSET, asdict(_TOLERANCE), parity.to_json())
+    refused = lint(model)
+    for node, reason in refused.items():
+        tell(f"lint      TensorRT 10.3 (JetPack 6) will not take {node} of {path.name}: {reason}")
+    tolerance = asdict(TOLERANCES[precision])
+    return Precision(path.name, file_sha256(path), graph.OPSET, tolerance, parity.to_json(), lint=refused)
+
+
+def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) -> Precision:
+    made = lowered.candidate
+    for node, reason in made.kept.items():
+        tell(f"kept      {node} in FP32: {reason}")
+    proofs = {name: parity.to_json() for name, parity in lowered.proofs.items()}
+    worst = max(parity.max_abs for parity in lowered.proofs.values())
+    tell(f"{made.precision:<9} largest score difference {worst:.1e}, with {made.share:.0%} of the multiplications")
+    written = _write_graph(folder, made.precision, made.model, lowered.parity, tell)
+    return replace(written, proofs=proofs, kept=made.kept, share=round(made.share, 4))
 
 
 def _write_golden(path: Path, golden: GoldenData) -> Golden:

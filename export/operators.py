@@ -6,9 +6,11 @@ TensorRT edgebird builds for is 10.3 (JetPack 6), and no later version takes few
 
 from __future__ import annotations
 
-from onnx import ModelProto
+from collections.abc import Mapping
 
-from edgebird.errors import ExportError
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from edgebird.export.precisions.backbone import element_types
 
 TENSORRT = frozenset(
     """
@@ -29,11 +31,40 @@ TENSORRT = frozenset(
 )
 
 
-def check_operators(model: ModelProto) -> None:
-    """Raise ExportError naming the first node whose operator TensorRT 10.3 does not take, and how many there are."""
-    refused = [node for node in model.graph.node if node.domain not in ("", "ai.onnx") or node.op_type not in TENSORRT]
-    if refused:
-        first = refused[0]
-        raise ExportError(
-            f"{len(refused)} nodes that TensorRT 10.3 does not take, the first {first.name} ({first.op_type})"
-        )
+_OPSETS = range(9, 21)  # that the same page documents
+# Other types are refused, or (float64) computed as another.
+_TYPES = {
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.INT4,
+    TensorProto.INT8, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL,
+}  # fmt: skip
+
+
+def lint(model: ModelProto) -> dict[str, str]:
+    """Node -> why TensorRT 10.3 (JetPack 6) does not take it; empty when it takes the graph. Shapes must be inferred.
+
+    An opset that is too new is told of the graph, by its name.
+    """
+    types = element_types(model)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = {}
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version not in _OPSETS:
+            found[model.graph.name] = f"opset {entry.version}, wanted {_OPSETS[0]} to {_OPSETS[-1]}"
+    for node in model.graph.node:
+        if reason := _refusal(node, types, constants):
+            found[node.name] = reason
+    return found
+
+
+def _refusal(node: NodeProto, types: Mapping[str, int], constants: Mapping[str, TensorProto]) -> str:
+    """Why a node is not taken, `` if it is."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in TENSORRT:
+        return f"operator {f'{node.domain}.' if node.domain else ''}{node.op_type}"
+    for name in (*node.input, *node.output):
+        if name and types.get(name, TensorProto.FLOAT) not in _TYPES:
+            return f"{name} is {TensorProto.DataType.Name(types[name]).lower()}"
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
+        zero_point = constants.get(node.input[2])
+        if zero_point is None or numpy_helper.to_array(zero_point).any():
+            return "its zero point is not a constant 0: only symmetric quantization is taken"
+    return ""

@@ -21,9 +21,16 @@ from edgebird.types import FloatArray
 # devices of an engine that can really run here; both raise RuntimeUnavailableError.
 RUNTIMES = {
     "ort-cpu": "edgebird.runtimes.ort",
+    "ort-cuda": "edgebird.runtimes.ort",
+    "ort-tensorrt": "edgebird.runtimes.ort",
+    "tensorrt": "edgebird.runtimes.trt",
+    "tensorrt-rtx": "edgebird.runtimes.trt",
     "null": "edgebird.runtimes.null",
+    "openvino": "edgebird.runtimes.ov",
+    "openvino-gpu": "edgebird.runtimes.ov",
+    "openvino-npu": "edgebird.runtimes.ov",
 }
-AUTO = ("ort-cpu",)
+AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +72,28 @@ def open_runtime(
     options: RuntimeOptions | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Runtime:
-    """Open a bundle in an engine, warmed up. `auto` tries `AUTO` in order and tells its choice through `tell`.
+    """Open a bundle in an engine, warmed up. `auto` tries `AUTO` in order and tells its choice, and why
+    not those before, through `tell`, a line each.
 
     Raises RuntimeUnavailableError (with every reason, for `auto`), BundleError, UsageError for an unknown name.
     """
     options = options or RuntimeOptions()
     if name != "auto":
         return _module(name).open_runtime(bundle, name, options)  # type: ignore[no-any-return]
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     for candidate in AUTO:
         try:
             runtime: Runtime = _module(candidate).open_runtime(bundle, candidate, options)
         except RuntimeUnavailableError as error:
-            refused.append(f"{candidate} ({error})")
+            refused[candidate] = str(error).removeprefix(f"{candidate} ").removeprefix(f"{candidate}: ")
             continue
-        tell(f"runtime {candidate}" + (f"; not {', '.join(refused)}" if refused else ""))
+        tell(f"runtime {candidate}")
+        for other, reason in refused.items():
+            tell(f"  not {other}: {reason}")
         return runtime
-    raise RuntimeUnavailableError(f"no engine can run here: {'; '.join(refused)}")
+    raise RuntimeUnavailableError(
+        f"no engine can run here: {'; '.join(f'{other} ({reason})' for other, reason in refused.items())}"
+    )
 
 
 def probe(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,12 @@ def check_windows(windows: FloatArray, card: Card) -> None:
         raise ValueError(
             f"windows are {windows.dtype} {list(windows.shape)}, wanted float32 [batch, {card.window_samples}]"
         )
+
+
+def in_pieces(run: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:
+    """What `run` gives for windows [n, samples] in pieces of exactly `size`, the last filled with zeros: [n, ...]."""
+    padded = np.pad(windows, ((0, -len(windows) % size), (0, 0)))
+    return np.concatenate([run(padded[i : i + size]) for i in range(0, len(padded), size)])[: len(windows)]
 
 
 def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:

@@ -1,17 +1,24 @@
-"""ONNX Runtime."""
+"""ONNX Runtime: on the CPU, and on a GPU through its CUDA and TensorRT providers.
+
+The GPU wheel lists its providers where none can run and then falls back to the CPU in silence; here that is an error.
+"""
 
 from __future__ import annotations
 
 import base64
+import ctypes
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up_windows
@@ -19,33 +26,89 @@ from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-_PROVIDERS = {"ort-cpu": ["CPUExecutionProvider"]}
+_PROVIDERS = {
+    "ort-cpu": "CPUExecutionProvider",
+    "ort-cuda": "CUDAExecutionProvider",
+    "ort-tensorrt": "TensorrtExecutionProvider",
+}
+_LIBRARIES = {  # of the wheel, one for each provider that is not built in
+    "ort-cuda": "libonnxruntime_providers_cuda.so",
+    "ort-tensorrt": "libonnxruntime_providers_tensorrt.so",
+}
+_DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
+_MAX_BATCH = 4  # of the TensorRT provider's profile: what `verify` and groups that share a floor use
 # y = Identity(x), float32 [1], opset 13: the smallest model that shows that an engine runs.
 _TINY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
 
 
-def session_of(model: bytes | Path, name: str = "ort-cpu", threads: int | None = None) -> Any:
+def session_of(
+    model: bytes | Path,
+    name: str = "ort-cpu",
+    threads: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+) -> Any:
     """An InferenceSession of the file or bytes of a graph, on the provider of runtime `name` and on no other.
 
-    threads: None for all cores. Raises RuntimeUnavailableError if ONNX Runtime is missing or refuses.
+    threads: None for all cores. provider_options: of the provider. Raises RuntimeUnavailableError if ONNX Runtime is
+    missing or refuses, or if another provider would run.
     """
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: pip install 'edgebird[cpu]' ({error})") from error
+        raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: {_install(name)} ({error})") from error
+    wanted = _PROVIDERS[name]
+    if wanted not in ort.get_available_providers():
+        raise RuntimeUnavailableError(f"{name}: this build of ONNX Runtime has no {wanted}: {_install(name)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cores() if threads is None else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
-    wanted = _PROVIDERS[name]
+    if name in _LIBRARIES:
+        _make_strict(ort, options)
     try:
-        session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=wanted)
+        session = ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model),
+            options,
+            providers=[wanted],
+            provider_options=[dict(provider_options or {})],
+            enable_fallback=0,
+        )
     except Exception as error:
-        raise RuntimeUnavailableError(f"{name}: ONNX Runtime refuses the model: {_first_line(error)}") from error
-    if session.get_providers()[: len(wanted)] != wanted:
+        reason = _missing_library(ort, name) or f"ONNX Runtime refuses the model: {_first_line(error)}"
+        raise RuntimeUnavailableError(f"{name}: {reason}") from error
+    if session.get_providers()[:1] != [wanted]:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
-    log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted[0], options.intra_op_num_threads)
+    log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
     return session
+
+
+def _install(name: str) -> str:
+    if name == "ort-cpu":
+        return "pip install 'edgebird[cpu]'"
+    return "pip install 'edgebird[gpu]' in place of edgebird[cpu]"
+
+
+def _make_strict(ort: ModuleType, options: Any) -> None:
+    """No node may run on the CPU instead, and FP32 is FP32: TF32 has 10 bits of mantissa."""
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # before the first session; the TensorRT provider has no option for it
+    options.log_severity_level = 4
+    ort.set_default_logger_severity(4)  # else lines about what is told in one line anyway
+
+
+def _missing_library(ort: ModuleType, name: str) -> str | None:
+    """Why the provider's library cannot be loaded, if it cannot: it names what is missing, its errors do not."""
+    if name not in _LIBRARIES:
+        return None
+    folder = Path(str(ort.__file__)).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / _LIBRARIES[name]))
+    except OSError as error:
+        library = str(error).partition(":")[0]
+        needs = "CUDA and cuDNN" if name == "ort-cuda" else "CUDA, cuDNN and TensorRT"
+        return f"{library} is missing: ONNX Runtime {ort.__version__} needs {needs} on the library path (docs/gpu.md)"
+    return None
 
 
 def _dtype(text: str) -> str:
@@ -58,11 +121,15 @@ def _first_line(error: Exception) -> str:
 
 
 class OrtRuntime:
-    """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros."""
+    """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros.
+
+    On a GPU its memory is taken once for each batch size; pieces are no larger than the TensorRT provider's profile.
+    """
 
     def __init__(self, session: Any, name: str, card: Card) -> None:
         self.name, self.card = name, card
         self._session = session
+        self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
         size = card.input.shape[0]
         self._fixed_batch = size if isinstance(size, int) else None
@@ -71,34 +138,91 @@ class OrtRuntime:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
         check_open(self.name, self._session is not None)
         check_windows(windows, self.card)
-        if self._fixed_batch is None:
-            return to_scores(self._run(windows), len(windows), self.card)
-        size = self._fixed_batch
-        padded = np.pad(windows, ((0, -len(windows) % size), (0, 0)))
-        output = np.concatenate([self._run(padded[i : i + size]) for i in range(0, len(padded), size)])
+        size = self._fixed_batch or (_MAX_BATCH if self.name == "ort-tensorrt" else len(windows))
+        padded = np.pad(windows, ((0, -len(windows) % size), (0, 0))) if self._fixed_batch else windows
+        pieces = [self._run(padded[i : i + size]) for i in range(0, len(padded), size)]
+        output = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
         return to_scores(output[: len(windows)], len(windows), self.card)
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:
+            if self.name in _LIBRARIES:
+                return self._run_bound(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
         except Exception as error:
             raise RuntimeUnavailableError(f"{self.name}: ONNX Runtime failed: {_first_line(error)}") from error
         return output
 
+    def _run_bound(self, windows: FloatArray, device: str = "cuda") -> FloatArray:
+        bound = self._bound.get(len(windows))
+        if bound is None:
+            bound = self._bound[len(windows)] = _Bound(self._session, self.card, len(windows), device)
+        return bound.run(windows)
+
     def close(self) -> None:
         """Free the session."""
+        self._bound.clear()
         self._session = None
+
+
+class _Bound:
+    """Input and output of one batch size that stay on the device."""
+
+    def __init__(self, session: Any, card: Card, batch: int, device: str) -> None:
+        import onnxruntime as ort
+
+        self._session = session
+        make = ort.OrtValue.ortvalue_from_shape_and_type
+        self._input = make((batch, card.window_samples), np.float32, device, _DEVICE)
+        self._output = make((batch, len(card.labels)), np.float32, device, _DEVICE)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(card.input.name, self._input)
+        self._binding.bind_ortvalue_output(card.output.name, self._output)
+
+    def run(self, windows: FloatArray) -> FloatArray:
+        """The model's output for float32 [batch, window_samples]; a copy."""
+        self._input.update_inplace(np.ascontiguousarray(windows))
+        self._session.run_with_iobinding(self._binding)
+        output: FloatArray = self._output.numpy().copy()  # on the CPU it is the very memory
+        return output
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
-    session = session_of(bundle.model(options.precision), name, options.threads)
+    model = bundle.model(options.precision)
+    session = session_of(model, name, options.threads, _provider_options(bundle, name, options.precision))
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
-    check_graph(str(bundle.model(options.precision)), found, bundle.card)
+    check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card)
     for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
         runtime.infer(windows)
     return runtime
+
+
+def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:
+    """What the provider of a runtime is told; the TensorRT provider keeps its engines in the bundle's cache."""
+    if name == "ort-cuda":
+        return {"device_id": str(_DEVICE), "use_tf32": "0"}
+    if name != "ort-tensorrt":
+        return {}
+    cache, card = bundle.path / "engines" / "ort", bundle.card
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {cache}: {error.strerror}") from error
+    given = {
+        "device_id": str(_DEVICE),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(cache),
+        "trt_engine_cache_prefix": f"{precision}.{bundle.card.precisions[precision].sha256[:12]}",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache),
+        # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
+    }
+    if not isinstance(card.input.shape[0], int):
+        for key, batch in (("min", 1), ("opt", 1), ("max", _MAX_BATCH)):
+            given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
+    return given
 
 
 def probe(name: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgebird.bundle import Bundle, open_bundle
+from edgebird.card import Precision
 from edgebird.errors import ParityError
 from edgebird.types import FloatArray
 from tests.conftest import require
@@ -22,6 +23,7 @@ from tests.conftest import require
 torch, onnx = require("torch"), require("onnx")
 
 from edgebird.export import exporter, golden, graph  # noqa: E402
+from edgebird.export.engine import EngineRequest, build_engine  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.folds import load_folds  # noqa: E402
 from edgebird.export.golden import golden_audio  # noqa: E402
@@ -249,52 +251,31 @@ def test_openvino_reads_it_and_agrees(name: str, bundles: dict[str, Bundle]) -> 
     assert np.abs(scores - wanted.scores).max() <= 1e-4
 
 
-def tensorrt_engine(path: Path) -> bytes:
-    """Build an engine for GPUs that are not here, with a profile for one to eight windows; fail with the log."""
-    trt = require("tensorrt_rtx")
-    log: list[str] = []
-
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            log.append(f"{severity}: {message}")
-
-    logger = Logger()
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(path)), [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    profile.set_shape("audio", (1, 160_000), (1, 160_000), (8, 160_000))
-    assert config.add_optimization_profile(profile) >= 0, log
-    config.num_compute_capabilities = 2
-    for index, capability in enumerate((trt.ComputeCapability.SM86, trt.ComputeCapability.SM89)):
-        assert config.set_compute_capability(capability, index), log
-    engine = builder.build_serialized_network(network, config)
-    assert engine is not None, log
-    return bytes(engine)
+def compiled(bundle: Bundle, out: Path) -> Path:
+    """An engine for GPUs that are not here."""
+    require("tensorrt_rtx")
+    return build_engine(bundle, EngineRequest("tensorrt-rtx", capabilities=("sm86", "sm89", "sm120"), out=out))
 
 
-def test_tensorrt_compiles_it(name: str, bundles: dict[str, Bundle]) -> None:
+def test_tensorrt_compiles_it(name: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
     path = bundles[name].model()
-    assert len(tensorrt_engine(path)) > 0.5 * path.stat().st_size
+    assert compiled(bundles[name], tmp_path).stat().st_size > 0.5 * path.stat().st_size
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["exp105", "exp107"])
-def test_tensorrt_compiles_a_full_size_fold(experiment: str, tmp_path: Path) -> None:
+def test_tensorrt_compiles_a_full_size_fold(experiment: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
     require("tensorrt_rtx")
     from tests.seeded import seeded_model
 
     path = tmp_path / "model.onnx"
     model = graph.simplify(graph.to_onnx(exporter.freeze([seeded_model(experiment)])))
     path.write_bytes(graph.finish(model, {}).SerializeToString())
-    size = path.stat().st_size
-    engine = tensorrt_engine(path)
+    precisions = {"fp32": Precision(path.name, "", graph.OPSET)}
+    engine = compiled(Bundle(tmp_path, replace(bundles["exp105"].card, precisions=precisions)), tmp_path / "out")
+    assert engine.stat().st_size > 0.5 * path.stat().st_size
     path.unlink()
-    assert len(engine) > 0.5 * size
+    engine.unlink()
 
 
 # -------------------------------------------------------------------------------------------- a step that breaks things

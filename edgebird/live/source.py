@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 OPENING_S = 15.0  # without a first block, after which a capture is given up
 STALL_S = 5.0  # without a block
-STEADY_S = 60.0  # of audio, after which a capture counts as good
+STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25
 _NOTE_S = 60.0  # between two notes in the log
@@ -120,6 +120,7 @@ class LiveSource:
         self._stretch: _Stretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
         self._expected = 0  # position of its next frame
+        self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
         self._next_note = 0.0
         self._drift: float | None = None
         self._process: CaptureProcess | None = None  # the last
@@ -170,15 +171,15 @@ class LiveSource:
     def _keep_hearing(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
-            began = time.monotonic()
             reason, text = self._hear()
+            heard_s = self._stretch.last_at - self._heard_from if self._stretch else 0.0
             self._close_stretch()
             if self._stopping.is_set():
                 break
             if self._state != "lost" or (reason, text) != self._why_lost:
                 self._why_lost = reason, text
                 self._change("lost", f"{reason}: {text}")
-            pause = FIRST_PAUSE_S if time.monotonic() - began > STEADY_S else pause
+            pause = FIRST_PAUSE_S if heard_s > STEADY_S else pause
             self._rest(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         if self._state == "lost":
@@ -268,6 +269,7 @@ class LiveSource:
         """Begin to hear: audio whose first sample was heard at `first`."""
         if self._zero is None:
             self._zero = first
+        self._heard_from = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
         clock = FrameClock(rate) if self._options.clocked else None
         self._stretch = _Stretch(rate, self._options.rate, clock)

@@ -1,0 +1,8 @@
+"""edgebird.export.precisions: the finished FP32 graph -> one of lower precision, proven before it is written.
+
+audio.py     real windows: to calibrate with, and others to prove with
+backbone.py  the part that may lose precision: which nodes, in which blocks, how much of the work
+fp16.py      the backbone in FP16 (each further precision is a file beside it that makes a `Candidate`)
+lower.py    converts and proves
+gate.py      holds a candidate to its tolerance; a failure names window and layers
+"""

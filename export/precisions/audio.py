@@ -1,0 +1,74 @@
+"""Real audio for lower precisions: windows to calibrate with, and others to prove with.
+
+Of the recordings given (by default the one that comes with the demo) every third window is held out: it proves and is
+never calibrated with. When recordings are given, all of the demo's is held out as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgebird.demo import RECORDING
+from edgebird.errors import AudioError
+from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
+from edgebird.sources import FileSource, find_audio
+from edgebird.types import FloatArray
+from edgebird.windows import Windower
+
+MOST_WINDOWS = 96  # of all recordings; of more every second, every fourth, ... window is taken
+_HELD_OUT = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Real windows, float32 [windows, samples], and where each is from: `dawn.wav at 35 s`."""
+
+    audio: FloatArray
+    names: tuple[str, ...]
+
+
+def read_calibration(recordings: Sequence[Path]) -> tuple[Windows, Windows]:
+    """Windows to calibrate with, and windows held out, of recordings and folders of them; none: the demo's.
+
+    Raises AudioError for what cannot be read or is too short.
+    """
+    found, errors = find_audio(recordings or (RECORDING,))
+    if errors:
+        raise errors[0]
+    named = _spread(window for audio in found for window in _windows(audio.path))
+    used = [window for index, window in enumerate(named) if index % _HELD_OUT != _HELD_OUT - 1]
+    held_out = [window for index, window in enumerate(named) if index % _HELD_OUT == _HELD_OUT - 1]
+    held_out += _windows(RECORDING) if recordings else []
+    if not used:
+        raise AudioError(
+            f"{', '.join(map(str, recordings))}: nothing to calibrate with: give recordings of 5 s or more"
+        )
+    return _stacked(used), _stacked(held_out)
+
+
+def _windows(path: Path) -> Iterator[tuple[str, FloatArray]]:
+    """Whole windows of a recording, one after the other, with their names."""
+    windower = Windower(WINDOW_SAMPLES, WINDOW_SAMPLES, min_tail=WINDOW_SAMPLES)
+    for block in FileSource(path, SAMPLE_RATE).blocks():
+        for window in windower.push(block):
+            yield f"{path.name} at {window.start / SAMPLE_RATE:g} s", window.samples
+
+
+def _spread(windows: Iterable[tuple[str, FloatArray]]) -> list[tuple[str, FloatArray]]:
+    """At most MOST_WINDOWS, evenly over the recordings, however long they are."""
+    kept: list[tuple[str, FloatArray]] = []
+    step = 1
+    for index, window in enumerate(windows):
+        if index % step == 0:
+            kept.append(window)
+        if len(kept) > MOST_WINDOWS:
+            kept, step = kept[::2], step * 2
+    return kept
+
+
+def _stacked(named: Sequence[tuple[str, FloatArray]]) -> Windows:
+    return Windows(np.stack([audio for _, audio in named]), tuple(name for name, _ in named))

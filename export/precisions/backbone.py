@@ -1,0 +1,62 @@
+"""The backbone: the part of a graph that may lose precision. Frontend, pooling and head never do."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Container
+
+from onnx import ModelProto, NodeProto
+
+_BLOCK = re.compile(r"((?:fold\.\d+/)?(?:stem|stages\.\d+\.\d+|final_conv))\b")  # of the names that graph.py gives
+
+
+def block_of(node: NodeProto) -> str | None:
+    """The block a node is in, `stages.2.3` (with its fold before it in an ensemble); None outside the backbone."""
+    found = _BLOCK.match(node.name)
+    return found[1] if found else None
+
+
+def backbone_nodes(model: ModelProto) -> dict[str, str]:
+    """Node -> its block, for every node from the images to the last convolution; in order."""
+    return {node.name: block for node in model.graph.node if (block := block_of(node))}
+
+
+def map_tensors(model: ModelProto) -> tuple[str, ...]:
+    """Names of the tensors that hold the feature maps, [batch, features, h, w]: what the pooling takes."""
+    backbone = backbone_nodes(model)
+    outside = {name for node in model.graph.node if node.name not in backbone for name in node.input}
+    return tuple(name for node in model.graph.node if node.name in backbone for name in node.output if name in outside)
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
+    """Tensor -> ONNX element type, for all of a graph whose shapes are inferred."""
+    graph = model.graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
+
+
+def low_share(model: ModelProto, low: Container[str]) -> float:
+    """Share of a window's multiplications in products (Conv, Gemm, MatMul) that the nodes named `low` do."""
+    work = _multiplications(model)
+    return sum(count for name, count in work.items() if name in low) / sum(work.values())
+
+
+def _multiplications(model: ModelProto) -> dict[str, int]:
+    """Node -> multiplications for one window, for every product of the graph."""
+    graph = model.graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        shapes[value.name] = tuple(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+    work = {}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            summed = shapes[node.input[1]][1:]  # a kernel
+        elif node.op_type in ("Gemm", "MatMul"):
+            summed = shapes[node.input[0]][-1:]
+        else:
+            continue
+        work[node.name] = math.prod(shapes[node.output[0]]) * math.prod(summed)
+    return work

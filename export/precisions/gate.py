@@ -1,0 +1,111 @@
+"""The gate: a graph of lower precision is held to its tolerance on real audio, and never written when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from edgebird.errors import ParityError
+from edgebird.export import graph
+from edgebird.export.precisions.backbone import backbone_nodes
+from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.runtimes.ort import session_of
+from edgebird.types import FloatArray
+
+_SUSPECTS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Real audio and the scores a graph must give: float32 [windows, samples], [windows, classes], what is heard.
+
+    group: windows that are scored at once (those that share a floor).
+    """
+
+    name: str
+    audio: FloatArray
+    scores: NDArray[np.floating]
+    windows: tuple[str, ...]
+    group: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A graph in a lower precision, before it is proven.
+
+    model: what is to be written. ways: how engines compute it -> a graph that ONNX Runtime computes in that way; all
+    must pass. restored: names of nodes -> the strictest way's graph with these nodes in FP32 as well. kept: backbone
+    nodes that stay in FP32, and why. share: of a window's multiplications, how many are in the lower precision.
+    """
+
+    precision: str
+    model: ModelProto
+    ways: Mapping[str, ModelProto]
+    restored: Callable[[frozenset[str]], ModelProto]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    share: float = 0.0
+
+
+def scorer(model: ModelProto) -> Callable[[FloatArray], FloatArray]:
+    """What scores windows [batch, samples] with the graph in ONNX Runtime -> [batch, classes]."""
+    session = session_of(model.SerializeToString())
+
+    def run(audio: FloatArray) -> FloatArray:
+        scores: FloatArray = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
+        return scores
+
+    return run
+
+
+def prove(candidate: Candidate, evidence: Sequence[Evidence]) -> dict[str, Parity]:
+    """Parity of every way on every evidence, `golden, rounded` -> parity.
+
+    Raises ParityError with the worst window and the blocks that cause most of it.
+    """
+    proofs = {}
+    for way, model in candidate.ways.items():
+        score = scorer(model)
+        for known in evidence:
+            scores = score_in_groups(score, known.audio, known.group)
+            proofs[f"{known.name}, {way}"] = _judge(candidate, way, known, scores)
+    return proofs
+
+
+def _judge(candidate: Candidate, way: str, known: Evidence, scores: FloatArray) -> Parity:
+    """Parity of the scores of a way, if they pass."""
+    tolerance = TOLERANCES[candidate.precision]
+    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(broken):
+        worst, fault = int(broken[0]), f"scores of {len(broken)} windows are not finite, first"
+    else:
+        parity = compare(known.scores, scores, tolerance)
+        if parity.passes(tolerance):
+            return parity
+        worst = parity.worst_window
+        fault = (
+            f"scores differ by up to {parity.max_abs:.2g} (99 %: {parity.p99:.2g}; allowed {tolerance.max:g}, "
+            f"{tolerance.p99:g}), the top label agrees in {parity.top1_agreement:.0%}; most"
+        )
+    raise ParityError(
+        f"{candidate.precision} ({way}) is not written: {fault} in {known.name} window {worst} "
+        f"({known.windows[worst]}); suspected: {_suspects(candidate, known, worst)}; export without it, or give "
+        f"--calibration recordings that are like this window"
+    )
+
+
+def _suspects(candidate: Candidate, known: Evidence, worst: int) -> str:
+    """The blocks that bring the worst window closest when they alone are in FP32 again, and how close."""
+    start = worst // known.group * known.group
+    windows = slice(start, start + known.group)
+    nodes = backbone_nodes(candidate.model)
+    left = {}
+    for block in dict.fromkeys(nodes.values()):
+        members = frozenset(name for name, its in nodes.items() if its == block)
+        scores = scorer(candidate.restored(members))(known.audio[windows])
+        left[block] = float(np.abs(scores - known.scores[windows]).max())
+    ranked = sorted(left.items(), key=lambda item: (not np.isfinite(item[1]), item[1]))[:_SUSPECTS]
+    return ", ".join(f"{block} ({rest:.2g} with it in FP32)" for block, rest in ranked)

@@ -1,0 +1,61 @@
+"""From the finished FP32 graph to one of lower precision: converted, held to its tolerance, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from edgebird.bundle import GoldenData
+from edgebird.export.precisions.audio import Windows, read_calibration
+from edgebird.export.precisions.fp16 import to_fp16
+from edgebird.export.precisions.gate import Candidate, Evidence, prove, scorer
+from edgebird.parity import Parity, score_in_groups
+from edgebird.types import FloatArray
+
+# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size.
+CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int], Candidate]] = {"fp16": to_fp16}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lowered:
+    """A graph that passed. proofs: `golden, rounded` -> parity. parity: the worst on the golden windows."""
+
+    candidate: Candidate
+    proofs: dict[str, Parity]
+
+    @property
+    def parity(self) -> Parity:
+        """What the card keeps first: `verify` compares with the same windows."""
+        return max((p for name, p in self.proofs.items() if name.startswith("golden")), key=lambda p: p.max_abs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recordings:
+    """Real windows to calibrate with, and others that only prove."""
+
+    calibration: Windows
+    held_out: Windows
+
+
+def read_recordings(paths: Sequence[Path]) -> Recordings:
+    """See `read_calibration`."""
+    return Recordings(*read_calibration(paths))
+
+
+def lower(precision: str, model: ModelProto, golden: GoldenData, recordings: Recordings, group: int) -> Lowered:
+    """Convert the finished FP32 graph and prove the result on the golden windows and on those held out.
+
+    The golden windows' scores are the original network's, those of the others the FP32 graph's. group: windows that
+    are scored at once. Raises ParityError, ScoreError.
+    """
+    held_out = recordings.held_out
+    reference = score_in_groups(scorer(model), held_out.audio, group)
+    evidence = [
+        Evidence("golden", golden.windows(), golden.scores, golden.names, group),
+        Evidence("held out", held_out.audio, reference, held_out.names, group),
+    ]
+    candidate = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group)
+    return Lowered(candidate, prove(candidate, evidence))

@@ -1,0 +1,152 @@
+"""The few CUDA runtime calls that an engine needs, through cuda-python, every one checked.
+
+cuda-python of CUDA 12.8 and later has them in `cuda.bindings.runtime`, that of JetPack 6 (CUDA 12.6) in `cuda.cudart`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgebird.errors import RuntimeUnavailableError
+from edgebird.types import FloatArray
+
+_DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
+
+
+class CudaError(RuntimeUnavailableError):
+    """A CUDA call that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as engines know it.
+
+    capability: its compute capability, such as `sm87`. integrated: it shares its memory with the CPU, as on a Jetson.
+    driver: the newest CUDA that the driver knows, cuda: that of the runtime library, both such as `12.6`.
+    """
+
+    name: str
+    capability: str
+    integrated: bool
+    memory_bytes: int
+    driver: str
+    cuda: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.capability}), {self.memory_bytes / 2**30:.1f} GiB, CUDA {self.cuda}"
+
+
+class Cuda:
+    """CUDA's runtime API; wanted_by: the runtime that needs it, named in errors."""
+
+    def __init__(self, cudart: ModuleType, wanted_by: str) -> None:
+        self._cudart, self._wanted_by = cudart, wanted_by
+
+    def __call__(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the API; its result, if it has one. Raises CudaError."""
+        try:
+            error, *results = getattr(self._cudart, function)(*arguments)
+        except RuntimeError as failure:  # cuda-python 12 without a driver: `Failed to dlopen libcuda.so.1`
+            raise CudaError(f"{self._wanted_by} needs a GPU and its driver: {function}: {failure}") from failure
+        if error != self._cudart.cudaError_t.cudaSuccess:
+            raise CudaError(f"{self._wanted_by}: {function} failed: {self._explain(error)}")
+        return results[0] if results else None
+
+    def constant(self, name: str, enum: str | None = None) -> Any:
+        """A constant of the API, or a member of one of its enums, by name."""
+        return getattr(getattr(self._cudart, enum) if enum else self._cudart, name)
+
+    def _explain(self, error: Any) -> str:
+        codes = self._cudart.cudaError_t
+        text = self._cudart.cudaGetErrorString(error)[1].decode()
+        if error == codes.cudaErrorMemoryAllocation:
+            return f"{text}: no memory left on the GPU, close what else uses it or build with a smaller --max-batch"
+        if error == codes.cudaErrorNoDevice:
+            return f"{text}: the driver sees no NVIDIA GPU"
+        if error == codes.cudaErrorInsufficientDriver:
+            return f"{text}: no NVIDIA driver here, or one too old for this cuda-python (docs/gpu.md, docs/jetson.md)"
+        return f"{text} ({error.name})"
+
+    def forget_error(self) -> None:
+        """Forget the error of a call that may fail, or the next one would report it again."""
+        self._cudart.cudaGetLastError()
+
+    def gpu(self) -> Gpu:
+        """The GPU that is used: the first. Raises CudaError if there is none."""
+        self("cudaSetDevice", _DEVICE)
+        about = self("cudaGetDeviceProperties", _DEVICE)
+        name = about.name.decode() if isinstance(about.name, bytes) else str(about.name)
+        return Gpu(
+            name=name.strip("\0 "),
+            capability=f"sm{about.major}{about.minor}",
+            integrated=bool(about.integrated and about.canMapHostMemory),
+            memory_bytes=int(about.totalGlobalMem),
+            driver=_version(self("cudaDriverGetVersion")),
+            cuda=_version(self("cudaRuntimeGetVersion")),
+        )
+
+
+def _version(number: int) -> str:
+    """12060 -> `12.6`."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def open_cuda(wanted_by: str) -> Cuda:
+    """CUDA for a runtime of this name. Raises RuntimeUnavailableError if cuda-python is missing."""
+    for module in ("cuda.bindings.runtime", "cuda.cudart"):
+        try:
+            return Cuda(importlib.import_module(module), wanted_by)
+        except ImportError as error:
+            missing = error
+    raise RuntimeUnavailableError(
+        f"{wanted_by} needs cuda-python: pip install 'edgebird[tensorrt]' ({missing})"
+    ) from missing
+
+
+class Buffer:
+    """float32 memory that CPU and GPU both reach: `host`, an array in pinned memory, and `device`, an address.
+
+    Where the GPU shares the CPU's memory both are the same memory and nothing is copied; elsewhere `upload` and
+    `download` copy.
+    """
+
+    def __init__(self, cuda: Cuda, shape: tuple[int, ...], shared: bool) -> None:
+        self._cuda, self._shared = cuda, shared
+        self._row_bytes = 4 * int(np.prod(shape[1:]))
+        size = shape[0] * self._row_bytes
+        flags = cuda.constant("cudaHostAllocMapped" if shared else "cudaHostAllocDefault")
+        self._address = int(cuda("cudaHostAlloc", size, flags))
+        try:
+            self.device = int(
+                cuda("cudaHostGetDevicePointer", self._address, 0) if shared else cuda("cudaMalloc", size)
+            )
+        except CudaError:
+            cuda("cudaFreeHost", self._address)
+            raise
+        memory = ctypes.cast(self._address, ctypes.POINTER(ctypes.c_float))
+        self.host: FloatArray = np.ctypeslib.as_array(memory, shape)
+
+    def upload(self, rows: int, stream: Any) -> None:
+        """Start to copy the first rows to the GPU."""
+        if not self._shared:
+            kind = self._cuda.constant("cudaMemcpyHostToDevice", "cudaMemcpyKind")
+            self._cuda("cudaMemcpyAsync", self.device, self._address, rows * self._row_bytes, kind, stream)
+
+    def download(self, rows: int, stream: Any) -> None:
+        """Start to copy the first rows from the GPU."""
+        if not self._shared:
+            kind = self._cuda.constant("cudaMemcpyDeviceToHost", "cudaMemcpyKind")
+            self._cuda("cudaMemcpyAsync", self._address, self.device, rows * self._row_bytes, kind, stream)
+
+    def free(self) -> None:
+        """Free the memory; nobody may use `host` afterwards."""
+        del self.host
+        if not self._shared:
+            self._cuda("cudaFree", self.device)
+        self._cuda("cudaFreeHost", self._address)

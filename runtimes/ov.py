@@ -1,0 +1,243 @@
+"""OpenVINO on Intel's (and other x86) CPUs, GPUs and NPUs.
+
+Left alone, OpenVINO computes in bfloat16 wherever a CPU can: scores then are off by up to 0.2. So the precision is
+always asked for, and compared with what the device took. bf16 is the backbone's alone: model.fp32.onnx is cut at the
+tensors that the card names, and frontend, pooling and head stay in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebird.bundle import Bundle
+from edgebird.card import Card, floor_group
+from edgebird.errors import BundleError, RuntimeUnavailableError
+from edgebird.files import atomic_text, file_sha256
+from edgebird.machine import usable_cores
+from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, in_pieces, to_scores, warm_up_windows
+from edgebird.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+_DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
+_DRIVERS = {
+    "CPU": "this CPU is not one that OpenVINO runs on",
+    "GPU": "install Intel's GPU driver (Debian: intel-opencl-icd), join the group `render`",
+    "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), join the group `render`",
+}
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them; without, bf16 is emulated and slow
+_SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothing is kept on the disk
+
+
+class OpenVinoRuntime:
+    """See `Runtime`. requests: a graph, or its parts one behind the other. size: fixed batch of the graph, or None."""
+
+    def __init__(self, requests: Sequence[Any], name: str, card: Card, size: int | None) -> None:
+        self.name, self.card = name, card
+        self.provider = f"OpenVINO {_DEVICES[name]}"
+        self._requests, self._size = list(requests), size
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
+        check_open(self.name, bool(self._requests))
+        check_windows(windows, self.card)
+        output = self._run(windows) if self._size is None else in_pieces(self._run, windows, self._size)
+        return to_scores(output, len(windows), self.card)
+
+    def _run(self, windows: FloatArray) -> FloatArray:
+        values = [windows]
+        try:
+            for request in self._requests:
+                values = list(request.infer(values).values())  # copies: what it gives is ours
+        except RuntimeError as error:
+            raise RuntimeUnavailableError(f"{self.name}: OpenVINO failed: {_reason(error)}") from error
+        return values[0]
+
+    def close(self) -> None:
+        """Free the compiled model."""
+        self._requests.clear()
+
+
+def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
+    """Compile a graph of the bundle (bf16: the FP32 graph in parts) for the device of runtime `name`, warmed up."""
+    card = bundle.card
+    path = bundle.model("fp32" if options.precision == "bf16" else options.precision)
+    core, device = _core(name)
+    if options.precision == "bf16":
+        _check_bf16(core, device, name)
+    try:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
+    check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
+    size = card.input.shape[0] if isinstance(card.input.shape[0], int) else None
+    if device == "NPU" and size is None:  # it takes no free dimensions
+        size = floor_group(card.db_floor)
+        model.reshape([size, card.window_samples])
+    settings = _settings(device, options)
+    if options.precision == "bf16":
+        parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
+    else:
+        parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
+    with _kept_compiled(core, device, path):
+        requests = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
+    runtime = OpenVinoRuntime(requests, name, card, size)
+    for windows in warm_up_windows(options.batches or card.batches, card):
+        runtime.infer(windows)
+    return runtime
+
+
+def probe(name: str) -> str:
+    """Run a tiny model; OpenVINO's version, the device's name, the precisions it computes in."""
+    core, device = _core(name)
+    import openvino as ov
+    from openvino import opset13
+
+    x = opset13.parameter([1], np.float32)
+    tiny = ov.Model([opset13.relu(x)], [x], "tiny")
+    _compiled(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"}).infer([np.zeros(1, np.float32)])
+    able = [what for what in ("FP32", "BF16", "FP16", "INT8") if what in _abilities(core, device)]
+    version, full_name = ov.__version__.partition("-")[0], core.get_property(device, "FULL_DEVICE_NAME")
+    return f"OpenVINO {version}, {full_name}, {' '.join(able)}"
+
+
+# --------------------------------------------------------------------------------------------------------------- device
+def _core(name: str) -> tuple[Any, str]:
+    """OpenVINO and the device of runtime `name`. Raises RuntimeUnavailableError if either is not there."""
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise RuntimeUnavailableError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
+    core, device = _one_core(ov.Core), _DEVICES[name]
+    found = core.available_devices
+    if not any(known.partition(".")[0] == device for known in found):  # the second GPU is GPU.1
+        raise RuntimeUnavailableError(f"{name}: OpenVINO sees no {device} here, only {found}: {_DRIVERS[device]}")
+    return core, device
+
+
+@cache
+def _one_core(make: Callable[[], Any]) -> Any:
+    """OpenVINO's core, one for the life of the process.
+
+    Its CPU plugin gives the thread an alternate signal stack and takes it away with the core: with two cores, one gone,
+    the next Ctrl-C ran on memory that was freed, and ended the process (OpenVINO 2026.4).
+    """
+    return make()
+
+
+def _abilities(core: Any, device: str) -> list[str]:
+    return list(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+
+
+def _check_bf16(core: Any, device: str, name: str) -> None:
+    """Raise RuntimeUnavailableError unless the device computes in bf16 by itself."""
+    flags = Path("/proc/cpuinfo")
+    emulated = device == "CPU" and flags.exists() and not _BF16_FLAGS & set(flags.read_text(encoding="utf-8").split())
+    if "BF16" not in _abilities(core, device) or emulated:
+        raise RuntimeUnavailableError(
+            f"{name}: this {device} has no bf16 of its own (a CPU needs AVX512-BF16 or AMX-BF16): use --precision fp32"
+        )
+
+
+def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
+    """One window after another, as they come: latency counts. Windows of a batch are computed together."""
+    threads = {"INFERENCE_NUM_THREADS": options.threads or usable_cores()} if device == "CPU" else {}
+    return {"PERFORMANCE_HINT": "LATENCY", **threads}
+
+
+# ---------------------------------------------------------------------------------------------------------------- model
+def _described(port: Any) -> tuple[str, tuple[str, list[Any]]]:
+    """Name, and dtype and shape of an input or output; a free dimension is None."""
+    kind = port.get_element_type().to_string()
+    shape = [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
+    return min(port.get_names(), default="?"), ("float32" if kind == "f32" else kind, shape)
+
+
+def _parts(model: Any, bundle: Bundle) -> tuple[Any, Any, Any]:
+    """Frontend, backbone, and pooling with head: the model cut at the card's images and maps."""
+    card = bundle.card
+    if not (card.images and card.maps):
+        raise BundleError(f"{bundle.path}: bf16 needs a card that names images and maps: export the bundle again")
+    frontend, rest = _cut(model, card.images, bundle)
+    backbone, tail = _cut(rest, card.maps, bundle)
+    return frontend, backbone, tail
+
+
+def _cut(model: Any, names: Sequence[str], bundle: Bundle) -> tuple[Any, Any]:
+    """Two models: one up to the named tensors, one that takes them, in this order. `model` is used up."""
+    import openvino as ov
+    from openvino import opset13
+
+    found = {name: port for node in model.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    if missing := [name for name in names if name not in found]:
+        raise BundleError(f"{bundle.path}: its card names {missing[0]!r}, which its graph does not have")
+    ports, inputs = [found[name] for name in names], []
+    for port in ports:
+        taken = opset13.parameter(port.get_partial_shape(), port.get_element_type())
+        for reader in port.get_target_inputs():
+            reader.replace_source_output(taken.output(0))
+        inputs.append(taken)
+    return ov.Model(ports, model.get_parameters(), "first"), ov.Model(model.get_results(), inputs, "rest")
+
+
+def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
+    """An inference request. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
+    device, wanted = _DEVICES[name], settings["INFERENCE_PRECISION_HINT"]
+    try:
+        compiled = core.compile_model(model, device, settings)
+        runs = [str(where).partition(".")[0] for where in compiled.get_property("EXECUTION_DEVICES")]
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
+    if (runs, precision) != ([device], wanted):
+        raise RuntimeUnavailableError(
+            f"{name}: asked for {wanted} on {device}, OpenVINO took {precision} on {', '.join(runs)}"
+        )
+    return compiled.create_infer_request()
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line: those before it say where in OpenVINO's source it happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason given"
+
+
+# ---------------------------------------------------------------------------------------------------------------- cache
+@contextmanager
+def _kept_compiled(core: Any, device: str, path: Path) -> Iterator[None]:
+    """Keep what the body compiles in the user's cache folder, for devices that take long; a CPU does not.
+
+    A folder for each version of OpenVINO and each graph. OpenVINO runs a damaged file without noticing (tried), so
+    files whose SHA-256 was not noted when they were made are removed before.
+    """
+    if device not in _SLOW_TO_COMPILE:
+        yield
+        return
+    import openvino as ov
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "edgebird" / f"openvino-{ov.__version__.partition('-')[0]}" / file_sha256(path)[:16]
+    noted = folder / "sha256"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        good = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
+        for file in folder.glob("*.blob"):
+            if file_sha256(file) not in good:
+                file.unlink()
+    except OSError as error:
+        log.warning("nothing is kept compiled, each start takes as long: %s: %s", folder, error.strerror)
+        yield
+        return
+    core.set_property({"CACHE_DIR": str(folder)})
+    yield
+    with atomic_text(noted) as stream:
+        stream.writelines(f"{file_sha256(file)}\n" for file in sorted(folder.glob("*.blob")))

@@ -1,0 +1,303 @@
+"""FP16: the graph loses precision only where it may, and is never written when it would hear other birds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgebird.bundle import Bundle
+from edgebird.errors import AudioError, ParityError, UsageError
+from edgebird.parity import TOLERANCES
+from edgebird.verification import verify
+from tests.conftest import require
+
+torch, onnx = require("torch"), require("onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from edgebird.cli import export as command  # noqa: E402
+from edgebird.demo import RECORDING  # noqa: E402
+from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
+from edgebird.export.operators import lint  # noqa: E402
+from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
+from edgebird.export.precisions.backbone import backbone_nodes, element_types, low_share  # noqa: E402
+from edgebird.export.precisions.gate import Evidence, prove, scorer  # noqa: E402
+
+FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
+
+
+@pytest.fixture(scope="module")
+def halved(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An ensemble of both kinds of frontend with an FP16 graph."""
+    folds = (narrow_folds["exp105"], narrow_folds["exp107"])
+    return export_bundle(ExportRequest(folds, tmp_path_factory.mktemp("fp16") / "bundle", precisions=("fp16",)))
+
+
+@pytest.fixture(scope="module")
+def mixed(halved: Bundle) -> Any:
+    return onnx.load(halved.model("fp16"))
+
+
+def toy(first: float, second: float, offset: float = 0.0) -> Any:
+    """audio [batch, 16] -> image -> stem: x * first + offset, then that * second - offset * second -> map -> scores."""
+    weights = {
+        "shape": np.array([0, 1, 4, 4]),
+        "axes": np.array([2, 3]),
+        "w1": np.full((1, 1, 1, 1), first, np.float32),
+        "b1": np.array([offset], np.float32),
+        "w2": np.full((1, 1, 1, 1), second, np.float32),
+        "b2": np.array([-offset * second], np.float32),
+        "w3": np.ones((1, 1, 1, 1), np.float32),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["audio", "shape"], ["image"], "frontend/Reshape"),
+        helper.make_node("Conv", ["image", "w1", "b1"], ["a"], "stem.conv1"),
+        helper.make_node("Conv", ["a", "w2", "b2"], ["b"], "stem.conv2"),
+        helper.make_node("Conv", ["b", "w3"], ["map"], "final_conv"),
+        helper.make_node("ReduceMean", ["map", "axes"], ["scores"], "pool/ReduceMean", keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("audio", FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("scores", FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def levels(*values: float) -> Any:
+    """A window of each value: float32 [values, 16]."""
+    return np.repeat(np.array(values, np.float32)[:, None], 16, axis=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ the graph
+def test_only_the_backbone_is_float16_and_casts_stand_at_its_borders_alone(halved: Bundle, mixed: Any) -> None:
+    """TensorRT computes what the graph says: a frontend in FP16 would make infinities of loud birds."""
+    types, backbone = element_types(mixed), backbone_nodes(onnx.load(halved.model()))
+    assert {types[name] for name in ("audio", "scores")} == {FLOAT}
+    for node in mixed.graph.node:
+        floating = {types[name] for name in (*node.input, *node.output) if types[name] in (FLOAT, FLOAT16)}
+        if node.op_type != "Cast":
+            assert floating == {FLOAT16 if node.name in backbone else FLOAT}, node.name
+    casts = [(node.input[0], types[node.output[0]]) for node in mixed.graph.node if node.op_type == "Cast"]
+    card = halved.card
+    assert sorted(casts) == sorted([(i, FLOAT16) for i in card.images] + [(m, FLOAT) for m in card.maps])
+    assert (len(card.images), len(card.maps)) == (2, 2)
+
+
+def test_what_is_written_is_smaller_and_the_card_says_what_was_done(halved: Bundle, mixed: Any) -> None:
+    precision = halved.card.precisions["fp16"]
+    assert halved.model("fp16").stat().st_size < halved.model().stat().st_size
+    assert precision.share == pytest.approx(low_share(mixed, backbone_nodes(mixed)), abs=1e-4)
+    assert 0.1 < (precision.share or 0) < 1
+    assert (precision.kept, precision.lint) == ({}, {})
+    assert set(precision.proofs) == {
+        f"{known}, {way}" for known in ("golden", "held out") for way in ("computed in FP32", "rounded")
+    }
+    worst = max(precision.proofs[name]["max_abs"] for name in precision.proofs if "golden" in name)
+    assert 0 < precision.parity["max_abs"] == worst <= TOLERANCES["fp16"].max
+    assert {entry.key: entry.value for entry in mixed.metadata_props}["precision"] == "fp16"
+
+
+def test_it_runs_and_verifies_where_there_is_no_fp16_arithmetic(halved: Bundle) -> None:
+    (result,) = verify(halved, "ort-cpu", "fp16")
+    assert result.passed
+    assert result.parity.max_abs > 1e-6, "this is the FP32 graph"
+
+
+def test_tensorrt_takes_the_graph_and_computes_the_backbone_in_half(halved: Bundle) -> None:
+    """NVIDIA's own importer, which refuses an operation on FP16 and FP32 at once."""
+    trt = require("tensorrt_rtx")
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse_from_file(str(halved.model("fp16"))), parser.get_error(0).desc()
+    kinds = {network.get_layer(i).name: network.get_layer(i).get_output(0).dtype for i in range(network.num_layers)}
+    for name, kind in {"stem.conv1": trt.float16, "final_conv": trt.float16, "head/linear": trt.float32}.items():
+        found = [value for layer, value in kinds.items() if layer.startswith(f"fold.1/{name}")]
+        assert kind in found, (name, found)
+    assert {network.get_input(0).dtype, network.get_output(0).dtype} == {trt.float32}
+
+
+# --------------------------------------------------------------------------------------------------------- what is kept
+@pytest.mark.parametrize(
+    ("model", "window", "kept"),
+    [
+        (toy(1, 1), 0.5, {}),
+        (toy(20000, 3e-6), 0.5, {"stem.conv1": "reaches", "stem.conv2": "too small"}),
+        (toy(15000, 1), 5.0, {"stem.conv1": "a reaches", "stem.conv2": "b reaches", "final_conv": "map reaches"}),
+        (toy(15000, 0.001), 5.0, {"stem.conv1": "a reaches", "stem.conv2": "a reaches"}),
+        (toy(1, 1), 3e-7, {"stem.conv1": "a loses", "stem.conv2": "b loses", "final_conv": "map loses"}),
+    ],
+    ids=["fits", "weights", "large to the end", "large once", "small"],
+)
+def test_nodes_whose_values_do_not_fit_stay_in_fp32_with_the_reason(
+    model: Any, window: float, kept: dict[str, str]
+) -> None:
+    """FP16 ends at 65504 and fades out below 6e-5; in between it is as good as needed."""
+    found = fp16.unfit_nodes(model, levels(0.1, window))
+    assert found.keys() == kept.keys()
+    assert all(kept[name] in reason for name, reason in found.items()), found
+
+
+def test_a_sum_that_an_engine_forms_before_a_mean_counts_too() -> None:
+    model = toy(1, 1)
+    model.graph.node[-1].name = "stages.0.0.attn/ReduceMean"
+    assert fp16.unfit_nodes(model, levels(900.0)) == {}
+    assert "map reaches 1.92e+04" in fp16.unfit_nodes(model, levels(1200.0))["stages.0.0.attn/ReduceMean"]
+
+
+def test_what_is_kept_gets_casts_of_its_own_and_scores_as_before() -> None:
+    model = toy(15000, 0.001)
+    candidate = fp16.to_fp16(model, levels(5.0), levels(0.5), 1)
+    types = element_types(candidate.model)
+    assert [types[name] for name in ("a", "b", "map")] == [FLOAT, FLOAT, FLOAT16]
+    assert candidate.share == pytest.approx(1 / 3)
+    for graph in (candidate.model, *candidate.ways.values()):
+        np.testing.assert_allclose(scorer(graph)(levels(6.0)), [[90.0]], rtol=1e-3)
+
+
+def test_the_emulation_rounds_every_activation_as_an_fp16_engine_would() -> None:
+    """ONNX Runtime once removed such casts even with optimizations off; then the gate would see nothing."""
+    model = toy(1, 1, offset=1000.0)
+    candidate = fp16.to_fp16(model, levels(0.1), levels(0.1), 1)
+    window = levels(0.1234, -0.3)
+    plain, rounded = (scorer(graph)(window)[:, 0] for graph in candidate.ways.values())
+    image = window[:, 0].astype(np.float16)
+    np.testing.assert_allclose(plain, image.astype(np.float32), rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(rounded, (image.astype(np.float32) + 1000).astype(np.float16) - np.float16(1000))
+    assert np.isinf(scorer(candidate.ways["rounded"])(levels(1e5))).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- the gate
+def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> None:
+    """1000 is added and taken away again in the stem: on a CPU nothing shows, in FP16 quarters are lost."""
+    model = toy(1, 1, offset=1000.0)
+    heard = levels(0.5, 0.1234, 0.0)
+    evidence = Evidence("held out", heard, heard[:, :1], ("robin", "wren", "owl"), 1)
+    with pytest.raises(ParityError) as caught:
+        prove(fp16.to_fp16(model, heard, heard, 1), [evidence])
+    told = str(caught.value)
+    assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
+    assert "held out window 1 (wren)" in told
+    assert "suspected: stem (" in told
+    assert "\n" not in told
+
+
+def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
+    """Audio louder than what the ranges were taken from."""
+    model, loud = toy(1000, 1), levels(1.0, 100.0)
+    evidence = Evidence("held out", loud, 1000 * loud[:, :1], ("robin", "thunder"), 1)
+    with pytest.raises(
+        ParityError, match=r"scores of 1 windows are not finite, first in held out window 1 \(thunder\)"
+    ):
+        prove(fp16.to_fp16(model, levels(1.0), levels(1.0), 1), [evidence])
+
+
+def test_nothing_is_written_when_it_fails(
+    narrow_folds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: Any, *arguments: Any) -> Any:
+        for tensor in model.graph.initializer:
+            if tensor.name == "stages.2.0.conv2.weight":
+                tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+        return fp16.to_fp16(model, *arguments)
+
+    monkeypatch.setitem(lower.CONVERTERS, "fp16", broken)
+    with pytest.raises(ParityError, match="most in golden window"):
+        export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "out", precisions=("fp16",)))
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------ the audio
+def record(path: Path, seconds: float) -> Path:
+    """A recording whose samples tell the second they are from."""
+    soundfile.write(path, np.repeat(np.arange(int(seconds)) / 1000, 32000), 32000, subtype="FLOAT")
+    return path
+
+
+def test_windows_that_prove_are_never_those_that_calibrated(tmp_path: Path) -> None:
+    """Else a graph would be proven on what it was fitted to."""
+    used, held_out = audio.read_calibration([record(tmp_path / "mine.wav", 47)])
+    assert used.names == tuple(f"mine.wav at {s} s" for s in (0, 5, 15, 20, 30, 35))
+    assert held_out.names[:3] == ("mine.wav at 10 s", "mine.wav at 25 s", "mine.wav at 40 s")
+    assert {name.partition(" ")[0] for name in held_out.names[3:]} == {RECORDING.name}
+    np.testing.assert_allclose(held_out.audio[1][[0, -1]], [0.025, 0.029], atol=1e-4)
+    without = audio.read_calibration([])
+    assert not {*without[0].names} & {*without[1].names}
+
+
+def test_a_long_recording_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night of audio would take the memory and the hours of a computer."""
+    monkeypatch.setattr(audio, "MOST_WINDOWS", 4)
+    used, held_out = audio.read_calibration([record(tmp_path / "night.wav", 60)])
+    assert used.names + held_out.names[:1] == tuple(f"night.wav at {s} s" for s in (0, 20, 40))
+
+
+def test_calibration_that_cannot_be_used_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"none\.wav"):
+        audio.read_calibration([tmp_path / "none.wav"])
+    with pytest.raises(AudioError, match="nothing to calibrate with: give recordings of 5 s or more"):
+        audio.read_calibration([record(tmp_path / "short.wav", 3)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": ["fp8"]}, "--precision fp8: wanted fp32, fp16"),
+        ({"precision": ["bf16"]}, "--runtime openvino"),
+        ({"calibration": [Path("a.wav")]}, "--calibration is for lower precisions"),
+    ],
+)
+def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        command.run([tmp_path], tmp_path / "out", **options)
+
+
+# ------------------------------------------------------------------------------------------------------------- the lint
+def opset_21(model: Any) -> None:
+    model.opset_import[0].version = 21
+
+
+def unknown_operator(model: Any) -> None:
+    model.graph.node[2].op_type = "STFT"
+
+
+def own_domain(model: Any) -> None:
+    model.graph.node[2].domain = "com.microsoft"
+
+
+def float64(model: Any) -> None:
+    model.graph.value_info[1].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def asymmetric(model: Any) -> None:
+    model.graph.node[2].CopyFrom(helper.make_node("QuantizeLinear", ["a", "w2", "zero"], ["b"], "stem.conv2"))
+    model.graph.initializer.append(numpy_helper.from_array(np.int8([3]), "zero"))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (opset_21, {"toy": "opset 21, wanted 9 to 20"}),
+        (unknown_operator, {"stem.conv2": "operator STFT"}),
+        (own_domain, {"stem.conv2": "operator com.microsoft.Conv"}),
+        (float64, {"stem.conv1": "a is double", "stem.conv2": "a is double"}),
+        (asymmetric, {"stem.conv2": "its zero point is not a constant 0: only symmetric quantization is taken"}),
+    ],
+)
+def test_the_lint_names_what_a_jetson_would_refuse_and_why(
+    change: Callable[[Any], None], found: dict[str, str]
+) -> None:
+    model = toy(1, 1)
+    assert lint(model) == {}
+    change(model)
+    assert lint(model) == found
