@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= cpu,export,dev
+MARK ?= not soak
 BIN := $(VENV)/bin
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
@@ -21,11 +22,11 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "$(MARK)"
 
 # The tests alone: for a Python without torch, make pytest EXTRAS=cpu,mic,stream,test PYTHON=python3.10 VENV=.venv-3.10
 pytest: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "$(MARK)"
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
