@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= cpu,export,dev
 MARK ?= not soak
+PARALLEL ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
@@ -22,11 +23,11 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "$(MARK)"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)"
 
 # The tests alone: for a Python without torch, make pytest EXTRAS=cpu,mic,stream,test PYTHON=python3.10 VENV=.venv-3.10
 pytest: $(INSTALLED)
-	$(BIN)/python -m pytest -m "$(MARK)"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)"
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
