@@ -458,8 +458,6 @@ def test_tensorrt_rtx_compiles_exp108(narrow_folds: dict[str, Path], tmp_path: P
 def test_tensorrt_rtx_compiles_the_demo(tmp_path: Path) -> None:
     from edgebird import demo
 
-    if not demo.BUNDLE.is_dir():
-        pytest.skip("the demo's bundle is not there")
     compile_for(open_bundle(demo.BUNDLE), tmp_path / "out")
 
 

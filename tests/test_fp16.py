@@ -20,6 +20,7 @@ torch, onnx = require("torch"), require("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from edgebird import demo  # noqa: E402
 from edgebird.cli import export as command  # noqa: E402
 from edgebird.demo import RECORDING  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
@@ -301,3 +302,12 @@ def test_the_lint_names_what_a_jetson_would_refuse_and_why(
     assert lint(model) == {}
     change(model)
     assert lint(model) == found
+
+
+@pytest.mark.slow
+def test_the_trained_folds_agree_in_fp16(tmp_path: Path) -> None:
+    made = export_bundle(ExportRequest((demo.FOLDS,), tmp_path / "out", demo.LABELS, precisions=("fp16",)))
+    assert made.card.precisions["fp16"].proofs, "the emulated rounding is part of the proof"
+    (result,) = verify(made, "ort-cpu", "fp16")
+    assert result.passed
+    assert result.parity.top1_agreement == 1

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.bundle import Bundle
+from edgebird import demo
+from edgebird.bundle import Bundle, open_bundle
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.parity import TOLERANCES
 from edgebird.runtimes import RuntimeOptions, open_runtime, probe
@@ -55,6 +56,13 @@ def test_fp32_is_fp32_though_openvino_alone_would_choose_otherwise(bundle: Bundl
     (request,) = runtime._requests
     assert kinds(request, "Convolution") == {"f32"}
     assert kinds(request, "MatMul") | kinds(request, "FullyConnected") == {"f32"}
+
+
+def test_the_trained_folds_agree_in_bf16() -> None:
+    needs_bf16()
+    (result,) = verify(open_bundle(demo.BUNDLE), "openvino", "bf16")
+    assert result.passed
+    assert result.parity.top1_agreement == 1
 
 
 def test_bf16_is_the_backbones_alone(bf16: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
@@ -227,6 +228,13 @@ def test_a_precision_the_bundle_lacks_is_told_by_every_runtime(tones: Bundle) ->
     for name in NEEDS:
         with pytest.raises(BundleError, match="no fp16 graph in this bundle, it has fp32"):
             open_runtime(tones, name, RuntimeOptions("fp16"))
+
+
+def test_every_engine_scores_the_trained_folds_as_the_original_network_did(engine: str) -> None:
+    """Real networks on real birds: seeded weights may hide what a trained one shows."""
+    for result in verify(open_bundle(demo.BUNDLE), engine, "fp32"):
+        assert result.passed
+        assert result.parity.top1_windows >= 4, "a network that hears nothing proves nothing"
 
 
 def test_an_unknown_runtime_is_wrong_usage_and_the_known_ones_are_listed(tones: Bundle) -> None:
