@@ -59,7 +59,7 @@ def bundle(exported: Path) -> Bundle:
 @pytest.fixture
 def bundle_copy(exported: Path, tmp_path: Path) -> Path:
     """A copy of the bundle that a test may change."""
-    return Path(shutil.copytree(exported, tmp_path / "bundle"))
+    return Path(shutil.copytree(exported, tmp_path / "bundle", ignore=shutil.ignore_patterns("engines")))
 
 
 @pytest.fixture(scope="session")
