@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -42,13 +43,15 @@ def narrow_folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def exported(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of the narrow exp105 fold. Read only: take `bundle_copy` to damage it."""
+def exported(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The bundle of the narrow exp105 fold. Read only: take `bundle_copy` to change it, or to build engines in it."""
     require("onnx")
     from edgebird.export.exporter import ExportRequest, export_bundle
 
     out = tmp_path_factory.mktemp("bundles") / "exp105"
-    return export_bundle(ExportRequest((narrow_folds["exp105"],), out)).path
+    bundle = export_bundle(ExportRequest((narrow_folds["exp105"],), out))
+    yield bundle.path
+    assert {path.name for path in bundle.path.iterdir()} == {"card.json", *bundle.card.hashes()}, "a test changed it"
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def bundle(exported: Path) -> Bundle:
 @pytest.fixture
 def bundle_copy(exported: Path, tmp_path: Path) -> Path:
     """A copy of the bundle that a test may change."""
-    return Path(shutil.copytree(exported, tmp_path / "bundle", ignore=shutil.ignore_patterns("engines")))
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")

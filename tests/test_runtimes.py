@@ -274,8 +274,8 @@ def verified(bundle: Bundle, runtime: str) -> Verification:
     return result
 
 
-def test_an_intact_export_passes_in_every_engine(engine: str, bundle: Bundle) -> None:
-    result = verified(bundle, engine)
+def test_an_intact_export_passes_in_every_engine(engine: str, bundle_copy: Path) -> None:
+    result = verified(open_bundle(bundle_copy), engine)
     assert result.passed
     assert (result.runtime, result.precision) == (engine, "fp32")
     assert result.parity.max_abs <= result.tolerance.max
