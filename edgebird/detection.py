@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird.ahead import ahead
 from edgebird.card import Card
 from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, Events
@@ -125,13 +126,13 @@ class Analysis:
 def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) -> Iterator[Result]:
     """Score the blocks of one source and give its results as they become certain, the Summary last.
 
-    Windows are scored in consecutive groups of the card's largest batch from the start of the source.
+    Windows are scored in consecutive groups from the start of the source, as many as the runtime wants at once.
     Raises what the blocks and the runtime raise.
     """
     started = time.monotonic()
     card = runtime.card
     analysis = Analysis(card, settings)
-    for group in _grouped(_windows(blocks, analysis), max(card.batches)):
+    for group in _grouped(_windows(blocks, analysis), runtime.group):
         for window, row in zip(group, infer(runtime, group), strict=True):
             yield from analysis.take(window, row)
     yield from analysis.close()
@@ -179,6 +180,6 @@ def detect(
     card = runtime.card
     source = FileSource(Path(path), card.sample_rate)
     events = Events(card.labels, card.sample_rate)
-    for result in analyse(source.blocks(), runtime, settings_for(card, hop_s, threshold, min_windows)):
+    for result in analyse(ahead(source.blocks()), runtime, settings_for(card, hop_s, threshold, min_windows)):
         if isinstance(result, Detection):
             yield events.tell(source.origin, result)

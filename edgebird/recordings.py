@@ -9,6 +9,7 @@ from datetime import tzinfo
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
+from edgebird.ahead import ahead
 from edgebird.detection import Result, Settings, analyse
 from edgebird.errors import AudioError
 from edgebird.runtimes import Runtime
@@ -87,6 +88,6 @@ def _process_one(
 
 
 def _watched(source: FileSource, work: Work, watcher: Watcher) -> Iterator[AudioBlock]:
-    for block in source.blocks():
+    for block in ahead(source.blocks()):
         yield block
         watcher.advance(len(block.samples) / work.runtime.card.sample_rate)

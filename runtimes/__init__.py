@@ -39,19 +39,25 @@ class RuntimeOptions:
 
     precision: which graph of the bundle. threads: of the CPU, None for all cores. batches: the batch sizes that will
     be used, None for those of the card; each is run once before the runtime is handed out, so that no first use is slow
-    or wrong.
+    or wrong. throughput: on a CPU, score as many windows at the same time as there are threads, one on each: recordings
+    are through sooner, a single window takes longer than with all threads on it.
     """
 
     precision: str = "fp32"
     threads: int | None = None
     batches: tuple[int, ...] | None = None
+    throughput: bool = False
 
 
 class Runtime(Protocol):
-    """An engine with a model in it. Not thread-safe: one thread at a time."""
+    """An engine with a model in it. Not thread-safe: one thread at a time.
+
+    group: how many windows to give at once where there are plenty; more gains nothing.
+    """
 
     name: str
     card: Card
+    group: int
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """Score windows: float32 [batch, window_samples], -1 to 1 -> float32 [batch, classes], 0 to 1.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from edgebird.card import Card
+from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.parity import check_finite
+from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.types import FloatArray
 
 
@@ -51,6 +54,45 @@ def in_pieces(run: Callable[[FloatArray], FloatArray], windows: FloatArray, size
     return np.concatenate([run(padded[i : i + size]) for i in range(0, len(padded), size)])[: len(windows)]
 
 
+class Streams:
+    """Scores the windows of a batch at the same time, each stream on a thread of its own.
+
+    No thread waits for another within a network, as the threads of one inference do after each layer.
+    runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. card: of the model; windows
+    that share a floor stay together, a fixed batch is filled with zeros.
+    """
+
+    _GROUPS = 4  # pieces for each stream at once: their ends are waited for
+
+    def __init__(self, runs: Sequence[Callable[[FloatArray], FloatArray]], card: Card) -> None:
+        size = card.input.shape[0]
+        self._fixed = isinstance(size, int)
+        self._piece = size if isinstance(size, int) else floor_group(card.db_floor)
+        self.least = len(runs) * self._piece  # windows that use every stream once
+        self.group = self._GROUPS * self.least
+        self._pool = ThreadPoolExecutor(len(runs), "edgebird-stream")
+        self._free: SimpleQueue[Callable[[FloatArray], FloatArray]] = SimpleQueue()
+        for run in runs:
+            self._free.put(run)
+
+    def run(self, windows: FloatArray) -> FloatArray:
+        """[n, samples] -> [n, classes], in order."""
+        padded = np.pad(windows, ((0, -len(windows) % self._piece), (0, 0))) if self._fixed else windows
+        pieces = [padded[i : i + self._piece] for i in range(0, len(padded), self._piece)]
+        return np.concatenate(list(self._pool.map(self._one, pieces)))[: len(windows)]
+
+    def _one(self, piece: FloatArray) -> FloatArray:
+        run = self._free.get()
+        try:
+            return run(piece)
+        finally:
+            self._free.put(run)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
+
+
 def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
     """The scores in a model's output: its activation applied, its shape and values checked.
 
@@ -65,6 +107,14 @@ def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
         decay = np.exp(-np.abs(output))
         output = np.where(output >= 0, np.float32(1), decay) / (1 + decay)
     return output.astype(np.float32, copy=False)
+
+
+def warm_up(runtime: Runtime, options: RuntimeOptions, throughput: int) -> None:
+    """Run every batch size that will be used once. throughput: that which uses all streams, or the whole GPU."""
+    card = runtime.card
+    usual = (*card.batches, throughput) if options.throughput else card.batches
+    for windows in warm_up_windows(options.batches or usual, card):
+        runtime.infer(windows)
 
 
 def warm_up_windows(batches: Iterable[int], card: Card) -> Iterable[FloatArray]:

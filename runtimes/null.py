@@ -15,6 +15,7 @@ class NullRuntime:
 
     def __init__(self, bundle: Bundle, name: str) -> None:
         self.name, self.card = name, bundle.card
+        self.group = max(bundle.card.batches)
         self._closed = False
 
     def infer(self, windows: FloatArray) -> FloatArray:

@@ -21,7 +21,7 @@ from edgebird.card import Card
 from edgebird.errors import OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up_windows
+from edgebird.runtimes.contract import Streams, check_graph, check_open, check_windows, to_scores, warm_up
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ _LIBRARIES = {  # of the wheel, one for each provider that is not built in
     "ort-tensorrt": "libonnxruntime_providers_tensorrt.so",
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
+_GROUP = {"ort-cuda": 8, "ort-tensorrt": 4}  # windows at once on a GPU; chosen without one, so not the best
 _MAX_BATCH = 4  # of the TensorRT provider's profile: what `verify` and groups that share a floor use
 # y = Identity(x), float32 [1], opset 13: the smallest model that shows that an engine runs.
 _TINY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
@@ -124,11 +125,14 @@ class OrtRuntime:
     """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros.
 
     On a GPU its memory is taken once for each batch size; pieces are no larger than the TensorRT provider's profile.
+    streams: how many windows are scored at the same time, for a session of one thread; 1: with all threads on each.
     """
 
-    def __init__(self, session: Any, name: str, card: Card) -> None:
+    def __init__(self, session: Any, name: str, card: Card, streams: int = 1) -> None:
         self.name, self.card = name, card
         self._session = session
+        self.streams = Streams([self._run] * streams, card) if streams > 1 else None
+        self.group = self.streams.group if self.streams else max(_GROUP.get(name, 1), *card.batches)
         self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
         size = card.input.shape[0]
@@ -138,11 +142,16 @@ class OrtRuntime:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
         check_open(self.name, self._session is not None)
         check_windows(windows, self.card)
+        return to_scores(self._score(windows), len(windows), self.card)
+
+    def _score(self, windows: FloatArray) -> FloatArray:
+        if self.streams:
+            return self.streams.run(windows)
         size = self._fixed_batch or (_MAX_BATCH if self.name == "ort-tensorrt" else len(windows))
         padded = np.pad(windows, ((0, -len(windows) % size), (0, 0))) if self._fixed_batch else windows
         pieces = [self._run(padded[i : i + size]) for i in range(0, len(padded), size)]
         output = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        return to_scores(output[: len(windows)], len(windows), self.card)
+        return output[: len(windows)]
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:
@@ -161,6 +170,8 @@ class OrtRuntime:
 
     def close(self) -> None:
         """Free the session."""
+        if self.streams:
+            self.streams.close()
         self._bound.clear()
         self._session = None
 
@@ -190,12 +201,13 @@ class _Bound:
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
     model = bundle.model(options.precision)
-    session = session_of(model, name, options.threads, _provider_options(bundle, name, options.precision))
+    streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
+    threads = 1 if streams > 1 else options.threads
+    session = session_of(model, name, threads, _provider_options(bundle, name, options.precision))
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
-    runtime = OrtRuntime(session, name, bundle.card)
-    for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
-        runtime.infer(windows)
+    runtime = OrtRuntime(session, name, bundle.card, streams)
+    warm_up(runtime, options, runtime.streams.least if runtime.streams else runtime.group)
     return runtime
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.files import atomic_text, file_sha256
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, in_pieces, to_scores, warm_up_windows
+from edgebird.runtimes.contract import (
+    Streams,
+    check_graph,
+    check_open,
+    check_windows,
+    in_pieces,
+    to_scores,
+    warm_up,
+)
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -39,24 +47,35 @@ _SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothin
 
 
 class OpenVinoRuntime:
-    """See `Runtime`. requests: a graph, or its parts one behind the other. size: fixed batch of the graph, or None."""
+    """See `Runtime`.
 
-    def __init__(self, requests: Sequence[Any], name: str, card: Card, size: int | None) -> None:
+    chains: for each stream the requests of a graph, or of its parts one behind the other. size: fixed batch of the
+    graph, or None.
+    """
+
+    def __init__(self, chains: Sequence[Sequence[Any]], name: str, card: Card, size: int | None) -> None:
         self.name, self.card = name, card
         self.provider = f"OpenVINO {_DEVICES[name]}"
-        self._requests, self._size = list(requests), size
+        self._size = size
+        self._chains = list(chains)
+        self.streams = Streams([partial(self._run, chain) for chain in chains], card) if len(chains) > 1 else None
+        self.group = self.streams.group if self.streams else max(card.batches)
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
-        check_open(self.name, bool(self._requests))
+        check_open(self.name, bool(self._chains))
         check_windows(windows, self.card)
-        output = self._run(windows) if self._size is None else in_pieces(self._run, windows, self._size)
+        if self.streams:
+            output = self.streams.run(windows)
+        else:
+            run = partial(self._run, self._chains[0])
+            output = run(windows) if self._size is None else in_pieces(run, windows, self._size)
         return to_scores(output, len(windows), self.card)
 
-    def _run(self, windows: FloatArray) -> FloatArray:
+    def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
         values = [windows]
         try:
-            for request in self._requests:
+            for request in requests:
                 values = list(request.infer(values).values())  # copies: what it gives is ours
         except RuntimeError as error:
             raise RuntimeUnavailableError(f"{self.name}: OpenVINO failed: {_reason(error)}") from error
@@ -64,7 +83,10 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """Free the compiled model."""
-        self._requests.clear()
+        if self.streams:
+            self.streams.close()
+        self.streams = None
+        self._chains.clear()
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
@@ -83,16 +105,17 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     if device == "NPU" and size is None:  # it takes no free dimensions
         size = floor_group(card.db_floor)
         model.reshape([size, card.window_samples])
-    settings = _settings(device, options)
+    streams = (options.threads or usable_cores()) if device == "CPU" and options.throughput else 1
+    settings = _settings(device, options, streams)
     if options.precision == "bf16":
         parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
     with _kept_compiled(core, device, path):
-        requests = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
-    runtime = OpenVinoRuntime(requests, name, card, size)
-    for windows in warm_up_windows(options.batches or card.batches, card):
-        runtime.infer(windows)
+        compiled = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
+    chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
+    runtime = OpenVinoRuntime(chains, name, card, size)
+    warm_up(runtime, options, runtime.streams.least if runtime.streams else runtime.group)
     return runtime
 
 
@@ -104,7 +127,8 @@ def probe(name: str) -> str:
 
     x = opset13.parameter([1], np.float32)
     tiny = ov.Model([opset13.relu(x)], [x], "tiny")
-    _compiled(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"}).infer([np.zeros(1, np.float32)])
+    compiled = _compiled(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled.create_infer_request().infer([np.zeros(1, np.float32)])
     able = [what for what in ("FP32", "BF16", "FP16", "INT8") if what in _abilities(core, device)]
     version, full_name = ov.__version__.partition("-")[0], core.get_property(device, "FULL_DEVICE_NAME")
     return f"OpenVINO {version}, {full_name}, {' '.join(able)}"
@@ -148,9 +172,11 @@ def _check_bf16(core: Any, device: str, name: str) -> None:
         )
 
 
-def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
-    """One window after another, as they come: latency counts. Windows of a batch are computed together."""
+def _settings(device: str, options: RuntimeOptions, streams: int) -> dict[str, Any]:
+    """streams: inferences at the same time; with one, latency counts."""
     threads = {"INFERENCE_NUM_THREADS": options.threads or usable_cores()} if device == "CPU" else {}
+    if streams > 1:
+        return {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams, **threads}
     return {"PERFORMANCE_HINT": "LATENCY", **threads}
 
 
@@ -190,7 +216,7 @@ def _cut(model: Any, names: Sequence[str], bundle: Bundle) -> tuple[Any, Any]:
 
 
 def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
-    """An inference request. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
+    """A compiled model. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
     device, wanted = _DEVICES[name], settings["INFERENCE_PRECISION_HINT"]
     try:
         compiled = core.compile_model(model, device, settings)
@@ -202,7 +228,7 @@ def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any
         raise RuntimeUnavailableError(
             f"{name}: asked for {wanted} on {device}, OpenVINO took {precision} on {', '.join(runs)}"
         )
-    return compiled.create_infer_request()
+    return compiled
 
 
 def _reason(error: RuntimeError) -> str:

@@ -23,7 +23,7 @@ from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavai
 from edgebird.machine import l4t
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up_windows
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up
 from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, open_cuda
 from edgebird.runtimes.sidecar import Sidecar, build_command, find_engine, require_engine
 from edgebird.types import FloatArray
@@ -131,6 +131,8 @@ class TrtRuntime:
         size = card.input.shape[0]
         self._fixed = isinstance(size, int)
         self.max_batch = int(size) if isinstance(size, int) else int(self._profile()[2][0])
+        least = max(card.batches)
+        self.group = max(least, self.max_batch // least * least)  # windows that share a floor stay together
         self._resources = ExitStack()
         with ExitStack() as undo:  # of what was taken before something failed
             undo.callback(self.close)
@@ -257,8 +259,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
     with ExitStack() as undo:
         undo.callback(runtime.close)
-        for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
-            runtime.infer(windows)
+        warm_up(runtime, options, runtime.group)
         if not sidecar.proven_on(gpu):
             _prove_and_note(runtime, bundle, path, sidecar)
         undo.pop_all()

@@ -46,6 +46,7 @@ class Ear:
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card
+        self.group = max(card.batches)
         self.heard: list[FloatArray] = []
 
     def infer(self, windows: FloatArray) -> FloatArray:

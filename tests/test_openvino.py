@@ -53,7 +53,7 @@ def bf16(bundle: Bundle) -> Iterator[Any]:
 def test_fp32_is_fp32_though_openvino_alone_would_choose_otherwise(bundle: Bundle) -> None:
     """Left alone it takes bfloat16 where a CPU has it: scores 0.2 off, in silence."""
     runtime: Any = open_runtime(bundle, "openvino")
-    (request,) = runtime._requests
+    ((request,),) = runtime._chains
     assert kinds(request, "Convolution") == {"f32"}
     assert kinds(request, "MatMul") | kinds(request, "FullyConnected") == {"f32"}
 
@@ -67,7 +67,7 @@ def test_the_trained_folds_agree_in_bf16() -> None:
 
 def test_bf16_is_the_backbones_alone(bf16: Any) -> None:
     """A frontend in bf16 gave scores that were 0.5 off."""
-    frontend, backbone, tail = bf16._requests
+    ((frontend, backbone, tail),) = bf16._chains
     assert kinds(backbone, "Convolution") == {"bf16"}
     for part in (frontend, tail):
         assert kinds(part, "MatMul") | kinds(part, "FullyConnected") == {"f32"}

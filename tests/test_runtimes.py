@@ -20,6 +20,7 @@ from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.runtimes import AUTO, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
+from edgebird.runtimes.contract import Streams
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
 from edgebird.verification import Verification, verify
@@ -122,6 +123,37 @@ def test_a_batch_size_that_was_not_announced_gives_right_scores(engine: str, ton
     for size in (3, 1, 4, 2):
         batch = windows(size)
         np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_path: Path, size: int | None) -> None:
+    """Windows are scored at the same time, and some are through before others."""
+    bundle = tone_bundle(tmp_path / "bundle", batch=size)
+    runtime = opened(bundle, engine, RuntimeOptions(threads=3, throughput=True))
+    assert runtime.group >= (3 if engine in ("ort-cpu", "openvino") else 1)
+    for count in (1, 2, runtime.group, runtime.group + 1):
+        batch = windows(count)
+        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+    runtime.close()
+    runtime.close()
+    with pytest.raises(RuntimeUnavailableError, match="closed"):
+        runtime.infer(windows(1))
+
+
+def test_what_fails_in_a_stream_is_told(tones: Bundle) -> None:
+    """A window without a score must never look like one without birds."""
+
+    def broken(piece: FloatArray) -> FloatArray:
+        if piece[0, 0] == 7:
+            raise RuntimeUnavailableError("the engine broke")
+        return amplitudes(piece)
+
+    streams, batch = Streams([broken, broken], tones.card), windows(9)
+    batch[6, 0] = 7
+    with pytest.raises(RuntimeUnavailableError, match="broke"):
+        streams.run(batch)
+    np.testing.assert_allclose(streams.run(batch[:6]), amplitudes(batch[:6]), rtol=0, atol=1e-6)
+    streams.close()
 
 
 def test_scores_belong_to_the_caller(runtime: Runtime) -> None:
@@ -313,6 +345,7 @@ class Coupled:
 
     def __init__(self, card: Card) -> None:
         self.card = card
+        self.group = 1
 
     def infer(self, windows: FloatArray) -> FloatArray:
         scores = amplitudes(windows).astype(np.float32)

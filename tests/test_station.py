@@ -42,6 +42,7 @@ class Loudness:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.card: Card = replace(tone_card(RATE, "batch"), window_samples=RATE)
+        self.group = 4
         self.batches: list[int] = []
         self._seconds = seconds
 

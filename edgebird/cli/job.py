@@ -65,8 +65,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
     """Analyse the recordings; how many failed."""
     timezone = parse_timezone(job.timezone) if job.timezone else None
     screen = _screen(job)
+    options = RuntimeOptions(job.precision, job.threads, throughput=True)
     with ExitStack() as stack:
-        runtime = open_runtime(bundle, job.runtime, RuntimeOptions(job.precision, job.threads), shell.say)
+        runtime = open_runtime(bundle, job.runtime, options, shell.say)
         stack.callback(runtime.close)
         outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
         watcher = stack.enter_context(make_watcher(recordings, screen))
