@@ -387,9 +387,9 @@ def test_progress_goes_from_nothing_to_all_and_never_back() -> None:
 
 
 # ------------------------------------------------------------------------------- ahead of time: for real, without a GPU
-def compile_for(bundle: Bundle, out: Path, gpus: tuple[str, ...] = GPUS) -> Path:
+def compile_for(bundle: Bundle, out: Path, precision: str = "fp32", gpus: tuple[str, ...] = GPUS) -> Path:
     require("tensorrt_rtx")
-    return build_engine(bundle, EngineRequest("tensorrt-rtx", capabilities=gpus, out=out))
+    return build_engine(bundle, EngineRequest("tensorrt-rtx", precision, capabilities=gpus, out=out))
 
 
 def test_tensorrt_rtx_compiles_ahead_of_time(tones: Bundle, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_tensorrt_rtx_compiles_ahead_of_time(tones: Bundle, tmp_path: Path) -> N
 )
 def test_gpus_that_it_does_not_compile_for_are_refused(tones: Bundle, tmp_path: Path, gpu: str, told: str) -> None:
     with pytest.raises(RuntimeUnavailableError, match=told):
-        compile_for(tones, tmp_path / "out", ("sm86", gpu))
+        compile_for(tones, tmp_path / "out", gpus=("sm86", gpu))
     assert not list(tmp_path.glob("out/*"))
 
 

@@ -1,4 +1,5 @@
 """Full-size folds score the golden windows as the author's code did: with other weights, this is the promise itself.
+And TensorRT-RTX compiles them in every precision.
 
 data/README.md says how the logits were made. The requirement is 1e-4; what is asserted is what is reached.
 """
@@ -9,6 +10,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,15 @@ from tests.conftest import require
 
 torch = require("torch")
 
+import onnx  # noqa: E402
+
+from edgebird.card import Precision  # noqa: E402
+from edgebird.export import graph  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
+from edgebird.export.precisions.backbone import backbone_nodes  # noqa: E402
+from edgebird.export.precisions.fp16 import mixed_graph  # noqa: E402
 from tests.seeded import DATA, FOLD_NUMBER, SEED, save_checkpoint, seeded_model  # noqa: E402
+from tests.test_engine import compile_for  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +108,22 @@ def test_the_bundle_is_small_and_its_card_tells_how_exact_it_is(case: tuple[str,
     assert bundle.model().stat().st_size <= MAX_BYTES * len(experiments)
     assert [fold.experiment for fold in bundle.card.folds] == experiments
     assert bundle.card.precisions["fp32"].parity["max_abs"] <= REACHED
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_compiles_it(case: tuple[str, Bundle], precision: str, tmp_path: Path) -> None:
+    """The backbone wholly in the lower precision: what a gate would keep of it in FP32 only makes it easier."""
+    _, bundle = case
+    if bundle.card.db_floor == "batch" and precision != "fp32":
+        pytest.skip("the backbone is that of the other floor")
+    path = tmp_path / f"model.{precision}.onnx"
+    if precision == "fp32":
+        path.symlink_to(bundle.model())
+    else:
+        model = onnx.load(bundle.model())
+        path.write_bytes(mixed_graph(model, backbone_nodes(model)).SerializeToString())
+    card = replace(bundle.card, precisions={precision: Precision(path.name, "", graph.OPSET)})
+    engine = compile_for(Bundle(tmp_path, card), tmp_path / "out", precision)
+    assert engine.stat().st_size > 0.5 * path.stat().st_size
+    path.unlink()
+    engine.unlink()

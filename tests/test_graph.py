@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from edgebird.bundle import Bundle, open_bundle
-from edgebird.card import Precision
 from edgebird.errors import ParityError
 from edgebird.types import FloatArray
 from tests.conftest import require
@@ -260,22 +259,6 @@ def compiled(bundle: Bundle, out: Path) -> Path:
 def test_tensorrt_compiles_it(name: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
     path = bundles[name].model()
     assert compiled(bundles[name], tmp_path).stat().st_size > 0.5 * path.stat().st_size
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["exp105", "exp107"])
-def test_tensorrt_compiles_a_full_size_fold(experiment: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    require("tensorrt_rtx")
-    from tests.seeded import seeded_model
-
-    path = tmp_path / "model.onnx"
-    model = graph.simplify(graph.to_onnx(exporter.freeze([seeded_model(experiment)])))
-    path.write_bytes(graph.finish(model, {}).SerializeToString())
-    precisions = {"fp32": Precision(path.name, "", graph.OPSET)}
-    engine = compiled(Bundle(tmp_path, replace(bundles["exp105"].card, precisions=precisions)), tmp_path / "out")
-    assert engine.stat().st_size > 0.5 * path.stat().st_size
-    path.unlink()
-    engine.unlink()
 
 
 # -------------------------------------------------------------------------------------------- a step that breaks things
