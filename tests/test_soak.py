@@ -27,6 +27,7 @@ import soundfile
 
 from edgebird.bundle import open_bundle
 from edgebird.config import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
+from edgebird.live.heap import keep_steady
 from edgebird.live.listener import Listener
 from edgebird.live.opening import judging, listening, open_listener
 from edgebird.live.process import Capture
@@ -45,7 +46,7 @@ from tests.live_servers import RtspServer, VirtualMicrophone, rtsp_server, virtu
 
 SOAK_S = float(os.environ.get("EDGEBIRD_SOAK_S", "3600"))
 SEED = int(os.environ.get("EDGEBIRD_SOAK_SEED", "4"))
-WARM_S = 150.0  # until every history is full; its memory is the station's from then on
+WARM_S = min(600.0, SOAK_S / 4)  # until every history and cache is full; its memory is the station's from then on
 MOST_GROWTH = 1.0  # MB in an hour; in a shorter soak MB in all
 SAMPLE_S = 1.0
 MICROPHONES, STREAMS, SCRIPTS = ("garden", "meadow", "attic"), ("pond", "river"), ("one", "two", "three")
@@ -59,6 +60,7 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
     streams = [SourceSettings(name, "url", url) for name, url in zip(STREAMS, urls, strict=True)]
     output = OutputSettings(clips=ClipSettings(folder / "clips"))
     settings = StationSettings((*microphones, *streams), DetectionSettings(bundle_path, hop_s=1.0), output)
+    keep_steady()
     bundle = open_bundle(bundle_path)
     runtime = open_runtime(bundle, "ort-cpu", RuntimeOptions(threads=1))
     kept = [lines.LineFileSink(folder / "log"), DatabaseSink(folder / "birds.sqlite"), lines.LineSink(sys.stdout)]

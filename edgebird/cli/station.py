@@ -24,6 +24,7 @@ from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.events import Event
 from edgebird.formats import formatter
 from edgebird.live import systemd
+from edgebird.live.heap import keep_steady
 from edgebird.live.listener import Listener
 from edgebird.live.opening import judging, listening, open_listener
 from edgebird.live.station import Station, StationOptions
@@ -49,6 +50,7 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     read: gives the settings, and again at SIGHUP if `reloads`. Exit code 1 if a file could not be read to its end, 130
     after Ctrl-C.
     """
+    keep_steady()
     settings = read()
     _check(settings)
     bundle = _listening_bundle(settings.detection.bundle)

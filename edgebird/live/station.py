@@ -7,6 +7,7 @@ than they hold.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -21,6 +22,7 @@ import numpy as np
 from edgebird.detection import infer
 from edgebird.errors import EdgebirdError
 from edgebird.events import Event
+from edgebird.live.heap import collecting
 from edgebird.live.listener import Due, Listener
 from edgebird.live.performance import Meter, Usage
 from edgebird.live.status import Performance, Status
@@ -113,14 +115,9 @@ class Station:
 
     def run(self) -> None:
         """Listen until all sources have ended, `stop` is called or the time is up. Raises ScoreError."""
-        end = None if self._options.duration_s is None else time.monotonic() + self._options.duration_s
         try:
-            while self._listeners:
-                now = time.monotonic()
-                if self._stopping or (end is not None and now >= end):
-                    self._end(now + _END_S)
-                    break
-                self._step(now)
+            with collecting():
+                self._run()
         except EdgebirdError:
             for listener in self._listeners:
                 listener.feed.stop()
@@ -131,6 +128,15 @@ class Station:
             for listener in self._listeners:
                 listener.feed.stop()
             self._telling.close()
+
+    def _run(self) -> None:
+        end = None if self._options.duration_s is None else time.monotonic() + self._options.duration_s
+        while self._listeners:
+            now = time.monotonic()
+            if self._stopping or (end is not None and now >= end):
+                self._end(now + _END_S)
+                break
+            self._step(now)
 
     def _step(self, now: float) -> None:
         self._wake.clear()
@@ -230,6 +236,7 @@ class Station:
         if now >= self._next["advice"]:
             self._next["advice"] = now + _ADVICE_S
             self._advise()
+            gc.collect()
 
     def _stats(self) -> Event:
         status = self._status(self._lately)

@@ -18,6 +18,7 @@ _COLUMNS = (
     "source", "time", "start_s", "end_s", "code", "scientific_name", "common_name", "score", "windows", "latency_s",
 )  # fmt: skip
 _TOLD = frozenset({"gap", "source", "summary", "sink", "stats", "retention"})
+_CACHE_KIB = 256
 _WAIT_S = 2.0  # for another writer, such as a user in a database tool; meanwhile the ring keeps the sound
 
 SCHEMA = """\
@@ -126,6 +127,8 @@ class DatabaseSink:
         # FULL syncs the log at every commit. NORMAL would sync at checkpoints only: a power cut would take the last
         # 4 MB, for a station many hours. A sync per event is cheap for a few events a minute.
         self._connection.execute("PRAGMA synchronous = FULL")
+        # One that only writes needs no more pages of it in memory; by default they grow to 2 MB in the course of hours.
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if not tables:
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
             self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {marks} COMMIT;")
