@@ -1,0 +1,156 @@
+"""A long recording through `edgebird detect --submission`, against the original's way of running: README's table.
+
+    python -m edgebird.benchmarks.detecting BUNDLE --original fold_0_model_jit_bs4.pt ... \\
+        --subject ort-cpu/fp32 --subject openvino/bf16
+
+Every subject is a command of its own, and they take turns. Each is also timed on one window; what counts is the
+difference, so that starting, loading and the first inference do not. The original: its TorchScript files one after the
+other on batches of four windows, in one process with all threads (`baseline.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from edgebird.benchmarks.baseline import open_baseline
+from edgebird.bundle import open_bundle
+from edgebird.demo import RECORDING
+from edgebird.detection import settings_for
+from edgebird.files import atomic_text
+from edgebird.outputs import SubmissionOutput
+from edgebird.recordings import Work, process
+from edgebird.sources import find_audio
+from edgebird.types import FloatArray
+
+ORIGINAL = "the original's way"
+
+
+@dataclass(slots=True)
+class Subject:
+    """A way of running, as a command that ends with the recording; seconds of each round for both recordings."""
+
+    name: str
+    command: Sequence[str]
+    long_s: list[float] = field(default_factory=list)
+    short_s: list[float] = field(default_factory=list)
+
+    def run(self, recording: Path, table: Path) -> float:
+        """Seconds it takes to write the table of a recording."""
+        start = time.perf_counter()
+        subprocess.run([*self.command, "--submission", str(table), str(recording)], check=True)
+        return time.perf_counter() - start
+
+    def steady_s(self) -> FloatArray:
+        """Seconds of each round without what the short recording took."""
+        return np.subtract(self.long_s, self.short_s)
+
+
+def recordings(folder: Path, minutes: float) -> tuple[Path, Path]:
+    """The demo's recording again and again, and one window of it."""
+    audio, rate = soundfile.read(RECORDING, dtype="int16")
+    long, short = folder / "long.flac", folder / "short.flac"
+    soundfile.write(long, np.resize(audio, round(60 * minutes * rate)), rate)
+    soundfile.write(short, audio[: 5 * rate], rate)
+    return long, short
+
+
+def subjects(bundle: Path, original: Sequence[Path], ways: Sequence[str], threads: int | None) -> list[Subject]:
+    """The original first, then `runtime/precision` of each way."""
+    many = [] if threads is None else ["--threads", str(threads)]
+    found = []
+    if original:
+        files = [part for file in original for part in ("--original", str(file))]
+        module = [sys.executable, "-m", "edgebird.benchmarks.detecting"]
+        found.append(Subject(ORIGINAL, [*module, str(bundle), *files, *many]))
+    for way in ways:
+        runtime, _, precision = way.partition("/")
+        chosen = ["--runtime", runtime, "--precision", precision or "fp32"]
+        found.append(
+            Subject(way, [sys.executable, "-m", "edgebird", "detect", "-q", "--bundle", str(bundle), *chosen, *many])
+        )
+    return found
+
+
+def run_original(bundle_path: Path, files: Sequence[Path], threads: int | None, table: Path, recording: Path) -> None:
+    """Write the table of a recording as the original would."""
+    card = open_bundle(bundle_path).card
+    runtime = open_baseline(files, card, threads)
+    settings = settings_for(card, card.window_samples / card.sample_rate)
+    found, _ = find_audio([recording])
+    with atomic_text(table) as stream:
+        process(found, Work(runtime, settings), [SubmissionOutput(stream, card)], _Nobody())
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def begin(self, source: object) -> None: ...
+    def advance(self, seconds: float) -> None: ...
+    def done(self, source: object, summary: object) -> None: ...
+    def failed(self, error: Exception) -> None:
+        raise error
+
+
+def scores(table: Path) -> FloatArray:
+    """The scores of a submission, float32 [rows, labels]."""
+    with table.open(newline="") as stream:
+        rows = list(csv.reader(stream))[1:]
+    return np.array([row[1:] for row in rows], np.float32)
+
+
+def compare(subjects_: Sequence[Subject], minutes: float, rounds: int) -> None:
+    """Let the subjects take turns; print a table in Markdown."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        long, short = recordings(folder, minutes)
+        tables = {subject.name: folder / f"{index}.csv" for index, subject in enumerate(subjects_)}
+        for round_ in range(rounds):
+            for subject in subjects_:
+                subject.short_s.append(subject.run(short, folder / "short.csv"))
+                subject.long_s.append(subject.run(long, tables[subject.name]))
+                told = f"{subject.long_s[-1]:.1f} s, one window {subject.short_s[-1]:.1f} s"
+                print(f"round {round_ + 1}: {subject.name}: {told}", file=sys.stderr, flush=True)
+        reference = scores(tables[subjects_[0].name])
+        difference = {name: float(np.abs(scores(table) - reference).max()) for name, table in tables.items()}
+    print("| way | seconds, fastest / median | x real time | times as fast | largest score difference |")
+    print("|---|---|---|---|---|")
+    first = np.median(subjects_[0].steady_s())
+    for subject in subjects_:
+        fastest, median = subject.steady_s().min(), np.median(subject.steady_s())
+        print(
+            f"| {subject.name} | {fastest:.1f} / {median:.1f} | {60 * minutes / median:.0f} | {first / median:.2f} "
+            f"| {difference[subject.name]:.1e} |"
+        )
+
+
+def main() -> None:
+    """Print the table, or, given a recording, be the original."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("recording", type=Path, nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("--original", type=Path, action="append", default=[], metavar="FILE.pt")
+    parser.add_argument("--subject", action="append", default=[], metavar="RUNTIME/PRECISION")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--submission", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_intermixed_args()
+    if args.recording:
+        run_original(args.bundle, args.original, args.threads, args.submission, args.recording)
+    else:
+        compare(subjects(args.bundle, args.original, args.subject, args.threads), args.minutes, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
