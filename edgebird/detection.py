@@ -89,6 +89,11 @@ class Analysis:
         """The windows that a block completes; see `Windower`."""
         return self._windower.push(block)
 
+    @property
+    def missing(self) -> int:
+        """Samples until the next window is complete."""
+        return self._windower.missing
+
     def finish(self) -> list[Window]:
         """The last window at the end of the source, if it deserves one."""
         return self._windower.finish()

@@ -73,6 +73,11 @@ class Windower:
                 windows.append(self._next_window())
         return windows
 
+    @property
+    def missing(self) -> int:
+        """Samples until the next window is complete."""
+        return len(self._window) - self._filled
+
     def finish(self) -> list[Window]:
         """End the source: afterwards `scored + gap + tail` is the position of its end.
 

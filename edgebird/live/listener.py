@@ -98,6 +98,11 @@ class Listener:
                 return None
         return self._pending.popleft() if self._pending else None
 
+    @property
+    def due_in_s(self) -> float:
+        """Seconds of sound until the next window is due."""
+        return 0.0 if self._pending else self._analysis.missing / self._rate
+
     def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
         """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
         account, heard = self._analysis.summary(0.0), self._position
