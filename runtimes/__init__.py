@@ -1,7 +1,7 @@
 """edgebird.runtimes: the engines that run a bundle, one file each, imported when asked for.
 
 A runtime is what `Runtime` says, and a name in `RUNTIMES`. `open_runtime` opens the one that was asked for or raises;
-nothing falls back to another engine in silence. `auto` walks `AUTO` in order and tells why it took what it took.
+nothing falls back to another engine in silence. `auto` tries several in order and tells why it took what it took.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ RUNTIMES = {
     "openvino-gpu": "edgebird.runtimes.ov",
     "openvino-npu": "edgebird.runtimes.ov",
 }
-AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu")
+# What `auto` tries, in order: GPUs first, and on a CPU the engine that is fastest at the precision.
+AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu", "openvino")
+AUTO_BY_PRECISION = {
+    "bf16": ("openvino",),  # nothing else makes it
+    "int8": ("tensorrt", "tensorrt-rtx", "ort-cuda", "openvino", "ort-cpu"),  # ONNX Runtime would compute it in FP32
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ def open_runtime(
     options: RuntimeOptions | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Runtime:
-    """Open a bundle in an engine, warmed up. `auto` tries `AUTO` in order and tells its choice, and why
-    not those before, through `tell`, a line each.
+    """Open a bundle in an engine, warmed up. `auto` tells its choice, and why not those before it, through `tell`, a
+    line each.
 
     Raises RuntimeUnavailableError (with every reason, for `auto`), BundleError, UsageError for an unknown name.
     """
@@ -87,7 +92,7 @@ def open_runtime(
     if name != "auto":
         return _module(name).open_runtime(bundle, name, options)  # type: ignore[no-any-return]
     refused: dict[str, str] = {}
-    for candidate in AUTO:
+    for candidate in AUTO_BY_PRECISION.get(options.precision, AUTO):
         try:
             runtime: Runtime = _module(candidate).open_runtime(bundle, candidate, options)
         except RuntimeUnavailableError as error:

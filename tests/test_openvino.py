@@ -73,6 +73,12 @@ def test_bf16_is_the_backbones_alone(bf16: Any) -> None:
         assert kinds(part, "MatMul") | kinds(part, "FullyConnected") == {"f32"}
 
 
+def test_auto_finds_the_engine_that_makes_bf16(bundle: Bundle) -> None:
+    """bf16 is no graph of the bundle: whoever asks for it need not know which engine makes it."""
+    needs_bf16()
+    assert open_runtime(bundle, "auto", RuntimeOptions("bf16", threads=1)).name == "openvino"
+
+
 def test_bf16_is_proven_by_verify(bundle: Bundle) -> None:
     needs_bf16()
     (result,) = verify(bundle, "openvino", "bf16")

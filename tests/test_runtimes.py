@@ -5,6 +5,7 @@ A new engine is a name in `NEEDS`; all of this then holds for it, where it is in
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
-from edgebird.runtimes import AUTO, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
+from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.runtimes.contract import Streams
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
@@ -98,7 +99,8 @@ def windows(count: int) -> FloatArray:
 
 def test_every_runtime_is_held_to_the_contract() -> None:
     assert set(NEEDS) == set(RUNTIMES)
-    assert set(AUTO) <= set(ENGINES), "`auto` must never choose a runtime that hears nothing"
+    tried = {*AUTO, *itertools.chain(*AUTO_BY_PRECISION.values())}
+    assert tried <= set(ENGINES), "`auto` must never choose a runtime that hears nothing"
 
 
 def test_a_runtime_says_what_it_is(runtime: Runtime, tones: Bundle) -> None:
@@ -293,6 +295,7 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
 ) -> None:
     """An engine that was asked for is never replaced by another in silence."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # `import onnxruntime` now raises ImportError
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgebird\[cpu\]'"):
         open_runtime(tones, name)
     with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgebird\[cpu\]'"):
