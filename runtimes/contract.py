@@ -67,8 +67,11 @@ def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
     return output.astype(np.float32, copy=False)
 
 
-def warm_up_windows(batches: Iterable[int], card: Card) -> Iterable[FloatArray]:
-    """Quiet noise at every batch size: float32 [batch, window_samples] each; some engines treat zeros specially."""
+def warm_up_windows(batches: Iterable[int] | None, card: Card) -> Iterable[FloatArray]:
+    """Quiet noise at every batch size, None for those of the card: float32 [batch, window_samples] each.
+
+    Not zeros: some engines treat them specially.
+    """
     noise = np.random.default_rng(0)
-    for batch in sorted(set(batches)):
+    for batch in sorted(set(card.batches if batches is None else batches)):
         yield noise.normal(0.0, 0.01, (batch, card.window_samples)).astype(np.float32)

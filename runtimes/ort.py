@@ -194,7 +194,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card)
-    for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
+    for windows in warm_up_windows(options.batches, bundle.card):
         runtime.infer(windows)
     return runtime
 

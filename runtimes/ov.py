@@ -91,7 +91,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     with _kept_compiled(core, device, path):
         requests = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
     runtime = OpenVinoRuntime(requests, name, card, size)
-    for windows in warm_up_windows(options.batches or card.batches, card):
+    for windows in warm_up_windows(options.batches, card):
         runtime.infer(windows)
     return runtime
 

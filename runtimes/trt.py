@@ -257,7 +257,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
     with ExitStack() as undo:
         undo.callback(runtime.close)
-        for windows in warm_up_windows(options.batches or bundle.card.batches, bundle.card):
+        for windows in warm_up_windows(options.batches, bundle.card):
             runtime.infer(windows)
         if not sidecar.proven_on(gpu):
             _prove_and_note(runtime, bundle, path, sidecar)
