@@ -116,6 +116,7 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
         )
         runs = batches.measure(pairs, bench.material, plan.duration, bench.sensors.joules, name) if pairs else []
         for found, (subject, batch) in zip(runs, pairs, strict=True):
+            found["includes"] = split.includes(subject, batch)
             if name == "single":
                 found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
     else:

@@ -14,6 +14,12 @@ from edgebird.bundle import Bundle
 from edgebird.types import FloatArray
 
 _RUNS = 20
+_INCLUDES = {
+    "ort-cuda": "copies to and from the GPU; no CUDA graph",
+    "ort-tensorrt": "copies to and from the GPU; no CUDA graph",
+    "openvino-gpu": "copies to and from the GPU",
+    "openvino-npu": "copies to and from the NPU",
+}
 _DURATION = Duration(seconds=0.3, iterations=10, warm_up_s=0.1, warm_up_runs=2)
 
 
@@ -26,11 +32,29 @@ class Splitting(Protocol):
         ...
 
 
+@runtime_checkable
+class Describing(Protocol):
+    """A runtime that says what its times have in them."""
+
+    def includes(self, batch: int) -> str:
+        """Of an inference of so many windows."""
+        ...
+
+
+def includes(subject: Subject, batch: int) -> str:
+    """What every sample of a subject has in it, besides the computation."""
+    if isinstance(subject.runtime, Describing):
+        return subject.runtime.includes(batch)
+    return _INCLUDES.get(subject.runtime.name, "all in the CPU's memory, no copies to a device")
+
+
 def measure(bundle: Bundle, subject: Subject, batch: int, material: Material) -> dict[str, Any]:
     """Medians of the parts of an inference in ms, as in the report; why they are unknown where they are."""
     if isinstance(subject.runtime, Splitting):
         windows = np.stack([window.samples for window in next(material.groups(batch))])
         told = [subject.runtime.split(windows) for _ in range(_RUNS)]
+        if not told[0]:
+            return {"unknown": f"{subject.name} runs as one part"}
         return {"parts_ms": {name: float(np.median([one[name] for one in told])) for name in told[0]}}
     if subject.runtime.name != "ort-cpu" or not bundle.card.images:
         return {"unknown": f"{subject.runtime.name} does not tell its parts for this bundle"}

@@ -75,6 +75,7 @@ def _about(report: dict[str, Any], scenario: str, runs: Sequence[Run]) -> Iterat
             continue
         memory = run.get("memory_mb", {})
         parts = [f"{run['provider']}, largest score difference {run['parity']['max_abs']:.1e}"]
+        parts += [run["includes"]] if "includes" in run else []
         if scenario == "single" and "load_ms" in run:
             parts.append(f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.1f} ms")
         if scenario == "single" and memory.get("peak") is not None:

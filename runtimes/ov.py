@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -61,6 +62,18 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise RuntimeUnavailableError(f"{self.name}: OpenVINO failed: {_reason(error)}") from error
         return values[0]
+
+    def split(self, windows: FloatArray) -> dict[str, float]:
+        """Milliseconds of the parts of an inference of windows [batch, window_samples], for `bench`; {} if it has one
+        part alone.
+        """
+        names = ("frontend", "backbone", "head") if len(self._requests) == 3 else ()
+        values, spent = [windows], {}
+        for name, request in zip(names, self._requests, strict=False):
+            start = time.perf_counter()
+            values = list(request.infer(values).values())
+            spent[name] = (time.perf_counter() - start) * 1e3
+        return spent
 
     def close(self) -> None:
         """Free the compiled model."""
