@@ -26,6 +26,7 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child, .words td { text-align: left; }
+th { white-space: nowrap; }
 .STEADY { color: var(--good); } .NOISY, .THROTTLED, .INVALID { color: var(--bad); }
 """
 _COLUMNS = ("min", "mean", "p50", "p90", "p95", "p99", "p999", "max")
@@ -45,7 +46,7 @@ def page_of(report: Mapping[str, Any]) -> str:
 
 def _body(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Runs</h2>\n" + _summary(report["runs"])
-    yield from (f"<p>{escape(line)}</p>\n" for line in _sentences(report))
+    yield "<ul>\n" + "".join(f"<li>{escape(line)}</li>\n" for line in _sentences(report)) + "</ul>\n"
     yield from (_run(run) for run in report["runs"] if "latency_ms" in run)
     yield "<h2>The machine</h2>\n" + _words(report["machine"])
     yield "<h2>Before and after</h2>\n" + _words(
@@ -76,7 +77,8 @@ def _title(run: Run) -> str:
 def _sentences(report: Mapping[str, Any]) -> Iterator[str]:
     runs = report["runs"]
     for run in runs:
-        yield from (f"{_title(run)}: {reason}." for reason in run["reasons"])
+        if run["reasons"]:
+            yield f"{_title(run)} is {run['verdict']}: {'; '.join(run['reasons'])}."
     for one in report["ratios"]:
         this, that = (_title(runs[one[key]]) for key in ("run", "to"))
         yield f"{this}: {one['value']:.3f} times as long a window as {that} (95 %: {one['low']:.3f}-{one['high']:.3f})."

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ import numpy as np
 from edgebird.benchmarks import memory
 from edgebird.benchmarks.baseline import BATCH, NAME, open_baseline
 from edgebird.bundle import Bundle
-from edgebird.errors import EdgebirdError, ParityError, ScoreError
+from edgebird.errors import (
+    BundleError,
+    EdgebirdError,
+    ParityError,
+    RuntimeUnavailableError,
+    ScoreError,
+)
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.types import FloatArray
@@ -114,30 +121,31 @@ def require_proven(subject: Subject) -> None:
 def open_subjects(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[list[Subject], list[str]]]:
     """Open all that can run; with them, why the others were refused, a line each. Closes them at the end.
 
-    Raises the only reason if nothing at all can run.
+    Raises the first reason if nothing at all can run, CheckpointError for a baseline that is none.
     """
-    refused: list[EdgebirdError] = []
+    refused: dict[str, EdgebirdError] = {}
     subjects: list[Subject] = []
     with ExitStack() as stack:
-        for opener, precision in _openers(bundle, wanted, tell):
+        for name, precision, opener in _openers(bundle, wanted, tell):
             try:
                 subjects.append(_opened(opener, precision, wanted.threads))
-            except EdgebirdError as error:
-                refused.append(error)
+            except (BundleError, RuntimeUnavailableError, ScoreError) as error:
+                refused[f"{name} {precision}"] = error
             else:
                 stack.callback(subjects[-1].runtime.close)
         if not subjects:
-            raise refused[0]
-        yield subjects, [str(error) for error in refused]
+            raise next(iter(refused.values()))
+        yield subjects, [f"{name}: {error}" for name, error in refused.items()]
 
 
-def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[Callable[[], Runtime], str]]:
+def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, str, Callable[[], Runtime]]]:
+    """Name, precision and what opens it."""
     for runtime in wanted.runtimes:
         for precision in wanted.precisions:
             options = RuntimeOptions(precision, wanted.threads, batches=())
-            yield lambda name=runtime, how=options: open_runtime(bundle, name, how, tell), precision  # type: ignore[misc]
+            yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
     if wanted.baseline:
-        yield lambda: open_baseline(wanted.baseline, bundle.card, wanted.threads), "fp32"
+        yield NAME, "fp32", partial(open_baseline, wanted.baseline, bundle.card, wanted.threads)
 
 
 def _opened(opener: Callable[[], Runtime], precision: str, threads: int | None) -> Subject:

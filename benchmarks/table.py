@@ -14,7 +14,9 @@ def lines(report: dict[str, Any], window_s: float) -> Iterator[str]:
     for scenario in dict.fromkeys(run["scenario"] for run in runs):
         chosen = [run for run in runs if run["scenario"] == scenario]
         yield from aligned(_rows(scenario, chosen, window_s))
-        yield from (f"  {run['verdict']} {label(run)}: {why}" for run in chosen for why in run["reasons"])
+        yield from (
+            f"  {label(run)} is {run['verdict']}: {'; '.join(run['reasons'])}" for run in chosen if run["reasons"]
+        )
         yield from _about(report, scenario, chosen)
     yield from (f"not measured: {reason}" for reason in report["refused"])
     yield from _conditions(report)
@@ -70,17 +72,13 @@ def _cells(run: Run, columns: Sequence[str], window_s: float) -> list[str]:
 
 def _about(report: dict[str, Any], scenario: str, runs: Sequence[Run]) -> Iterator[str]:
     """What the figures of a scenario mean, and what else is known."""
-    for run in runs:
-        if run["verdict"] == "INVALID":
-            continue
-        memory = run.get("memory_mb", {})
-        parts = [f"{run['provider']}, largest score difference {run['parity']['max_abs']:.1e}"]
-        parts += [run["includes"]] if "includes" in run else []
-        if scenario == "single" and "load_ms" in run:
-            parts.append(f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.1f} ms")
-        if scenario == "single" and memory.get("peak") is not None:
-            parts.append(f"memory {memory['before']:.0f} -> {memory['peak']:.0f} MB at most")
-        yield f"  {label(run)}: {'; '.join(parts)}"
+    right = [run for run in runs if run["verdict"] != "INVALID"]
+    engines: dict[tuple[str, str], Run] = {}
+    for run in right:
+        engines.setdefault((run["runtime"], run["precision"]), run)
+    for run in engines.values():
+        yield f"  {run['runtime']} {run['precision']}: {'; '.join(_facts(run))}"
+    for run in right:
         yield from (f"  {label(run)}: {line}" for line in (*_split(run), *_energy(run)))
     for one in report["ratios"]:
         if one["scenario"] == scenario:
@@ -93,6 +91,18 @@ def _about(report: dict[str, Any], scenario: str, runs: Sequence[Run]) -> Iterat
         own = report["overhead"]
         bare = f", {own['share']:.2%} of a bare session's {own['bare_ms']:.1f} ms" if "bare_ms" in own else ""
         yield f"  edgebird itself (null runtime): {own['null_ms']:.3f} ms a window{bare}"
+
+
+def _facts(run: Run) -> Iterator[str]:
+    """Of an engine."""
+    yield f"{run['provider']}, largest score difference {run['parity']['max_abs']:.1e}"
+    if "includes" in run:
+        yield run["includes"]
+    if "load_ms" in run:
+        yield f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.0f} ms"
+    memory = run.get("memory_mb", {})
+    if None not in (memory.get("before"), memory.get("peak")):
+        yield f"process {memory['before']:.0f} -> {memory['peak']:.0f} MB at most"
 
 
 def _split(run: Run) -> Iterator[str]:
@@ -118,4 +128,5 @@ def _conditions(report: dict[str, Any]) -> Iterator[str]:
     heat = "temperature unknown" if hottest is None else f"{hottest:.0f} C"
     yield f"on {', '.join(filter(None, named))}; load {report['conditions']['before']['load']:.1f}, {heat}"
     if not machine["sensors"]:
-        yield "no energy: " + "; ".join(f"{name}: {why}" for name, why in machine["missing_sensors"].items())
+        yield "no energy figures, no sensor answers:"
+        yield from (f"  {name}: {why}" for name, why in machine["missing_sensors"].items())

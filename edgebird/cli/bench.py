@@ -84,7 +84,7 @@ def run(
     wanted = Wanted(_each(runtime, "auto"), _each(precision, "fp32"), threads, tuple(baseline or ()))
     plan = Plan(
         wanted, _each(scenario, "single"), tuple(batch or ()), streams, HOP_S if hop is None else hop,
-        tuple(audio or ()), Duration(seconds, iterations),
+        tuple(audio or ()), Duration(seconds, iterations, warm_up_s=min(1.0, seconds)),
     )  # fmt: skip
     _bench(open_bundle(bundle), plan, (compare, fail_if_slower), (json_file, html_file))
 
