@@ -43,8 +43,8 @@ def describe(sensors: Sensors, root: Path = ROOT) -> dict[str, Any]:
 
 
 def observe(sensors: Sensors, root: Path = ROOT) -> dict[str, Any]:
-    """Load, clocks, temperatures and throttle counts now."""
-    found = system.state(root)
+    """Load, power mode, clocks, temperatures and throttle counts now."""
+    found = system.state(root) | {"power_mode": power_mode(), "clocks_pinned": system.clocks_pinned(root)}
     return found | {"gpu": sensors.gpu.state()} if sensors.gpu else found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgebird.benchmarks import machine, overhead, split
+from edgebird.benchmarks import machine, memory, overhead, split
 from edgebird.benchmarks.comparison import require_same_machine
 from edgebird.benchmarks.material import Material, read_material
 from edgebird.benchmarks.method import Duration
@@ -18,6 +18,7 @@ from edgebird.benchmarks.scenarios.multi import Streams
 from edgebird.benchmarks.sensors import ROOT, Sensors, open_sensors, system
 from edgebird.benchmarks.subjects import Subject, Wanted, natural_batches, open_subjects, prove
 from edgebird.bundle import Bundle
+from edgebird.detection import HOP_S
 from edgebird.errors import UsageError
 
 _IDLE_S = 2.0
@@ -33,7 +34,7 @@ class Plan:
     scenarios: tuple[str, ...] = ("single",)
     batches: tuple[int, ...] = ()
     streams: int = 4
-    hop_s: float = 2.5
+    hop_s: float = HOP_S
     audio: tuple[Path, ...] = ()
     duration: Duration = field(default_factory=Duration)
 
@@ -41,13 +42,13 @@ class Plan:
         """Raise UsageError for what does not fit the bundle."""
         if unknown := [name for name in self.scenarios if name not in SCENARIOS]:
             raise UsageError(f"--scenario {unknown[0]}: wanted {', '.join(SCENARIOS)}")
-        if bundle.card.db_floor != "batch":
+        group = max(bundle.card.batches)
+        if group == 1:
             return
-        (group,) = {max(bundle.card.batches)}
-        if wrong := [size for size in self.batches if size != group]:
-            raise UsageError(f"--batch {wrong[0]}: windows of this bundle share a floor in groups of {group}")
-        if wrong_scenarios := [name for name in self.scenarios if name in ("multi", "listen")]:
-            raise UsageError(f"--scenario {wrong_scenarios[0]}: windows of this bundle share a floor, it cannot listen")
+        if sizes := [size for size in self.batches if size != group]:
+            raise UsageError(f"--batch {sizes[0]}: windows of this bundle share a floor in groups of {group}")
+        if live := [name for name in self.scenarios if name in ("multi", "listen")]:
+            raise UsageError(f"--scenario {live[0]}: windows of this bundle share a floor, it cannot listen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
 
 def _scenario(bench: _Bench, name: str) -> list[Run]:
     plan, group = bench.plan, max(bench.bundle.card.batches)
+    memory.forget_peak()
     usual = batches.OFFLINE_BATCHES if name == "offline" and group == 1 else (group,)
     if name in ("single", "offline"):
         pairs = bench.proven(lambda subject: natural_batches(subject, plan.batches, usual))
@@ -115,8 +117,9 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
             f"{name}: {', '.join(f'{subject.name} x {batch}' for subject, batch in pairs) or 'nothing is right'}"
         )
         runs = batches.measure(pairs, bench.material, plan.duration, bench.sensors.joules, name) if pairs else []
+        peak = memory.peak_mb()
         for found, (subject, batch) in zip(runs, pairs, strict=True):
-            found["includes"] = split.includes(subject, batch)
+            found["peak_memory_mb"] = peak
             if name == "single":
                 found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
     else:
@@ -129,7 +132,8 @@ def _streams(bench: _Bench, name: str, subjects: Sequence[Subject], group: int) 
     plan = bench.plan
     streams = Streams(plan.streams, plan.hop_s, group)
     if name == "listen":
-        return [listen.measure(one, bench.material, streams, plan.duration.seconds, bench.tell) for one in subjects]
+        seconds, count = plan.duration.seconds, bench.sensors.joules
+        return [listen.measure(one, bench.material, streams, seconds, count, bench.tell) for one in subjects]
     if not subjects:
         return []
     bench.tell(f"multi: {plan.streams} streams, {', '.join(subject.name for subject in subjects)}")

@@ -102,7 +102,9 @@ def _facts(run: Run) -> Iterator[str]:
         yield f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.0f} ms"
     memory = run.get("memory_mb", {})
     if None not in (memory.get("before"), memory.get("peak")):
-        yield f"process {memory['before']:.0f} -> {memory['peak']:.0f} MB at most"
+        timed = run.get("peak_memory_mb")
+        while_timed = "" if timed is None else f", {timed:.0f} MB while timed"
+        yield f"process {memory['before']:.0f} -> {memory['peak']:.0f} MB to load it{while_timed}"
 
 
 def _split(run: Run) -> Iterator[str]:

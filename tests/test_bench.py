@@ -255,7 +255,7 @@ def test_listening_is_measured_from_sound_to_event(edgebird: Command, tones: Bun
                      "--seconds", 0, "--audio", audio, "--json", file)  # fmt: skip
     assert ended.code == 0
     (run,) = json.loads(file.read_text())["runs"]
-    assert run["windows"] == len(run["samples_ms"]) == 2 * 11
+    assert len(run["samples_ms"]) == 2 * 11
     assert min(run["samples_ms"]) > 0
     assert run["events"] >= 2  # what is heard goes the whole way
     assert run["cpu_percent"] > 0

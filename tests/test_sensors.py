@@ -141,7 +141,9 @@ class NvmlError(Exception):
     pass
 
 
-def fake_nvml(reasons: int = 0, energy: bool = True, driver: bool = True, kind: str = "Event") -> ModuleType:
+def fake_nvml(
+    reasons: int = 0, energy: bool = True, driver: bool = True, kind: str = "Event", count: Any = 1
+) -> ModuleType:
     """A module with what nvidia-ml-py 13.615 has of what is used here, and nothing else; kind: Throttle before 535."""
     module: Any = ModuleType("pynvml")
     opened = [False]
@@ -170,6 +172,7 @@ def fake_nvml(reasons: int = 0, energy: bool = True, driver: bool = True, kind: 
     for name, bit in zip(names, (0x4, 0x8, 0x20, 0x40, 0x80), strict=True):
         setattr(module, f"nvmlClocks{kind}Reason{name}", bit)
     setattr(module, f"nvmlDeviceGetCurrentClocks{kind}Reasons", checked(reasons))
+    module.nvmlDeviceGetCount = checked(count)
     module.nvmlDeviceGetHandleByIndex = checked("handle")
     module.nvmlDeviceGetName = checked("RTX 4090" if kind == "Event" else b"RTX 4090")
     module.nvmlSystemGetDriverVersion = checked("580.95.05")
@@ -220,6 +223,11 @@ def test_what_is_missing_is_told_with_what_would_help(tmp_path: Path, monkeypatc
     assert sensors.joules() == {}
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(driver=False))
     assert "no NVIDIA driver answers" in open_sensors(tmp_path).missing["NVIDIA GPU (NVML)"]
+    for count, told in ((2, "2 GPUs here"), (NvmlError("Not Found"), "Not Found")):
+        pynvml: Any = fake_nvml(count=count)
+        monkeypatch.setitem(sys.modules, "pynvml", pynvml)
+        assert told in open_sensors(tmp_path).missing["NVIDIA GPU (NVML)"]
+        assert pynvml.opened == [False]
 
 
 def test_a_jetson_with_all_its_rails_is_one_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

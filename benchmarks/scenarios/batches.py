@@ -8,6 +8,7 @@ from typing import Any
 from edgebird.benchmarks.figures import statistics, unsteady
 from edgebird.benchmarks.material import Material
 from edgebird.benchmarks.method import Counters, Duration, Step, Turns, take_turns
+from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
 from edgebird.detection import infer
 
@@ -50,19 +51,20 @@ def run_of(subject: Subject, scenario: str, batch: int, turns: Turns, windows: i
         **subject.facts(),
         "scenario": scenario,
         "batch": batch,
+        "includes": includes(subject, batch),
         "latency_ms": latency,
         "window_ms": latency["p50"] / windows,
         "windows_per_s": 1e3 * windows / latency["mean"],
         "samples_ms": [round(sample, 4) for sample in samples],
         "rounds": [len(samples) for samples in turns.rounds],
         "parity": subject.proofs[batch].to_json(),
-        "energy": _energy(turns, windows),
+        "energy": energy_of(turns, windows),
         "verdict": "NOISY" if reasons else "STEADY",
         "reasons": reasons,
     }
 
 
-def _energy(turns: Turns, windows: int) -> dict[str, dict[str, float]]:
+def energy_of(turns: Turns, windows: int) -> dict[str, dict[str, float]]:
     """By sensor: joules a window and watts while busy; of the whole device that the sensor sees, idle power too."""
     return {
         name: {"joules_per_window": joules / (turns.steps * windows), "busy_w": joules / turns.seconds}

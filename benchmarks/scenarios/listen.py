@@ -13,7 +13,10 @@ from typing import Any
 from edgebird.benchmarks import memory
 from edgebird.benchmarks.figures import statistics
 from edgebird.benchmarks.material import Material
+from edgebird.benchmarks.method import Counters, Turns
+from edgebird.benchmarks.scenarios.batches import energy_of
 from edgebird.benchmarks.scenarios.multi import Streams
+from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
 from edgebird.detection import settings_for
 from edgebird.events import Event
@@ -58,42 +61,62 @@ class _Account:
 
 
 def measure(
-    subject: Subject, material: Material, streams: Streams, seconds: float, tell: Callable[[str], None]
+    subject: Subject,
+    material: Material,
+    streams: Streams,
+    seconds: float,
+    count: Counters,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Listen for as long as ten windows of each stream take, or `seconds` if that is more; the run as in the report.
 
     Every window is a sample, in order. cpu_percent is of one core.
     """
     card = subject.runtime.card
-    window_s = card.window_samples / card.sample_rate
-    seconds = max(seconds, window_s + _WINDOWS * streams.hop_s)
+    seconds = max(seconds, card.window_samples / card.sample_rate + _WINDOWS * streams.hop_s)
     tell(f"{subject.name}: listening to {streams.count} streams for {seconds:g} s")
     account = _Account()
     late_s: list[float] = []
     station = Station(subject.runtime, account, StationOptions(streams.hop_s, streams.group))
     for number in range(streams.count):
         station.add(_ear(f"stream {number + 1}", subject, material, (seconds, streams.hop_s), late_s))
-    memory.forget_peak()
-    began, spent = time.monotonic(), time.process_time()
-    station.run()
-    wall, spent = time.monotonic() - began, time.process_time() - spent
-    misses = sum(late > streams.hop_s for late in late_s)
-    lost = bool(misses or account.gap_s)
+    turns, cost = _run(station, count)
+    turns.steps = len(late_s)
+    samples = [1e3 * late for late in late_s]
     return {
         **subject.facts(),
         "scenario": "listen",
         "batch": streams.group,
         "streams": streams.count,
         "hop_s": streams.hop_s,
-        "latency_ms": statistics([1e3 * late for late in late_s]),
-        "samples_ms": [round(1e3 * late, 4) for late in late_s],
+        "includes": includes(subject, streams.group),
+        "latency_ms": statistics(samples),
+        "samples_ms": [round(sample, 4) for sample in samples],
         "parity": subject.proofs[streams.group].to_json(),
-        "windows": len(late_s),
+        "energy": energy_of(turns, 1),
+        **cost,
+        **_verdict(account, sum(late > streams.hop_s for late in late_s)),
+    }
+
+
+def _run(station: Station, count: Counters) -> tuple[Turns, dict[str, Any]]:
+    """Listen to the end; energy and time, and what it cost this process."""
+    memory.forget_peak()
+    before, began, spent = count(), time.monotonic(), time.process_time()
+    station.run()
+    wall, spent = time.monotonic() - began, time.process_time() - spent
+    joules = {name: after - before[name] for name, after in count().items()}
+    cost = {"cpu_percent": round(100 * spent / wall, 2), "peak_memory_mb": memory.peak_mb()}
+    return Turns(joules=joules, seconds=wall), cost
+
+
+def _verdict(account: _Account, misses: int) -> dict[str, Any]:
+    """How it went; late or lost audio is no steady run."""
+    lost = bool(misses or account.gap_s)
+    return {
         "missed_deadlines": misses,
         "gap_s": round(account.gap_s, 3),
         "events": account.events,
-        "cpu_percent": round(100 * spent / wall, 2),
-        "peak_memory_mb": memory.peak_mb(),
         "verdict": "NOISY" if lost else "STEADY",
         "reasons": [f"{misses} deadlines missed, {account.gap_s:.1f} s lost"] if lost else [],
     }

@@ -65,7 +65,7 @@ def measure(
         run = run_of(subject, "multi", streams.group, taken, streams.count)
         tell(f"{subject.name}: how many streams at a hop of {streams.hop_s:g} s")
         run |= {"streams": streams.count, "hop_s": streams.hop_s}
-        run["capacity"] = capacity(subject, material, streams, run["window_ms"])
+        run["capacity"] = capacity(subject, material, streams, run["window_ms"], tell)
         runs.append(run)
     return runs
 
@@ -81,12 +81,13 @@ def _step(subject: Subject, material: Material, streams: Streams) -> Step:
     return step
 
 
-def capacity(subject: Subject, material: Material, streams: Streams, window_ms: float) -> dict[str, Any]:
+def capacity(subject: Subject, material: Material, streams: Streams, window_ms: float, tell: Tell) -> dict[str, Any]:
     """The largest number of streams none of whose queries missed the next hop, and every trial on the way to it."""
     probes: list[Probe] = []
 
     def carries(number: int) -> bool:
         probes.append(_try(subject, material, Streams(number, streams.hop_s, streams.group)))
+        tell(f"  {number} streams: {'carried' if probes[-1].carried else 'too many'}")
         return probes[-1].carried
 
     guess = min(_MOST, max(1, int(streams.hop_s * 1e3 / window_ms)))

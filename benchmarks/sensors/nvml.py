@@ -14,7 +14,7 @@ _SLOW = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "
 
 
 class NvidiaGpu:
-    """The first GPU. What a GPU does not tell is left out, never zero."""
+    """The only GPU. What it does not tell is left out, never zero."""
 
     def __init__(self, pynvml: Any) -> None:
         self._nvml: Any = pynvml
@@ -81,7 +81,7 @@ def _string(value: str | bytes) -> str:
 
 
 def open_gpu() -> NvidiaGpu:
-    """The first GPU. Raises NoSensorError if there is no GPU, no driver or no nvidia-ml-py."""
+    """The only GPU. Raises NoSensorError if there is none or more than one, no driver or no nvidia-ml-py."""
     try:
         pynvml: Any = importlib.import_module("pynvml")
     except ImportError as error:
@@ -91,7 +91,9 @@ def open_gpu() -> NvidiaGpu:
     except pynvml.NVMLError as error:
         raise NoSensorError(f"no NVIDIA driver answers ({error})") from error
     try:
+        if (count := pynvml.nvmlDeviceGetCount()) > 1:  # which NVML and CUDA number differently
+            raise NoSensorError(f"{count} GPUs here, and NVML cannot say which of them computes")
         return NvidiaGpu(pynvml)
-    except pynvml.NVMLError as error:
+    except (pynvml.NVMLError, NoSensorError) as error:
         pynvml.nvmlShutdown()
-        raise NoSensorError(f"the driver has no GPU ({error})") from error
+        raise NoSensorError(str(error)) from error
