@@ -6,6 +6,7 @@ only when a user names them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,16 @@ def open_baseline(files: Sequence[Path], card: Card, threads: int | None) -> Tor
     except (ImportError, OSError) as error:  # OSError: torch is there, but a library of it is not
         raise RuntimeUnavailableError(f"--baseline needs torch: pip install 'edgebird[export]' ({error})") from error
     torch.set_num_threads(threads or usable_cores())
-    models = []
-    for file in files:
+    return TorchScriptRuntime([_load(file) for file in files], card, f"PyTorch {torch.__version__}, CPU")
+
+
+def _load(file: Path) -> Any:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is what the original has
         try:
-            models.append(torch.jit.load(str(file), map_location="cpu").eval())  # type: ignore[no-untyped-call]
+            return torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
-            reason = "no such file" if not file.exists() else "not a TorchScript file"
+            reason = "not a TorchScript file" if file.exists() else "no such file"
             raise CheckpointError(f"--baseline {file}: {reason}; wanted a *_jit_bs4.pt of the original") from error
-    return TorchScriptRuntime(models, card, f"PyTorch {torch.__version__}, CPU")

@@ -56,7 +56,8 @@ for runtime in "${runtimes[@]}"; do
         note "verify.$runtime.$precision" "$edgebird" verify "$bundle" --runtime "$runtime" \
             --precision "$precision" --json -v || continue
         note "bench.$runtime.$precision" "$edgebird" bench "$bundle" --runtime "$runtime" \
-            --precision "$precision" --seconds 30 --json "$report/bench.$runtime.$precision.json"
+            --precision "$precision" --scenario single --scenario offline --scenario multi --scenario listen \
+            --seconds 30 --json "$report/bench.$runtime.$precision.json" --html "$report/bench.$runtime.$precision.html"
     done
 done
 

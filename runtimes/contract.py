@@ -113,7 +113,7 @@ def warm_up(runtime: Runtime, options: RuntimeOptions, throughput: int) -> None:
     """Run every batch size that will be used once. throughput: that which uses all streams, or the whole GPU."""
     card = runtime.card
     usual = (*card.batches, throughput) if options.throughput else card.batches
-    for windows in warm_up_windows(options.batches or usual, card):
+    for windows in warm_up_windows(usual if options.batches is None else options.batches, card):
         runtime.infer(windows)
 
 

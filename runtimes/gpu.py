@@ -109,6 +109,29 @@ def open_cuda(wanted_by: str) -> Cuda:
     ) from missing
 
 
+class Stopwatch:
+    """Marks on a stream, and the time between them by the GPU's own clock; `free` gives them back."""
+
+    def __init__(self, cuda: Cuda, stream: Any) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._events: list[Any] = []
+
+    def mark(self) -> None:
+        """Note the moment when the GPU has done all that was started so far."""
+        self._events.append(self._cuda("cudaEventCreate"))
+        self._cuda("cudaEventRecord", self._events[-1], self._stream)
+
+    def milliseconds(self) -> list[float]:
+        """From each mark to the next, once all work on the stream is done."""
+        pairs = zip(self._events, self._events[1:], strict=False)
+        return [float(self._cuda("cudaEventElapsedTime", start, end)) for start, end in pairs]
+
+    def free(self) -> None:
+        """Give the marks back."""
+        while self._events:
+            self._cuda("cudaEventDestroy", self._events.pop())
+
+
 class Buffer:
     """float32 memory that CPU and GPU both reach: `host`, an array in pinned memory, and `device`, an address.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -80,6 +81,19 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise RuntimeUnavailableError(f"{self.name}: OpenVINO failed: {_reason(error)}") from error
         return values[0]
+
+    def split(self, windows: FloatArray) -> dict[str, float]:
+        """Milliseconds of the parts of an inference of windows [batch, window_samples], for `bench`; {} if it has one
+        part alone.
+        """
+        requests = self._chains[0]
+        names = ("frontend", "backbone", "head") if len(requests) == 3 else ()
+        values, spent = [windows], {}
+        for name, request in zip(names, requests, strict=False):
+            start = time.perf_counter()
+            values = list(request.infer(values).values())
+            spent[name] = (time.perf_counter() - start) * 1e3
+        return spent
 
     def close(self) -> None:
         """Free the compiled model."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from edgebird.machine import l4t
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up
-from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, open_cuda
+from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, Stopwatch, open_cuda
 from edgebird.runtimes.sidecar import Sidecar, build_command, find_engine, require_engine
 from edgebird.types import FloatArray
 
@@ -179,7 +181,7 @@ class TrtRuntime:
         if lane.graph is None:
             self._enqueue(lane)
         else:
-            self._cuda("cudaGraphLaunch", lane.graph, self._stream)
+            self._launch(lane)
         self._cuda("cudaStreamSynchronize", self._stream)
         scores: FloatArray = self._output.host[:count].copy()
         if batch not in self._lanes:
@@ -203,14 +205,61 @@ class TrtRuntime:
             raise BundleError(f"the engine gives {list(told)}, wanted {[batch, len(card.labels)]}: not for this bundle")
         return _Lane(batch, context)
 
-    def _enqueue(self, lane: _Lane) -> None:
-        """Start copy, inference and copy on the stream."""
+    def _enqueue(self, lane: _Lane, mark: Callable[[], None] = lambda: None) -> None:
+        """Start copy, inference and copy on the stream; `mark` is called between and around them."""
         context = lane.context
+        mark()
         self._input.upload(lane.batch, self._stream)
+        mark()
         if not context.execute_async_v3(int(self._stream)):
             raise self._refused(f"inference of {lane.batch} windows failed", "no reason given")
+        mark()
         self._output.download(lane.batch, self._stream)
+        mark()
 
+    # --------------------------------------------------------------------------------------------------- for the bench
+    def includes(self, batch: int) -> str:
+        """What a time of `infer` has in it."""
+        copies = "GPU and CPU share their memory, no copies" if self.gpu.integrated else "copies to and from the GPU"
+        lane = self._lanes.get(self.max_batch if self._fixed else batch)
+        return f"{copies}; {'a CUDA graph' if lane and lane.graph is not None else 'no CUDA graph'}"
+
+    def split(self, windows: FloatArray) -> dict[str, float]:
+        """Milliseconds of the parts of an inference of windows that were scored before, as many at once.
+
+        h2d, compute and d2h are the GPU's time for copy, inference and copy, started one by one; enqueue is the CPU's
+        time to start them. With a CUDA graph there are also the GPU's and the CPU's time of that one launch. Where
+        nothing is copied there are no copies.
+        """
+        count = min(len(windows), self.max_batch)
+        lane = self._lanes[self.max_batch if self._fixed else count]
+        self._input.host[:count] = windows[:count]
+        (h2d, compute, d2h), enqueue = self._timed(lambda mark: self._enqueue(lane, mark))
+        parts = {"compute": compute, "enqueue": enqueue}
+        if not self.gpu.integrated:
+            parts |= {"h2d": h2d, "d2h": d2h}
+        if lane.graph is not None:
+            (parts["graph"],), parts["graph_launch"] = self._timed(lambda mark: self._launch(lane, mark))
+        return parts
+
+    def _launch(self, lane: _Lane, mark: Callable[[], None] = lambda: None) -> None:
+        mark()
+        self._cuda("cudaGraphLaunch", lane.graph, self._stream)
+        mark()
+
+    def _timed(self, start: Callable[[Callable[[], None]], None]) -> tuple[list[float], float]:
+        """Milliseconds between the marks that `start` makes, by the GPU, and those that starting took, by the CPU."""
+        watch = Stopwatch(self._cuda, self._stream)
+        try:
+            begin = time.perf_counter()
+            start(watch.mark)
+            starting = (time.perf_counter() - begin) * 1e3
+            self._cuda("cudaStreamSynchronize", self._stream)
+            return watch.milliseconds(), starting
+        finally:
+            watch.free()
+
+    # --------------------------------------------------------------------------------------------------------- a graph
     def _record(self, lane: _Lane) -> None:
         """Record an inference as a CUDA graph, which takes one launch instead of hundreds, where that works."""
         cuda, stream = self._cuda, self._stream

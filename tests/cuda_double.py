@@ -37,12 +37,21 @@ class Code(enum.Enum):
 
 
 @dataclass
+class Mark:
+    """An event: at how many works of its stream it came; None until the stream got there."""
+
+    handle: int
+    at: int | None = None
+
+
+@dataclass
 class Stream:
-    """Work that waits; `captured` takes it instead while a graph is recorded."""
+    """Work that waits; `captured` takes it instead while a graph is recorded. done: how many works are through."""
 
     handle: int
     work: list[Callable[[], None]] = field(default_factory=list)
     captured: list[Callable[[], None]] | None = None
+    done: int = 0
 
     def __int__(self) -> int:
         return self.handle
@@ -63,6 +72,7 @@ class CudaDouble:
         self.memory: dict[int, Any] = {}
         self.streams: dict[int, Stream] = {}
         self.graphs: set[int] = set()
+        self.events: set[int] = set()
         self.launches = 0
         self._next = 1000
         self.module = ModuleType(self.api["module"])
@@ -87,6 +97,7 @@ class CudaDouble:
     def left(self) -> dict[str, int]:
         """What was taken and not given back."""
         counts = {"memory": len(self.memory), "streams": len(self.streams), "graphs": len(self.graphs)}
+        counts["events"] = len(self.events)
         return {name: count for name, count in counts.items() if count}
 
     def bytes_at(self, address: int, size: int) -> Any:
@@ -180,6 +191,7 @@ class CudaDouble:
         assert stream.captured is None, "waiting is not possible while a graph is recorded"
         while stream.work:
             stream.work.pop(0)()
+            stream.done += 1
 
     def _cudaMemcpyAsync(self, to: int, source: int, size: int, kind: Code, stream: Stream) -> None:  # noqa: N802
         assert kind.name in ("cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost")
@@ -213,5 +225,28 @@ class CudaDouble:
 
     def _cudaGraphDestroy(self, graph: Any) -> None:  # noqa: N802
         self.graphs.remove(graph.handle)
+
+    def _cudaEventCreate(self) -> Mark:  # noqa: N802
+        event = Mark(self._handle())
+        self.events.add(event.handle)
+        return event
+
+    def _cudaEventRecord(self, event: Mark, stream: Stream) -> None:  # noqa: N802
+        assert stream.captured is None, "the event would belong to the graph, and have no time"
+        assert event.handle in self.events
+
+        def reach() -> None:
+            event.at = stream.done
+
+        stream.put(reach)
+
+    def _cudaEventElapsedTime(self, start: Mark, end: Mark) -> float:  # noqa: N802
+        """A millisecond for every copy, inference or mark between them."""
+        assert start.at is not None, "nobody waited for the stream"
+        assert end.at is not None, "nobody waited for the stream"
+        return float(end.at - start.at)
+
+    def _cudaEventDestroy(self, event: Mark) -> None:  # noqa: N802
+        self.events.remove(event.handle)
 
     _cudaGraphExecDestroy = _cudaGraphDestroy  # noqa: N815

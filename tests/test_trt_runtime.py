@@ -21,6 +21,7 @@ from edgebird.errors import ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.export.engine import EngineRequest, build_engine
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.runtimes.sidecar import Sidecar, read_sidecar
+from edgebird.runtimes.trt import TrtRuntime
 from edgebird.types import FloatArray
 from tests import test_runtimes as contract
 from tests.conftest import require
@@ -179,6 +180,40 @@ def test_where_gpu_and_cpu_share_memory_nothing_is_copied(orin: Device, tones: B
     orin.build(tones)
     orin.cuda.fail["cudaMemcpyAsync"] = "cudaErrorInvalidValue"
     assert_right(orin.open(tones), 2)
+
+
+# ---------------------------------------------------------------------------------------------------------- the bench
+def test_the_parts_of_an_inference_are_timed_by_the_gpu(device: Device, tones: Bundle) -> None:
+    """In the double each work on the stream takes 1 ms and each mark too: marks in the wrong place would show."""
+    device.build(tones)
+    runtime = device.open(tones)
+    assert isinstance(runtime, TrtRuntime)
+    parts = runtime.split(contract.windows(4))
+    copied = {} if device.cuda.gpu.integrated else {"h2d": 2.0, "d2h": 2.0}
+    works = 1 if device.cuda.gpu.integrated else 3
+    enqueue, launch = parts.pop("enqueue"), parts.pop("graph_launch")
+    assert parts == {"compute": 2.0, **copied, "graph": works + 1.0}
+    assert enqueue > 0
+    assert launch > 0
+    told = "GPU and CPU share their memory, no copies" if device.cuda.gpu.integrated else "copies to and from the GPU"
+    assert runtime.includes(4) == f"{told}; a CUDA graph"
+    assert_right(runtime, 4)
+    runtime.close()
+    assert device.cuda.left() == {}
+
+
+def test_an_engine_without_a_graph_says_so_in_its_figures(desktop: Device, tones: Bundle) -> None:
+    desktop.build(tones)
+    desktop.cuda.fail["cudaGraphInstantiate"] = "cudaErrorStreamCaptureUnsupported"
+    runtime = desktop.open(tones)
+    assert isinstance(runtime, TrtRuntime)
+    assert runtime.split(contract.windows(1)).keys() == {"h2d", "compute", "d2h", "enqueue"}
+    assert runtime.includes(1).endswith("no CUDA graph")
+    desktop.cuda.fail["cudaEventElapsedTime"] = "cudaErrorIllegalAddress"
+    with pytest.raises(RuntimeUnavailableError, match="cudaEventElapsedTime failed"):
+        runtime.split(contract.windows(1))
+    runtime.close()
+    assert desktop.cuda.left() == {}
 
 
 # ------------------------------------------------------------------------------------------ an engine that does not fit

@@ -1,0 +1,131 @@
+"""Scenario `listen`: recordings as real-time streams through the whole streaming path, in this process.
+
+Sources are paced by the clock, at the model's rate: rings, windows, the engine, pooling and events are in the figures;
+capture processes, resampling and what is written to disks are not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgebird.benchmarks import memory
+from edgebird.benchmarks.figures import statistics
+from edgebird.benchmarks.material import Material
+from edgebird.benchmarks.method import Counters, Turns
+from edgebird.benchmarks.scenarios.batches import energy_of
+from edgebird.benchmarks.scenarios.multi import Streams
+from edgebird.benchmarks.split import includes
+from edgebird.benchmarks.subjects import Subject
+from edgebird.detection import settings_for
+from edgebird.events import Event
+from edgebird.live.listener import Due, Listener, ListenOptions
+from edgebird.live.pulled import PacedSource
+from edgebird.live.station import Station, StationOptions
+from edgebird.sinks import Memory
+from edgebird.types import FloatArray, Origin
+
+_BLOCK_S = 0.1
+_BUFFER_S = 15.0
+_WINDOWS = 10  # of each stream, at least
+
+
+class _Ear(Listener):
+    """A listener that notes how late each window's events were: seconds after its last sample was heard."""
+
+    late_s: list[float]
+
+    def take(self, due: Due, scores: FloatArray, now: float) -> None:
+        super().take(due, scores, now)
+        self.late_s.append(time.monotonic() - due.heard_at)
+
+
+class _Account:
+    """Counts what was lost, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.gap_s = 0.0
+        self.events = 0
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        self.events += event["event"] in ("onset", "detection")
+        if event["event"] == "gap":
+            self.gap_s += event["end_s"] - event["start_s"]
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def measure(
+    subject: Subject,
+    material: Material,
+    streams: Streams,
+    seconds: float,
+    count: Counters,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Listen for as long as ten windows of each stream take, or `seconds` if that is more; the run as in the report.
+
+    Every window is a sample, in order. cpu_percent is of one core.
+    """
+    card = subject.runtime.card
+    seconds = max(seconds, card.window_samples / card.sample_rate + _WINDOWS * streams.hop_s)
+    tell(f"{subject.name}: listening to {streams.count} streams for {seconds:g} s")
+    account = _Account()
+    late_s: list[float] = []
+    station = Station(subject.runtime, account, StationOptions(streams.hop_s, streams.group))
+    for number in range(streams.count):
+        station.add(_ear(f"stream {number + 1}", subject, material, (seconds, streams.hop_s), late_s))
+    turns, cost = _run(station, count)
+    turns.steps = len(late_s)
+    samples = [1e3 * late for late in late_s]
+    return {
+        **subject.facts(),
+        "scenario": "listen",
+        "batch": streams.group,
+        "streams": streams.count,
+        "hop_s": streams.hop_s,
+        "includes": includes(subject, streams.group),
+        "latency_ms": statistics(samples),
+        "samples_ms": [round(sample, 4) for sample in samples],
+        "parity": subject.proofs[streams.group].to_json(),
+        "energy": energy_of(turns, 1),
+        **cost,
+        **_verdict(account, sum(late > streams.hop_s for late in late_s)),
+    }
+
+
+def _run(station: Station, count: Counters) -> tuple[Turns, dict[str, Any]]:
+    """Listen to the end; energy and time, and what it cost this process."""
+    memory.forget_peak()
+    before, began, spent = count(), time.monotonic(), time.process_time()
+    station.run()
+    wall, spent = time.monotonic() - began, time.process_time() - spent
+    joules = {name: after - before[name] for name, after in count().items()}
+    cost = {"cpu_percent": round(100 * spent / wall, 2), "peak_memory_mb": memory.peak_mb()}
+    return Turns(joules=joules, seconds=wall), cost
+
+
+def _verdict(account: _Account, misses: int) -> dict[str, Any]:
+    """How it went; late or lost audio is no steady run."""
+    lost = bool(misses or account.gap_s)
+    return {
+        "missed_deadlines": misses,
+        "gap_s": round(account.gap_s, 3),
+        "events": account.events,
+        "verdict": "NOISY" if lost else "STEADY",
+        "reasons": [f"{misses} deadlines missed, {account.gap_s:.1f} s lost"] if lost else [],
+    }
+
+
+def _ear(name: str, subject: Subject, material: Material, timing: tuple[float, float], late_s: list[float]) -> Listener:
+    """timing: seconds to listen for, and the hop."""
+    card, (seconds, hop_s) = subject.runtime.card, timing
+    feed = PacedSource(name, lambda: material.blocks(seconds, _BLOCK_S), card.sample_rate, _BUFFER_S)
+    ear = _Ear(feed, card, settings_for(card, hop_s), ListenOptions(), Origin(name))
+    ear.late_s = late_s
+    return ear

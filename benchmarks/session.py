@@ -1,0 +1,174 @@
+"""A session of measuring: open what is wanted, prove it, time it in the scenarios, and report all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgebird.benchmarks import machine, memory, overhead, split
+from edgebird.benchmarks.comparison import require_same_machine
+from edgebird.benchmarks.material import Material, read_material
+from edgebird.benchmarks.method import Duration
+from edgebird.benchmarks.report import FORMAT, Run, ratios
+from edgebird.benchmarks.scenarios import SCENARIOS, batches, listen, multi
+from edgebird.benchmarks.scenarios.multi import Streams
+from edgebird.benchmarks.sensors import ROOT, Sensors, open_sensors, system
+from edgebird.benchmarks.subjects import Subject, Wanted, natural_batches, open_subjects, prove
+from edgebird.bundle import Bundle
+from edgebird.detection import HOP_S
+from edgebird.errors import UsageError
+
+_IDLE_S = 2.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure and how long. batches: (), for what fits the scenario. audio: (), for the demo's recording."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    scenarios: tuple[str, ...] = ("single",)
+    batches: tuple[int, ...] = ()
+    streams: int = 4
+    hop_s: float = HOP_S
+    audio: tuple[Path, ...] = ()
+    duration: Duration = field(default_factory=Duration)
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise UsageError for what does not fit the bundle."""
+        if unknown := [name for name in self.scenarios if name not in SCENARIOS]:
+            raise UsageError(f"--scenario {unknown[0]}: wanted {', '.join(SCENARIOS)}")
+        group = max(bundle.card.batches)
+        if group == 1:
+            return
+        if sizes := [size for size in self.batches if size != group]:
+            raise UsageError(f"--batch {sizes[0]}: windows of this bundle share a floor in groups of {group}")
+        if live := [name for name in self.scenarios if name in ("multi", "listen")]:
+            raise UsageError(f"--scenario {live[0]}: windows of this bundle share a floor, it cannot listen")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What the parts of a session share."""
+
+    bundle: Bundle
+    plan: Plan
+    subjects: Sequence[Subject]
+    material: Material
+    sensors: Sensors
+    tell: Tell
+
+    def proven(self, batch_of: Callable[[Subject], Sequence[int]]) -> list[tuple[Subject, int]]:
+        """Subjects with the batch sizes to measure them at, those that are right at each of theirs."""
+        pairs = [(subject, batch) for subject in self.subjects for batch in batch_of(subject)]
+        for subject, batch in pairs:
+            if batch not in subject.proofs and not subject.wrong:
+                prove(subject, self.bundle, batch)
+        return [(subject, batch) for subject, batch in pairs if not subject.wrong]
+
+
+def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The report, as JSON has it. Runs of subjects that are wrong have verdict INVALID and no figures.
+
+    earlier: a report that this one shall be compared with: of another machine it is refused before time is spent.
+    """
+    plan.check(bundle)
+    material = read_material(plan.audio, bundle.card, plan.hop_s)
+    sensors = open_sensors(ROOT)
+    try:
+        if earlier:
+            require_same_machine(machine.describe(sensors), earlier)
+        idle = _idle_watts(sensors)
+        with open_subjects(bundle, plan.wanted, tell) as (subjects, refused):
+            before = machine.observe(sensors)
+            bench = _Bench(bundle, plan, subjects, material, sensors, tell)
+            runs = [run for name in dict.fromkeys(plan.scenarios) for run in _scenario(bench, name)]
+            after = machine.observe(sensors)
+            extra = _overhead(bench)
+        slowed = sorted(sensors.throttled) + system.throttled(before, after)
+        for one in runs:
+            _judge(one, slowed, idle)
+        return {
+            "format": FORMAT,
+            "machine": machine.describe(sensors),
+            "conditions": {"before": before, "after": after, "throttled": slowed, "idle_w": idle},
+            "bundle": {"sha256": {name: graph.sha256 for name, graph in bundle.card.precisions.items()}},
+            "audio": {"files": material.names, "windows": len(material.windows), "hop_s": plan.hop_s},
+            "runs": runs,
+            "ratios": ratios(runs),
+            "refused": refused,
+            **extra,
+        }
+    finally:
+        sensors.close()
+
+
+def _scenario(bench: _Bench, name: str) -> list[Run]:
+    plan, group = bench.plan, max(bench.bundle.card.batches)
+    memory.forget_peak()
+    usual = batches.OFFLINE_BATCHES if name == "offline" and group == 1 else (group,)
+    if name in ("single", "offline"):
+        pairs = bench.proven(lambda subject: natural_batches(subject, plan.batches, usual))
+        bench.tell(
+            f"{name}: {', '.join(f'{subject.name} x {batch}' for subject, batch in pairs) or 'nothing is right'}"
+        )
+        runs = batches.measure(pairs, bench.material, plan.duration, bench.sensors.joules, name) if pairs else []
+        peak = memory.peak_mb()
+        for found, (subject, batch) in zip(runs, pairs, strict=True):
+            found["peak_memory_mb"] = peak
+            if name == "single":
+                found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
+    else:
+        pairs = bench.proven(lambda subject: natural_batches(subject, (), (group,)))
+        runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline], group)
+    return runs + [_invalid(subject, name) for subject in bench.subjects if subject.wrong]
+
+
+def _streams(bench: _Bench, name: str, subjects: Sequence[Subject], group: int) -> list[Run]:
+    plan = bench.plan
+    streams = Streams(plan.streams, plan.hop_s, group)
+    if name == "listen":
+        seconds, count = plan.duration.seconds, bench.sensors.joules
+        return [listen.measure(one, bench.material, streams, seconds, count, bench.tell) for one in subjects]
+    if not subjects:
+        return []
+    bench.tell(f"multi: {plan.streams} streams, {', '.join(subject.name for subject in subjects)}")
+    return multi.measure(subjects, bench.material, streams, plan.duration, bench.sensors.joules, bench.tell)
+
+
+def _invalid(subject: Subject, scenario: str) -> Run:
+    """A run without any figure."""
+    parity = next((proof.to_json() for proof in reversed(subject.proofs.values())), None)
+    facts = {key: value for key, value in subject.facts().items() if not key.endswith("_ms")}
+    return {**facts, "scenario": scenario, "parity": parity, "verdict": "INVALID", "reasons": [subject.wrong]}
+
+
+def _judge(one: Run, slowed: Sequence[str], idle: dict[str, float]) -> None:
+    """Add what is known at the end only: whether the machine was throttled, and idle power."""
+    if slowed and one["verdict"] != "INVALID":
+        one["verdict"] = "THROTTLED"
+        one["reasons"] = [*slowed, *one["reasons"]]
+    for name, energy in one.get("energy", {}).items():
+        energy["idle_w"] = idle[name]
+
+
+def _idle_watts(sensors: Sensors) -> dict[str, float]:
+    """By meter, before anything is opened."""
+    if not sensors.meters:
+        return {}
+    before, began = sensors.joules(), time.monotonic()
+    time.sleep(_IDLE_S)
+    after, seconds = sensors.joules(), time.monotonic() - began
+    return {name: (joules - before[name]) / seconds for name, joules in after.items()}
+
+
+def _overhead(bench: _Bench) -> dict[str, Any]:
+    """What edgebird itself costs, beside the first subject that has figures and is an engine of ours."""
+    right = [subject for subject in bench.subjects if not subject.wrong and not subject.is_baseline]
+    if not right or "single" not in bench.plan.scenarios:
+        return {}
+    return {"overhead": overhead.measure(bench.bundle, right[0], bench.material, bench.plan.hop_s)}

@@ -1,0 +1,174 @@
+"""What is measured: an engine with a model in it, opened once, proven at every batch size before it is timed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebird.benchmarks import memory
+from edgebird.benchmarks.baseline import BATCH, NAME, open_baseline
+from edgebird.bundle import Bundle
+from edgebird.errors import (
+    BundleError,
+    EdgebirdError,
+    ParityError,
+    RuntimeUnavailableError,
+    ScoreError,
+)
+from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.types import FloatArray
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure: every runtime with every precision, then the TorchScript files of the original as one."""
+
+    runtimes: tuple[str, ...] = ("auto",)
+    precisions: tuple[str, ...] = ("fp32",)
+    threads: int | None = None
+    baseline: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Subject:
+    """An open engine.
+
+    opening: what loading it took, as in the report: load_ms until it was open, first_ms for its first inference (one
+    window) after that, memory_mb before it was loaded and at most until then. wrong: why it has no figure, "" while
+    nothing is wrong with it. proofs: by batch size.
+    """
+
+    runtime: Runtime
+    precision: str
+    threads: int | None
+    opening: dict[str, Any] = field(default_factory=dict)
+    wrong: str = ""
+    proofs: dict[int, Parity] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        return f"{self.runtime.name} {self.precision}"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the original's TorchScript, which takes batches of four and nothing else."""
+        return self.runtime.name == NAME
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says of it in every run."""
+        return {
+            "runtime": self.runtime.name,
+            "provider": getattr(self.runtime, "provider", self.runtime.name),
+            "precision": self.precision,
+            "threads": self.threads,
+            **self.opening,
+        }
+
+
+def prove(subject: Subject, bundle: Bundle, batch: int) -> Parity | None:
+    """How far the subject's scores of the golden windows, `batch` at once, are from the original's.
+
+    A subject that fails is `wrong` from then on; None if its scores are not even finite.
+    """
+    golden, tolerance = bundle.golden(), TOLERANCES[subject.precision]
+    rows = -(-len(golden.names) // batch) * batch
+    order = np.arange(rows) % len(golden.names)
+    windows, wanted = golden.windows()[order], golden.scores[order]
+    try:
+        if subject.is_baseline and bundle.card.db_floor == "window":
+            scores = np.concatenate([_alone(subject.runtime, window) for window in windows])
+        else:
+            scores = score_in_groups(subject.runtime.infer, windows, batch)
+        parity = compare(wanted, scores, tolerance)
+    except ScoreError as error:
+        subject.wrong = f"{subject.name}: {error}: not measured"
+        return None
+    subject.proofs[batch] = parity
+    if not parity.passes(tolerance):
+        subject.wrong = (
+            f"{subject.name}: scores of {batch} at once differ from the original by up to {parity.max_abs:.2g} "
+            f"(allowed {tolerance.max:g}): not measured"
+        )
+    return parity
+
+
+def _alone(runtime: Runtime, window: FloatArray) -> FloatArray:
+    """Scores [1, classes] of a window whose floor is its own: a batch of nothing but this window."""
+    return runtime.infer(np.repeat(window[None], BATCH, axis=0))[:1]
+
+
+def require_proven(subject: Subject) -> None:
+    """Raise ParityError if the subject is wrong."""
+    if subject.wrong:
+        raise ParityError(subject.wrong)
+
+
+@contextmanager
+def open_subjects(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[list[Subject], list[str]]]:
+    """Open all that can run; with them, why the others were refused, a line each. Closes them at the end.
+
+    Raises the first reason if nothing at all can run, CheckpointError for a baseline that is none.
+    """
+    refused: dict[str, EdgebirdError] = {}
+    subjects: list[Subject] = []
+    with ExitStack() as stack:
+        for name, precision, opener in _openers(bundle, wanted, tell):
+            try:
+                subjects.append(_opened(opener, precision, wanted.threads))
+            except (BundleError, RuntimeUnavailableError, ScoreError) as error:
+                refused[f"{name} {precision}"] = error
+            else:
+                stack.callback(subjects[-1].runtime.close)
+        if not subjects:
+            raise next(iter(refused.values()))
+        yield subjects, [f"{name}: {error}" for name, error in refused.items()]
+
+
+def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, str, Callable[[], Runtime]]]:
+    """Name, precision and what opens it."""
+    for runtime in wanted.runtimes:
+        for precision in wanted.precisions:
+            options = RuntimeOptions(precision, wanted.threads, batches=())
+            yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
+    if wanted.baseline:
+        yield NAME, "fp32", partial(open_baseline, wanted.baseline, bundle.card, wanted.threads)
+
+
+def _opened(opener: Callable[[], Runtime], precision: str, threads: int | None) -> Subject:
+    before = memory.resident_mb()
+    memory.forget_peak()
+    start = time.perf_counter()
+    runtime = opener()
+    loaded = time.perf_counter()
+    noise = np.random.default_rng(0).normal(0.0, 0.01, (1, runtime.card.window_samples)).astype(np.float32)
+    try:
+        runtime.infer(noise)
+    except EdgebirdError:
+        runtime.close()
+        raise
+    first = time.perf_counter()
+    opening = {
+        "load_ms": round((loaded - start) * 1e3, 3),
+        "first_ms": round((first - loaded) * 1e3, 3),
+        "memory_mb": {"before": before, "peak": memory.peak_mb()},
+    }
+    return Subject(runtime, precision, threads, opening)
+
+
+def natural_batches(subject: Subject, asked: Sequence[int], usual: Sequence[int]) -> tuple[int, ...]:
+    """The batch sizes to measure a subject at: those asked for, else the usual, as far as it takes them."""
+    return (BATCH,) if subject.is_baseline else tuple(asked or usual)

@@ -1,0 +1,434 @@
+"""`edgebird bench`: how it times, what it refuses to measure, how it compares. No test depends on how fast this is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgebird.benchmarks import comparison, figures, session
+from edgebird.benchmarks.material import read_material
+from edgebird.benchmarks.method import ROUNDS, Duration, take_turns
+from edgebird.benchmarks.page import page_of
+from edgebird.benchmarks.scenarios.multi import largest
+from edgebird.benchmarks.sensors import Sensors
+from edgebird.benchmarks.session import Plan
+from edgebird.benchmarks.subjects import Wanted
+from edgebird.bundle import Bundle, open_bundle
+from edgebird.errors import AudioError, CheckpointError, EdgebirdError, UsageError
+from edgebird.runtimes.ort import OrtRuntime
+from edgebird.types import FloatArray
+from tests.conftest import require
+from tests.foreign import RATE, scene, tone_bundle
+from tests.test_cli import Command, edgebird
+
+__all__ = ["edgebird"]
+
+SHORT = Duration(0.0, 10, 0.0, 1)
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Bundle:
+    require("onnxruntime")
+    return tone_bundle(tmp_path / "tones")
+
+
+def measured(bundle: Bundle, **plan: Any) -> dict[str, Any]:
+    """A report as `--json` writes and reads it."""
+    plan = {"duration": SHORT, "wanted": Wanted(("ort-cpu",))} | plan
+    report: dict[str, Any] = json.loads(json.dumps(session.run(bundle, Plan(**plan), lambda _line: None)))
+    return report
+
+
+# -------------------------------------------------------------------------------------------------------------- figures
+def test_statistics_leave_no_sample_out() -> None:
+    """A tail that is clipped as an outlier is the very audio that a station loses."""
+    told = figures.statistics([*range(1, 100), 10_000])
+    assert (told["min"], told["p50"], told["max"], told["mean"]) == (1.0, 50.5, 10_000.0, 149.5)
+    assert told["p90"] < told["p95"] < told["p99"] < told["p999"] < told["max"]
+    assert told["cv"] > 6
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        ([10.0, 10.2] * 50, []),
+        ([10.0] * 50 + [10.4] * 50, []),
+        ([10.0] * 50 + [10.7] * 50, ["the second half is +7.0% off the first"]),
+        ([10.0] * 95 + [20.0] * 5, ["samples vary by 20.8%"]),
+        ([10.0], []),
+    ],
+    ids=["steady", "a little drift", "drift", "outliers", "one"],
+)
+def test_what_is_not_steady_is_said(samples: list[float], told: list[str]) -> None:
+    assert figures.unsteady(samples) == told
+
+
+def test_a_ratio_of_rounds_that_took_turns_is_sure_where_the_machine_was_not() -> None:
+    """Something else slowed the second half of the rounds threefold: both subjects alike."""
+    noise = np.random.default_rng(1)
+    load = np.repeat([1.0, 3.0], ROUNDS // 2)
+    fast = [list(10 * factor * (1 + 0.01 * noise.random(5))) for factor in load]
+    slow = [list(12 * factor * (1 + 0.01 * noise.random(5))) for factor in load]
+    paired, unpaired = figures.ratio(slow, fast, paired=True), figures.ratio(slow, fast, paired=False)
+    assert 1.18 < paired.low < paired.value < paired.high < 1.22
+    assert unpaired.high - unpaired.low > 10 * (paired.high - paired.low)
+    assert figures.ratio(slow, fast, paired=True) == paired  # seeded
+
+
+# --------------------------------------------------------------------------------------------------------------- method
+class Machine:
+    """A clock, and steps that take a time of it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.ran: list[str] = []
+
+    def step(self, name: str, seconds: float, after_another: float = 0.0) -> Callable[[], None]:
+        """after_another: what it takes longer when another subject was the last to run."""
+
+        def run() -> None:
+            self.now += seconds + (after_another if self.ran[-1:] != [name] else 0.0)
+            self.ran.append(name)
+
+        return run
+
+    def take_turns(self, *steps: Callable[[], None], duration: Duration) -> Any:
+        return take_turns(steps, duration, lambda: {"meter": 2 * self.now}, lambda: self.now)
+
+
+def test_at_least_so_long_and_so_often_after_a_warm_up() -> None:
+    for step_s, least in ((0.001, 3000), (0.5, 50)):
+        machine = Machine()
+        (turns,) = machine.take_turns(machine.step("a", step_s), duration=Duration(3.0, 50, 1.0, 5))
+        assert len(turns.samples) >= least
+        assert turns.samples == pytest.approx([1e3 * step_s] * len(turns.samples))
+        assert len(machine.ran) - len(turns.samples) == pytest.approx(max(5, 1.0 / step_s), abs=1)  # of warm-up
+
+
+def test_subjects_take_turns_and_none_pays_for_the_other() -> None:
+    machine = Machine()
+    steps = [machine.step(name, seconds, 0.3) for name, seconds in (("a", 0.01), ("b", 0.02))]
+    a, b = machine.take_turns(*steps, duration=Duration(0.0, 20, 0.0, 1))
+    assert [len(samples) for samples in a.rounds] == [2] * ROUNDS
+    assert a.samples == pytest.approx([10.0] * 20)  # not 310
+    assert b.samples == pytest.approx([20.0] * 20)
+    assert machine.ran[2:8] == ["a", "a", "a", "b", "b", "b"]
+    assert machine.ran[8:14] == ["b", "b", "b", "a", "a", "a"]  # nobody is always second
+
+
+def test_energy_is_that_of_the_subjects_own_turns() -> None:
+    machine = Machine()
+    a, b = machine.take_turns(machine.step("a", 0.01), machine.step("b", 0.02), duration=Duration(0.0, 20, 0.0, 1))
+    assert (a.steps, b.steps) == (30, 30)
+    assert a.joules["meter"] == pytest.approx(2 * 30 * 0.01)  # 2 W
+    assert b.joules["meter"] == pytest.approx(2 * b.seconds)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 7, 99, 100, 1000, 4096, 9999])
+@pytest.mark.parametrize("guess", [1, 100, 4096])
+def test_the_largest_number_of_streams_is_found_from_any_guess(limit: int, guess: int) -> None:
+    tried: list[int] = []
+
+    def carries(number: int) -> bool:
+        tried.append(number)
+        return number <= limit
+
+    found = largest(carries, guess)
+    assert 0.95 * min(limit, 4096) - 1 <= found <= min(limit, 4096)
+    assert len(tried) == len(set(tried)) < 25
+    assert found == 0 or found in tried  # what is told was measured
+
+
+# ------------------------------------------------------------------------------------------------------------- subjects
+def test_a_wrong_engine_gets_no_figure_and_leaves_the_others_theirs(
+    edgebird: Command, tones: Bundle, tmp_path: Path
+) -> None:
+    """One that hears nothing is the fastest of all."""
+    file = tmp_path / "report.json"
+    ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--runtime", "null", "--seconds", 0, "--json", file)
+    assert ended.code == 1
+    assert "null fp32: scores of 1 at once differ from the original by up to 0.8" in ended.error()
+    assert re.search(r"^null fp32( +-)+ +INVALID$", ended.out, re.MULTILINE)
+    right, wrong = json.loads(file.read_text())["runs"]
+    assert right["verdict"] in ("STEADY", "NOISY")
+    assert (wrong["verdict"], wrong["parity"]["max_abs"] > 0.5) == ("INVALID", True)
+    assert not wrong.keys() & {"latency_ms", "samples_ms", "window_ms", "load_ms", "energy"}
+
+
+def test_an_engine_that_is_wrong_at_one_batch_size_only_is_wrong(
+    tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some engines return what was never computed at a new batch size."""
+    infer = OrtRuntime.infer
+
+    def late(self: OrtRuntime, windows: FloatArray) -> FloatArray:
+        return infer(self, windows) * np.float32(0.5 if len(windows) == 4 else 1.0)
+
+    monkeypatch.setattr(OrtRuntime, "infer", late)
+    (run,) = measured(tones, scenarios=("offline",))["runs"]
+    assert run["verdict"] == "INVALID"
+    assert "scores of 4 at once differ" in run["reasons"][0]
+
+
+def test_what_cannot_be_opened_is_told_and_the_rest_is_measured(edgebird: Command, tones: Bundle) -> None:
+    ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--precision", "fp32", "--precision", "fp16",
+                     "--seconds", 0)  # fmt: skip
+    assert ended.code == 1
+    assert "no fp16 graph in this bundle" in ended.error()
+    assert "not measured: ort-cpu fp16: " in ended.out
+    assert "ort-cpu fp32" in ended.out
+
+
+def test_opening_and_the_first_inference_are_apart_from_the_rest(tones: Bundle) -> None:
+    (run,) = measured(tones)["runs"]
+    assert run["load_ms"] > 0
+    assert run["first_ms"] > 0
+    assert run["memory_mb"]["peak"] >= run["memory_mb"]["before"] > 0
+    assert run["includes"]
+    assert run["split"]["unknown"]  # the card names no images: the share of the frontend is not known, not zero
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of TorchScript, which is what the original has
+def test_the_original_runs_in_its_own_way_beside_the_graph(
+    exported: Path, narrow_folds: dict[str, Path], tmp_path: Path
+) -> None:
+    """In batches of four, and proven as every engine: here the floor of a window must not be its neighbours'."""
+    require("torch")
+    from tests.seeded import narrow_architecture, save_torchscript, seeded_model
+
+    twin = save_torchscript(tmp_path / "fold_0_model_jit_bs4.pt", seeded_model("exp105", None, narrow_architecture()))
+    report = measured(open_bundle(exported), wanted=Wanted(("ort-cpu",), threads=1, baseline=(twin,)))
+    ours, original = report["runs"]
+    assert (original["runtime"], original["batch"], original["parity"]["max_abs"] < 1e-4) == ("torchscript", 4, True)
+    assert original["window_ms"] == pytest.approx(original["latency_ms"]["p50"] / 4)
+    assert ours["split"]["parts_ms"].keys() == {"frontend", "rest"}
+    (ratio,) = report["ratios"]
+    assert (ratio["run"], ratio["to"]) == (1, 0)
+    assert ratio["low"] <= ratio["value"] <= ratio["high"]
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"PK no", "not a TorchScript file"), (None, "no such file")])
+def test_a_baseline_that_is_none_is_one_line(tones: Bundle, tmp_path: Path, content: bytes | None, told: str) -> None:
+    require("torch")
+    file = tmp_path / "fold.pt"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=told):
+        measured(tones, wanted=Wanted(("ort-cpu",), baseline=(file,)))
+
+
+# ------------------------------------------------------------------------------------------------------------ scenarios
+def test_each_scenario_tells_what_it_is_for(edgebird: Command, tones: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    ended = edgebird("bench", tones.path, "--scenario", "offline", "--scenario", "multi", "--streams", 3, "--hop", 0.02,
+                     "--runtime", "ort-cpu", "--seconds", 0, "--iterations", 10, "--threads", 1,
+                     "--json", file)  # fmt: skip
+    assert ended.code == 0
+    report = json.loads(file.read_text())
+    assert [run["batch"] for run in report["runs"]] == [1, 2, 4, 8, 1]
+    for run in report["runs"]:
+        assert sum(run["rounds"]) == len(run["samples_ms"]) >= 10
+        assert run["parity"]["max_abs"] < 1e-4
+    multi = report["runs"][-1]
+    assert (multi["scenario"], multi["streams"], multi["hop_s"]) == ("multi", 3, 0.02)
+    capacity = multi["capacity"]
+    tried = {probe["streams"]: probe for probe in capacity["probes"]}
+    assert tried[capacity["streams"]]["carried"]
+    assert tried[capacity["streams"]]["p99_ms"] <= 20
+    assert all(streams > capacity["streams"] for streams, probe in tried.items() if not probe["carried"])
+
+
+@pytest.mark.slow
+def test_listening_is_measured_from_sound_to_event(edgebird: Command, tones: Bundle, tmp_path: Path) -> None:
+    """It takes as long as the audio does."""
+    audio, file = tmp_path / "meadow.wav", tmp_path / "report.json"
+    soundfile.write(audio, scene(6, [(1, 0.8, 0, 5)]), RATE)
+    ended = edgebird("bench", tones.path, "--scenario", "listen", "--streams", 2, "--hop", 0.05, "--runtime", "ort-cpu",
+                     "--seconds", 0, "--audio", audio, "--json", file)  # fmt: skip
+    assert ended.code == 0
+    (run,) = json.loads(file.read_text())["runs"]
+    assert len(run["samples_ms"]) == 2 * 11
+    assert min(run["samples_ms"]) > 0
+    assert run["events"] >= 2  # what is heard goes the whole way
+    assert run["cpu_percent"] > 0
+    assert run["missed_deadlines"] == sum(late > 50 for late in run["samples_ms"])
+
+
+def test_windows_that_share_a_floor_are_refused_where_they_have_no_meaning(tmp_path: Path) -> None:
+    bundle = tone_bundle(tmp_path / "batch", db_floor="batch")
+    with pytest.raises(UsageError, match="--batch 1: windows of this bundle share a floor in groups of 4"):
+        measured(bundle, batches=(1,))
+    with pytest.raises(UsageError, match="--scenario listen: windows of this bundle share a floor"):
+        measured(bundle, scenarios=("listen",))
+
+
+def test_recordings_are_scored_never_silence(tones: Bundle, tmp_path: Path) -> None:
+    usual = read_material((), tones.card, 2.5)
+    assert usual.names == ("three_birds.flac",)
+    assert usual.audio.std() > 1e-3
+    first, second = next(usual.groups(2))
+    assert second.start - first.start == 2.5 * RATE
+    soundfile.write(tmp_path / "short.wav", scene(3, []), RATE)
+    with pytest.raises(AudioError, match=r"short\.wav: 3\.0 s, a window takes 5 s of audio"):
+        read_material([tmp_path / "short.wav"], tones.card, 2.5)
+
+
+def test_a_machine_that_was_throttled_is_the_verdict(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "open_sensors", lambda root: Sensors(throttled={"HwThermalSlowdown"}))
+    report = measured(tones)
+    assert report["runs"][0]["verdict"] == "THROTTLED"
+    assert report["runs"][0]["reasons"][0] == "HwThermalSlowdown"
+    assert report["conditions"]["throttled"] == ["HwThermalSlowdown"]
+
+
+def test_energy_is_told_by_window_beside_idle_power(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meter:
+        name, read = "VDD_IN", 0
+
+        def joules(self) -> float:
+            self.read += 1
+            return 5.0 * self.read
+
+    monkeypatch.setattr(session, "open_sensors", lambda root: Sensors([Meter()]))
+    monkeypatch.setattr(session, "_IDLE_S", 0.01)
+    energy = measured(tones)["runs"][0]["energy"]["VDD_IN"]
+    assert energy["joules_per_window"] == pytest.approx(5.0)  # 5 J for each of ten turns of one window
+    assert energy["busy_w"] > 0
+    assert energy["idle_w"] > 0
+    monkeypatch.setattr(session, "open_sensors", lambda root: Sensors())
+    assert measured(tones)["runs"][0]["energy"] == {}  # and not zero
+
+
+# ------------------------------------------------------------------------------------------------------------ comparing
+def altered(report: dict[str, Any], factor: float, **machine: Any) -> dict[str, Any]:
+    """The report of a machine whose samples were steady and took `factor` times as long."""
+    copy: dict[str, Any] = json.loads(json.dumps(report))
+    for run in copy["runs"]:
+        run["samples_ms"] = [factor * (10 + 0.01 * (i % 3)) for i in range(len(run["samples_ms"]))]
+    copy["machine"] |= machine
+    return copy
+
+
+def test_a_change_is_told_with_its_interval_and_slower_is_an_error(
+    edgebird: Command, tones: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.json"
+    command = ("bench", tones.path, "--runtime", "ort-cpu", "--seconds", 0)
+    assert edgebird(*command, "--json", file).code == 0
+    old = json.loads(file.read_text())
+    for factor, code, told in ((1e-6, 1, "slower"), (1e6, 0, "faster")):
+        file.write_text(json.dumps(altered(old, factor)))
+        ended = edgebird(*command, "--compare", file, "--fail-if-slower", "5%")
+        assert ended.code == code
+        assert re.search(
+            rf"^single ort-cpu fp32: \S+% against .* \(95 %: \S+ to \S+%\), {told}", ended.out, re.MULTILINE
+        )
+
+
+@pytest.mark.parametrize(
+    ("factor", "slower"), [(1.0, False), (1.04, False), (1.06, True), (0.5, False)], ids=lambda value: str(value)
+)
+def test_slower_is_slower_by_more_than_the_limit(tones: Bundle, factor: float, slower: bool) -> None:
+    report = measured(tones)
+    (one,) = comparison.compare(altered(report, factor), altered(report, 1.0))
+    assert one.ratio.value == pytest.approx(factor, rel=1e-3)
+    assert one.is_slower(0.05) is slower
+
+
+def test_two_machines_or_bundles_are_not_compared(edgebird: Command, tones: Bundle, tmp_path: Path) -> None:
+    """Such a ratio is a number all the same, and would be believed."""
+    report = measured(tones)
+    for machine, told in (
+        ({"cpu": "Cortex-A78AE"}, "not the same machine: its cpu was 'Cortex-A78AE' then and is"),
+        ({"power_mode": "NV Power Mode: 15W"}, "its power mode was 'NV Power Mode: 15W' then and is unknown now"),
+    ):
+        file = tmp_path / "other.json"
+        file.write_text(json.dumps(altered(report, 1.0, **machine)))
+        ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--seconds", 0, "--compare", file)
+        assert (ended.code, ended.out) == (1, "")  # before any time is spent
+        assert told in ended.error()
+    other = altered(report, 1.0)
+    other["bundle"]["sha256"]["fp32"] = "0" * 64
+    with pytest.raises(EdgebirdError, match="not the same bundle: its fp32 graph was 0000"):
+        comparison.compare(report, other)
+    other = altered(report, 1.0)
+    other["runs"][0]["threads"] = 7
+    with pytest.raises(EdgebirdError, match="no run in common with the earlier report, which has single ort-cpu fp32"):
+        comparison.compare(report, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--fail-if-slower", "5%"], 2, "--fail-if-slower 5%: than what? give an earlier report with --compare FILE"),
+        (["--fail-if-slower", "much", "--compare", "FILE"], 2, "--fail-if-slower 'much': wanted a percentage"),
+        (["--compare", "FILE"], 1, "not a report of `edgebird bench --json`"),
+        (["--compare", "nowhere"], 1, "nowhere: No such file or directory"),
+        (["--scenario", "all"], 2, "--scenario all: wanted single, multi, offline, listen"),
+        (["--hop", "9"], 2, "hop 9 s: wanted more than 0 and at most the window"),
+        (["--audio", "nowhere.wav"], 1, "nowhere.wav: no such file"),
+        (["--runtime", "abacus"], 2, "unknown runtime 'abacus'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_options_are_one_line(
+    edgebird: Command, tones: Bundle, tmp_path: Path, options: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "FILE").write_text("{}")
+    given = [str(tmp_path / option) if option == "FILE" else option for option in options]
+    ended = edgebird("bench", tones.path, "--seconds", 0, *given)
+    assert (ended.code, ended.out) == (code, "")
+    assert told in ended.error()
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+class Page(HTMLParser):
+    """Complains about elements that are not closed in order, and about whatever would load or run something."""
+
+    VOID = ("meta", "br", "rect", "circle", "line", "polyline")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "img", "iframe", "object", "use")
+        assert not {name for name, _ in attrs} & {"src", "href", "xlink:href", "onload", "onclick"}
+        self.found.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(edgebird: Command, tones: Bundle, tmp_path: Path) -> None:
+    """It is mailed around and opened offline, years later."""
+    file = tmp_path / "report.html"
+    ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--seconds", 0, "--batch", 1, "--batch", 2,
+                     "--html", file)  # fmt: skip
+    assert ended.code == 0
+    text = file.read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.found.count("svg") == page.found.count("title") - 1 == 2 * 3
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_what_a_machine_calls_itself_cannot_break_the_page(tones: Bundle) -> None:
+    report = measured(tones)
+    report["machine"]["cpu"] = "<script>alert(1)</script> & Co"
+    Page().feed(page_of(report))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co" in page_of(report)
