@@ -76,7 +76,7 @@ THIRD_PARTY = {
     "edgebird.live": {"numpy", "sounddevice", "av"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
-    "edgebird.benchmarks": {"numpy"},
+    "edgebird.benchmarks": {"numpy", "soundfile"},
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
 }
 # The only modules that cannot be imported without the `export` extra.
