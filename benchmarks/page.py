@@ -119,14 +119,15 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{key}: ")
-        elif isinstance(value, float):
-            yield before + key, f"{value:.4g}"
         else:
-            yield (
-                before + key,
-                "unknown" if value is None else ", ".join(map(str, value)) if _is_list(value) else str(value),
-            )
+            yield before + key, _text(value)
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
+def _text(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return str(value)

@@ -90,7 +90,7 @@ def _about(report: dict[str, Any], scenario: str, runs: Sequence[Run]) -> Iterat
     if scenario == "single" and "overhead" in report:
         own = report["overhead"]
         bare = f", {own['share']:.2%} of a bare session's {own['bare_ms']:.1f} ms" if "bare_ms" in own else ""
-        yield f"  edgebird itself (null runtime): {own['null_ms']:.3f} ms a window{bare}"
+        yield f"  overhead of edgebird itself (null runtime): {own['null_ms']:.3f} ms a window{bare}"
 
 
 def _facts(run: Run) -> Iterator[str]:

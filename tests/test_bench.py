@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.benchmarks import comparison, figures, session
+from edgebird.benchmarks import comparison, figures, overhead, session
 from edgebird.benchmarks.material import read_material
 from edgebird.benchmarks.method import ROUNDS, Duration, take_turns
 from edgebird.benchmarks.page import page_of
 from edgebird.benchmarks.scenarios.multi import largest
 from edgebird.benchmarks.sensors import Sensors
 from edgebird.benchmarks.session import Plan
-from edgebird.benchmarks.subjects import Wanted
+from edgebird.benchmarks.subjects import Subject, Wanted
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.errors import AudioError, CheckpointError, EdgebirdError, UsageError
+from edgebird.runtimes import open_runtime
 from edgebird.runtimes.ort import OrtRuntime
 from edgebird.types import FloatArray
 from tests.conftest import require
@@ -305,6 +306,15 @@ def test_energy_is_told_by_window_beside_idle_power(tones: Bundle, monkeypatch: 
     assert energy["idle_w"] > 0
     monkeypatch.setattr(session, "open_sensors", lambda root: Sensors())
     assert measured(tones)["runs"][0]["energy"] == {}  # and not zero
+
+
+def test_what_edgebird_itself_costs_is_told_beside_the_bare_session(tones: Bundle) -> None:
+    own = measured(tones)["overhead"]
+    assert own["share"] == pytest.approx(own["null_ms"] / own["bare_ms"])
+    runtime = open_runtime(tones, "null")
+    runtime.name = "openvino"  # whose session is not called bare, and whose bf16 is no graph of the bundle
+    told = overhead.measure(tones, Subject(runtime, "bf16", None), read_material((), tones.card, 2.5), 2.5)
+    assert told.keys() == {"null_ms"}
 
 
 # ------------------------------------------------------------------------------------------------------------ comparing
