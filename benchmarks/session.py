@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,14 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
         if earlier:
             require_same_machine(machine.describe(sensors), earlier)
         idle = _idle_watts(sensors)
-        with open_subjects(bundle, plan.wanted, tell) as (subjects, refused):
-            before = machine.observe(sensors)
-            bench = _Bench(bundle, plan, subjects, material, sensors, tell)
-            runs = [run for name in dict.fromkeys(plan.scenarios) for run in _scenario(bench, name)]
-            after = machine.observe(sensors)
-            extra = _overhead(bench)
+        before, runs, refused, extra = machine.observe(sensors), list[Run](), list[str](), dict[str, Any]()
+        for wanted, scenarios in _by_opening(plan):
+            with open_subjects(bundle, wanted, tell) as (subjects, reasons):
+                bench = _Bench(bundle, plan, subjects, material, sensors, tell)
+                runs += [run for name in scenarios for run in _scenario(bench, name)]
+                refused += [reason for reason in reasons if reason not in refused]
+                extra |= _overhead(bench) if "single" in scenarios else {}
+        after = machine.observe(sensors)
         slowed = sorted(sensors.throttled) + system.throttled(before, after)
         for one in runs:
             _judge(one, slowed, idle)
@@ -107,12 +109,19 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
         sensors.close()
 
 
+def _by_opening(plan: Plan) -> Iterator[tuple[Wanted, list[str]]]:
+    """How engines are opened for which scenarios: `offline` is what `detect` does, the others are for what is heard."""
+    for throughput in (False, True):
+        names = [name for name in dict.fromkeys(plan.scenarios) if (name == "offline") == throughput]
+        if names:
+            yield replace(plan.wanted, throughput=throughput), names
+
+
 def _scenario(bench: _Bench, name: str) -> list[Run]:
     plan, group = bench.plan, max(bench.bundle.card.batches)
     memory.forget_peak()
-    usual = batches.OFFLINE_BATCHES if name == "offline" and group == 1 else (group,)
     if name in ("single", "offline"):
-        pairs = bench.proven(lambda subject: natural_batches(subject, plan.batches, usual))
+        pairs = bench.proven(lambda subject: natural_batches(subject, plan.batches, _usual(subject, name, group)))
         bench.tell(
             f"{name}: {', '.join(f'{subject.name} x {batch}' for subject, batch in pairs) or 'nothing is right'}"
         )
@@ -126,6 +135,13 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
         pairs = bench.proven(lambda subject: natural_batches(subject, (), (group,)))
         runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline], group)
     return runs + [_invalid(subject, name) for subject in bench.subjects if subject.wrong]
+
+
+def _usual(subject: Subject, scenario: str, group: int) -> Sequence[int]:
+    """Batch sizes: what is heard comes in groups of a fixed size, recordings in as many as the engine wants."""
+    if scenario == "single":
+        return (group,)
+    return sorted({subject.runtime.group, *(batches.OFFLINE_BATCHES if group == 1 else ())})
 
 
 def _streams(bench: _Bench, name: str, subjects: Sequence[Subject], group: int) -> list[Run]:
@@ -169,6 +185,6 @@ def _idle_watts(sensors: Sensors) -> dict[str, float]:
 def _overhead(bench: _Bench) -> dict[str, Any]:
     """What edgebird itself costs, beside the first subject that has figures and is an engine of ours."""
     right = [subject for subject in bench.subjects if not subject.wrong and not subject.is_baseline]
-    if not right or "single" not in bench.plan.scenarios:
+    if not right:
         return {}
     return {"overhead": overhead.measure(bench.bundle, right[0], bench.material, bench.plan.hop_s)}

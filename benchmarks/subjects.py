@@ -34,12 +34,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure: every runtime with every precision, then the TorchScript files of the original as one."""
+    """What to measure: every runtime with every precision, then the TorchScript files of the original as one.
+
+    throughput: opened as `detect` does, else as `listen` does; see `RuntimeOptions`.
+    """
 
     runtimes: tuple[str, ...] = ("auto",)
     precisions: tuple[str, ...] = ("fp32",)
     threads: int | None = None
     baseline: tuple[Path, ...] = ()
+    throughput: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -142,7 +146,7 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
     """Name, precision and what opens it."""
     for runtime in wanted.runtimes:
         for precision in wanted.precisions:
-            options = RuntimeOptions(precision, wanted.threads, batches=())
+            options = RuntimeOptions(precision, wanted.threads, batches=(), throughput=wanted.throughput)
             yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
     if wanted.baseline:
         yield NAME, "fp32", partial(open_baseline, wanted.baseline, bundle.card, wanted.threads)
