@@ -110,9 +110,10 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
 
 
 def _by_opening(plan: Plan) -> Iterator[tuple[Wanted, list[str]]]:
-    """How engines are opened for which scenarios: `offline` is what `detect` does, the others are for what is heard."""
+    """How engines are opened for which scenarios: as `detect` does for recordings, and as `listen` does."""
+    together = {"single": False, "offline": True}
     for throughput in (False, True):
-        names = [name for name in dict.fromkeys(plan.scenarios) if (name == "offline") == throughput]
+        names = [name for name in dict.fromkeys(plan.scenarios) if together.get(name, plan.streams > 1) == throughput]
         if names:
             yield replace(plan.wanted, throughput=throughput), names
 
@@ -132,8 +133,8 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
             if name == "single":
                 found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
     else:
-        pairs = bench.proven(lambda subject: natural_batches(subject, (), (group,)))
-        runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline], group)
+        pairs = bench.proven(lambda subject: natural_batches(subject, (), (subject.runtime.group,)))
+        runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline])
     return runs + [_invalid(subject, name) for subject in bench.subjects if subject.wrong]
 
 
@@ -144,9 +145,9 @@ def _usual(subject: Subject, scenario: str, group: int) -> Sequence[int]:
     return sorted({subject.runtime.group, *(batches.OFFLINE_BATCHES if group == 1 else ())})
 
 
-def _streams(bench: _Bench, name: str, subjects: Sequence[Subject], group: int) -> list[Run]:
+def _streams(bench: _Bench, name: str, subjects: Sequence[Subject]) -> list[Run]:
     plan = bench.plan
-    streams = Streams(plan.streams, plan.hop_s, group)
+    streams = Streams(plan.streams, plan.hop_s)
     if name == "listen":
         seconds, count = plan.duration.seconds, bench.sensors.joules
         return [listen.measure(one, bench.material, streams, seconds, count, bench.tell) for one in subjects]

@@ -68,7 +68,7 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
         Retention(folder / "clips", Limits(None, 20_000_000, None, 1)),
         clips.ClipSink(clips.ClipSettings(folder / "clips")),
     ]
-    station = Station(runtime, Chain([*kept, *made]), StationOptions(1.0, 8, stats_every_s=10.0))
+    station = Station(runtime, Chain([*kept, *made]), StationOptions(1.0, stats_every_s=10.0))
     signal.signal(signal.SIGTERM, lambda *_: station.stop())
     for source in settings.sources:
         station.add(open_listener(source, settings, bundle.card))

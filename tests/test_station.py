@@ -85,7 +85,7 @@ def run(feeds: Sequence[Any], seconds: float | None, runtime: Loudness | None = 
     runtime = runtime or Loudness()
     settings = Settings(round(HOP_S * RATE), threshold=0.3)
     notes = Notes()
-    station = Station(runtime, notes, StationOptions(HOP_S, 4, seconds))
+    station = Station(runtime, notes, StationOptions(HOP_S, seconds))
     for feed in feeds:
         station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(feed.name)))
     station.run()
@@ -238,7 +238,7 @@ def check_accounts(notes: Notes, sources: Sequence[str]) -> None:
 
 def test_an_engine_that_fails_ends_with_the_account_of_all_sources() -> None:
     settings, notes, runtime = Settings(round(HOP_S * RATE), threshold=0.3), Notes(), Broken()
-    station = Station(runtime, notes, StationOptions(HOP_S, 1))
+    station = Station(runtime, notes, StationOptions(HOP_S))
     for name in ("a", "b"):
         feed = PacedSource(name, lambda: blocks(bursts(30)), RATE, buffer_s=5)
         station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(name)))

@@ -77,7 +77,7 @@ def measure(
     tell(f"{subject.name}: listening to {streams.count} streams for {seconds:g} s")
     account = _Account()
     late_s: list[float] = []
-    station = Station(subject.runtime, account, StationOptions(streams.hop_s, streams.group))
+    station = Station(subject.runtime, account, StationOptions(streams.hop_s))
     for number in range(streams.count):
         station.add(_ear(f"stream {number + 1}", subject, material, (seconds, streams.hop_s), late_s))
     turns, cost = _run(station, count)
@@ -86,13 +86,13 @@ def measure(
     return {
         **subject.facts(),
         "scenario": "listen",
-        "batch": streams.group,
+        "batch": subject.runtime.group,
         "streams": streams.count,
         "hop_s": streams.hop_s,
-        "includes": includes(subject, streams.group),
+        "includes": includes(subject, subject.runtime.group),
         "latency_ms": statistics(samples),
         "samples_ms": [round(sample, 4) for sample in samples],
-        "parity": subject.proofs[streams.group].to_json(),
+        "parity": subject.proofs[subject.runtime.group].to_json(),
         "energy": energy_of(turns, 1),
         **cost,
         **_verdict(account, sum(late > streams.hop_s for late in late_s)),

@@ -29,11 +29,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """How many streams, and seconds between windows of one stream. group: most windows scored at once."""
+    """How many streams, and seconds between windows of one stream."""
 
     count: int
     hop_s: float
-    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def measure(
     turns = take_turns([_step(subject, material, streams) for subject in subjects], duration, count)
     runs = []
     for subject, taken in zip(subjects, turns, strict=True):
-        run = run_of(subject, "multi", streams.group, taken, streams.count)
+        run = run_of(subject, "multi", subject.runtime.group, taken, streams.count)
         tell(f"{subject.name}: how many streams at a hop of {streams.hop_s:g} s")
         run |= {"streams": streams.count, "hop_s": streams.hop_s}
         run["capacity"] = capacity(subject, material, streams, run["window_ms"], tell)
@@ -71,12 +70,12 @@ def measure(
 
 
 def _step(subject: Subject, material: Material, streams: Streams) -> Step:
-    windows = material.groups(1)
+    windows, group = material.groups(1), subject.runtime.group
 
     def step() -> None:
         due = [window for (window,) in islice(windows, streams.count)]
-        for start in range(0, streams.count, streams.group):
-            infer(subject.runtime, due[start : start + streams.group])
+        for start in range(0, streams.count, group):
+            infer(subject.runtime, due[start : start + group])
 
     return step
 
@@ -86,7 +85,7 @@ def capacity(subject: Subject, material: Material, streams: Streams, window_ms: 
     probes: list[Probe] = []
 
     def carries(number: int) -> bool:
-        probes.append(_try(subject, material, Streams(number, streams.hop_s, streams.group)))
+        probes.append(_try(subject, material, Streams(number, streams.hop_s)))
         tell(f"  {number} streams: {'carried' if probes[-1].carried else 'too many'}")
         return probes[-1].carried
 
@@ -122,7 +121,7 @@ def _try(subject: Subject, material: Material, streams: Streams, clock: Clock = 
     for _ in range(_QUERIES):
         begin, left = clock(), streams.count
         while left and clock() - begin <= streams.hop_s:
-            size = min(streams.group, left)
+            size = min(subject.runtime.group, left)
             infer(subject.runtime, [window for (window,) in islice(windows, size)])
             left -= size
         queries.append((clock() - begin) * 1e3)

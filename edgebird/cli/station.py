@@ -56,7 +56,8 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     bundle = _listening_bundle(settings.detection.bundle)
     listeners = [open_listener(source, settings, bundle.card, shell.verbose()) for source in settings.sources]
     with contextlib.ExitStack() as stack:
-        options = RuntimeOptions(settings.detection.precision, settings.detection.threads)
+        several = len(settings.sources) > 1  # whose windows are due together
+        options = RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
         runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
         stack.callback(runtime.close)
         station, screen = _make_station(settings, bundle, runtime, any(one.feed.live for one in listeners))
@@ -102,7 +103,7 @@ def _make_station(
         if screen:
             screen.show(station.status())
 
-    station = Station(runtime, chain, _station_options(settings, bundle), tick)
+    station = Station(runtime, chain, _station_options(settings), tick)
     return station, screen
 
 
@@ -126,11 +127,10 @@ def _check(settings: StationSettings) -> None:
         FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
 
 
-def _station_options(settings: StationSettings, bundle: Bundle) -> StationOptions:
+def _station_options(settings: StationSettings) -> StationOptions:
     detection = settings.detection
     place = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
-    group = max(bundle.card.batches)
-    return StationOptions(detection.hop_s, group, settings.duration_s, settings.stats_every_s, place)
+    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, place)
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks

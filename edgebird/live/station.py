@@ -56,10 +56,9 @@ class Telling(Protocol):
 
 @dataclass(frozen=True)
 class StationOptions:
-    """hop_s: as the settings have it. group: most windows scored at once. duration_s: wall clock, None for ever."""
+    """hop_s: as the settings have it. duration_s: wall clock, None for ever."""
 
     hop_s: float
-    group: int = 1
     duration_s: float | None = None
     stats_every_s: float = 60.0
     place: tuple[float, float] | None = None  # latitude, longitude: told with the statistics
@@ -176,9 +175,9 @@ class Station:
         """Score what is due, a window of each source at most; whether there was any."""
         dues = [due for listener in self._listeners if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
-        for start in range(0, len(dues), self._options.group):
+        for start in range(0, len(dues), self._runtime.group):
             self._in_work = dues[start:]
-            self._score(dues[start : start + self._options.group])
+            self._score(dues[start : start + self._runtime.group])
         self._in_work = []
         for listener in self._listeners:
             self._tell(listener)
