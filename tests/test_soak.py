@@ -46,7 +46,7 @@ from tests.live_servers import RtspServer, VirtualMicrophone, rtsp_server, virtu
 
 SOAK_S = float(os.environ.get("EDGEBIRD_SOAK_S", "3600"))
 SEED = int(os.environ.get("EDGEBIRD_SOAK_SEED", "4"))
-WARM_S = min(600.0, SOAK_S / 4)  # until every history and cache is full; its memory is the station's from then on
+WARM_S = min(1800.0, SOAK_S / 2)  # until every cache is full and everything has failed at once: the most it ever holds
 MOST_GROWTH = 1.0  # MB in an hour; in a shorter soak MB in all
 SAMPLE_S = 1.0
 MICROPHONES, STREAMS, SCRIPTS = ("garden", "meadow", "attic"), ("pond", "river"), ("one", "two", "three")
