@@ -79,7 +79,8 @@ def _variation(audio: FloatArray, random: np.random.Generator) -> FloatArray:
         window *= 10 ** random.uniform(-2.5, 1.5)
     if random.random() < 0.15:
         window[random.integers(size) :] = 0
-    return (np.round(window * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
+    rounded: FloatArray = (np.round(window * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
+    return rounded
 
 
 def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
 from edgebird.parity import TOLERANCES, Tolerance, compare
 from edgebird.types import FloatArray
 
-MARGIN = 0.6  # of the tolerance: what proves it is other audio than what the choice was made with
+MARGIN = 0.7  # of the tolerance: what proves it is other audio than what the choice was made with
 _CALIBRATE, _CHOOSE = 24, 12  # windows, made of the calibration windows
 _SEEDS = 1, 2
 
@@ -125,20 +125,23 @@ class _Trial:
         return {name: float(np.sqrt(square)) for name, square in squares.items()}
 
     def most(self, ordered: Sequence[str], tell: Callable[[str], None]) -> tuple[str, ...]:
-        """As many of the convolutions, from the first on, as stay within the margin together."""
-        allowed = Tolerance(TOLERANCES["int8"].p99 * MARGIN, TOLERANCES["int8"].max * MARGIN)
+        """As many of the convolutions as stay within the margin together: the first, then whichever still fit."""
         fits, fails = 0, len(ordered) + 1
         while fails - fits > 1:
-            count = len(ordered) if fails > len(ordered) and not fits else (fits + fails) // 2
-            parity = compare(self._reference, self._scores(frozenset(ordered[:count])), allowed)
-            tell(
-                f"int8      {count} convolutions: scores differ by up to {parity.max_abs:.2g} (99 %: {parity.p99:.2g})"
-            )
-            fits, fails = (count, fails) if parity.passes(allowed) else (fits, count)
-        return tuple(ordered[:fits])
+            count = (fits + fails) // 2
+            fits, fails = (count, fails) if self._fits(ordered[:count], tell) else (fits, count)
+        chosen = tuple(ordered[:fits])
+        for name in ordered[fits + 1 :]:
+            if self._fits((*chosen, name), tell):
+                chosen = (*chosen, name)
+        return chosen
 
-    def _scores(self, names: frozenset[str]) -> FloatArray:
+    def _fits(self, names: Sequence[str], tell: Callable[[str], None]) -> bool:
+        allowed = Tolerance(TOLERANCES["int8"].p99 * MARGIN, TOLERANCES["int8"].max * MARGIN)
+
         def replace(node: NodeProto, values: Values) -> Tensor | None:
             return self._quantized[node.name].compute(node, values[node.input[0]]) if node.name in names else None
 
-        return self._network.scores(self._network.walk(self._images, replace))
+        parity = compare(self._reference, self._network.scores(self._network.walk(self._images, replace)), allowed)
+        tell(f"int8      {len(names)} convolutions: scores {parity.max_abs:.2g} off at most (99 %: {parity.p99:.2g})")
+        return parity.passes(allowed)

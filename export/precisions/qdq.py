@@ -75,7 +75,8 @@ class _Writer:
             self._constant(f"{weight}/scale", made.kernel.scales.numpy()),
             self._constant(f"{weight}/{_ZERO}", np.zeros(len(made.kernel.scales), np.int8)),
         ]
-        self._node("DequantizeLinear", inputs, f"{weight}/dequantized", axis=0)
+        self._node("DequantizeLinear", inputs, f"{weight}/dequantized")
+        self.nodes[-1].attribute.append(helper.make_attribute("axis", 0))
         new = NodeProto()
         new.CopyFrom(node)
         new.input[:] = [f"{values}/dequantized", f"{weight}/dequantized", bias]
@@ -98,8 +99,8 @@ class _Writer:
         self._constants[name] = numpy_helper.from_array(np.asarray(values), name)
         return name
 
-    def _node(self, kind: str, inputs: list[str], output: str, name: str = "", **attributes: int) -> None:
-        self.nodes.append(helper.make_node(kind, inputs, [output], name or f"{output}/{kind}", **attributes))
+    def _node(self, kind: str, inputs: list[str], output: str, name: str = "") -> None:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name or f"{output}/{kind}"))
 
     def finished(self) -> ModelProto:
         """The new graph, checked; constants that nobody reads any more are left out."""

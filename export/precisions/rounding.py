@@ -22,6 +22,7 @@ _DAMPING = 0.01  # of the mean second moment, added to all: it is known from few
 _RANGES = np.linspace(0.25, 1.0, 16)  # of the largest value seen
 _WEIGHT_RANGES = np.linspace(0.5, 1.0, 26)  # of a channel's largest weight
 _POSITIONS = 8000  # of maps, over all windows, that moments are taken from
+_CUT_OFF = 4.0  # how much more a value that is cut off counts: rounding errors average out over a map, these add up
 _SAMPLES = 20000  # values a channel, over all windows, that a range is chosen by
 _BLOCK = 64  # weights that are rounded before the rest is told
 _SEED = 1
@@ -56,7 +57,8 @@ class Kernel:
 
 def input_importance(weight: Tensor, groups: int) -> Tensor:
     """How much an error of each input channel counts in the output, [channels]; weight [outputs, inputs, h, w]."""
-    return weight.square().sum(dim=(2, 3)).unflatten(0, (groups, -1)).sum(dim=1).flatten()
+    squares = weight.square().sum(dim=(2, 3))  # [outputs, inputs of a group]
+    return torch.cat([part.sum(dim=0) for part in squares.chunk(groups)])
 
 
 def choose_range(values: Tensor, importance: Tensor) -> Range:
@@ -70,7 +72,9 @@ def choose_range(values: Tensor, importance: Tensor) -> Range:
     best, least = Range(0.0, high / LEVELS), float("inf")
     for part in _RANGES:
         tried = Range((low + high * part) / 2, (high * part - low) / 2 / LEVELS)
-        cost = float((tried.rounded(flat) - flat).square().mean(dim=1) @ importance)
+        error = tried.rounded(flat) - flat
+        error = torch.where(flat > high * part, error * _CUT_OFF, error)
+        cost = float(error.square().mean(dim=1) @ importance)
         if cost < least:
             best, least = tried, cost
     return best

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,8 +103,9 @@ class Stepwise:
 def convolve(node: NodeProto, inputs: list[Tensor]) -> Tensor:
     """A Conv: input, weight, and bias if it has one."""
     how = geometry(node)
-    convolution = F.conv2d if inputs[1].ndim == 4 else F.conv1d
-    return convolution(*inputs, stride=how.stride, padding=how.padding, groups=how.groups)
+    values, weight, *bias = inputs
+    convolution: Callable[..., Tensor] = F.conv2d if weight.ndim == 4 else F.conv1d
+    return convolution(values, weight, *bias, stride=how.stride, padding=how.padding, groups=how.groups)
 
 
 def _pool(_node: NodeProto, inputs: list[Tensor]) -> Tensor:
@@ -133,5 +135,5 @@ _OPERATORS: dict[str, Callable[[NodeProto, list[Tensor]], Tensor]] = {  # all th
 }
 
 
-def _session(extractor: Extractor, inputs: Iterable[str], outputs: Iterable[str]) -> object:
+def _session(extractor: Extractor, inputs: Iterable[str], outputs: Iterable[str]) -> Any:
     return session_of(extractor.extract_model(list(inputs), list(outputs)).SerializeToString())
