@@ -5,7 +5,8 @@
 Outputs stay float: an engine fuses a convolution with the SiLU, the sum and the Q behind it, and computes these in
 float. TensorRT takes no zero point but 0, so what is one-sided is shifted before it is rounded. A convolution is
 linear: the shift comes back as a constant, which is in the bias, and differs only at the borders, where part of the
-kernel reads padding. There, and only for kernels that read padding, a constant map is added.
+kernel reads padding. There, and only for kernels that read padding, a constant map is added. It is kept small in the
+file: all rows but the outer ones are equal, and so are all columns. Engines unfold it once, when they load the graph.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class _Writer:
         self.nodes.append(new)
         if border is not None:
             new.output[0] = f"{node.output[0]}/inside"
-            added = self._constant(f"{node.output[0]}/border", border.numpy())
-            self._node("Add", [new.output[0], added], node.output[0], name=f"{node.name}/border")
+            added = self._unfolded(f"{node.output[0]}/border", border)
+            self._node("Add", [new.output[0], added], node.output[0])
 
     def _round(self, values: str, how: Range) -> None:
         """The Q/DQ pair of a tensor."""
@@ -93,6 +94,17 @@ class _Writer:
         self._node("Sub", [values, shift], f"{values}/shifted")
         self._node("QuantizeLinear", [f"{values}/shifted", *scale], f"{values}/quantized")
         self._node("DequantizeLinear", [f"{values}/quantized", *scale], f"{values}/dequantized")
+
+    def _unfolded(self, name: str, border: Tensor) -> str:
+        """A map [1, outputs, h, w] of the rows and columns that differ; its name."""
+        for axis in (2, 3):
+            border, places = torch.unique_consecutive(border, return_inverse=True, dim=axis)
+            self._constant(f"{name}:{axis}", places.numpy())
+        self._constant(f"{name}:outer", border.numpy())
+        for axis, source, output in ((2, f"{name}:outer", f"{name}/rows"), (3, f"{name}/rows", name)):
+            self._node("Gather", [source, f"{name}:{axis}"], output)
+            self.nodes[-1].attribute.append(helper.make_attribute("axis", axis))
+        return name
 
     def _constant(self, name: str, values: NDArray[np.generic] | np.generic) -> str:
         """Keep a constant; its name."""
@@ -124,5 +136,5 @@ def _shift_constant(node: NodeProto, made: Quantized, size: list[int]) -> tuple[
     how = geometry(node)
     if not how.padding:
         return inside, None
-    level = torch.full((1, weight.shape[1] * how.groups, *size), made.input.shift)
-    return inside, convolve(node, [level, weight]) - inside[:, None, None]
+    level = torch.full((1, weight.shape[1] * how.groups, *size), made.input.shift, dtype=torch.float64)
+    return inside, (convolve(node, [level, weight.double()]) - inside[:, None, None]).float()
