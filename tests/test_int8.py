@@ -160,18 +160,10 @@ def test_tensorrt_takes_the_graph(made: Bundle) -> None:
 def test_the_range_of_a_one_sided_tensor_uses_all_levels() -> None:
     """After SiLU nothing is below -0.28: a range around zero would give half of its levels away."""
     values = torch.nn.functional.silu(torch.linspace(-6, 6, 20000)).reshape(1, 1, 100, 200)
-    found = choose_range(values, torch.ones(1))
-    steps = (values - found.shift) / found.scale
-    assert float(steps.min()) == pytest.approx(-127, abs=1)
-    assert float(steps.max()) == pytest.approx(127, abs=1)
-
-
-def test_a_few_large_values_are_cut_off_unless_they_matter() -> None:
-    """One bang must not take the fine steps from everything else; in a channel that counts it must."""
-    values = torch.linspace(0, 1, 40000).reshape(1, 2, 100, 200).clone()
-    values[0, 1, 0, 0] = 20.0
-    assert choose_range(values, torch.tensor([1.0, 0.0])).scale < 12 / 254
-    assert choose_range(values, torch.tensor([0.0, 1.0])).scale > 15 / 254
+    found = choose_range(values)
+    steps = ((values - found.shift) / found.scale).round()
+    assert -127 <= float(steps.min()) <= -125
+    assert 115 <= float(steps.max()) <= 127, "some are left for what is louder than all that was heard"
 
 
 def test_rounding_knows_the_input() -> None:

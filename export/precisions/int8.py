@@ -20,15 +20,16 @@ from edgebird.export.precisions.audio import varied
 from edgebird.export.precisions.backbone import low_share
 from edgebird.export.precisions.gate import Candidate
 from edgebird.export.precisions.qdq import Quantized, quantized_graph
-from edgebird.export.precisions.rounding import Range, choose_range, input_importance, round_kernel
+from edgebird.export.precisions.rounding import Range, choose_range, round_kernel
 from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
 from edgebird.parity import TOLERANCES
 from edgebird.types import FloatArray
 
-MARGIN = 0.7  # of the tolerance: what proves it is other audio than what the choice was made with
-_CALIBRATE = 24  # windows to round with, all made of the calibration windows
-_REAL, _MADE = 6, 8  # windows to choose with: of the calibration windows themselves, and made of them
-_SEEDS = 1, 2
+MARGIN = 0.75  # of the tolerance: what proves it is other audio than what the choice was made with
+_ROUND, _CHOOSE = (
+    (12, 12),
+    (6, 6),
+)  # windows as recorded, at most, and windows made of them: to round with, to choose with
 
 
 def to_int8(
@@ -40,9 +41,9 @@ def to_int8(
     """
     network = Stepwise(model, group)
     with torch.inference_mode():
-        count = -(-_CALIBRATE // group) * group
-        quantized = _calibrated(network, varied(calibration, count, _SEEDS[0]), tell)
-        trial = _Trial(network, quantized, _choosing(calibration, group))
+        quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
+        others = calibration[1::2] if len(calibration) > 1 else calibration
+        trial = _Trial(network, quantized, _windows(others, *_CHOOSE, group))
         costs = trial.costs(tell)
         shares = {name: low_share(model, {name}) for name in quantized}
         chosen = trial.most(sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name]), tell)
@@ -65,11 +66,11 @@ def to_int8(
     )
 
 
-def _choosing(calibration: FloatArray, group: int) -> FloatArray:
-    """Windows to choose with, whole groups of them: some as they were recorded, and variations."""
-    real = calibration[:: -(-len(calibration) // _REAL)]
-    count = -(-(len(real) + _MADE) // group) * group
-    return np.concatenate([real, varied(calibration, count - len(real), _SEEDS[1])])
+def _windows(audio: FloatArray, most: int, made: int, group: int) -> FloatArray:
+    """Windows as they were recorded, `most` at the most, and `made` variations; whole groups of them."""
+    real = audio[:: -(-len(audio) // most)]
+    count = -(-(len(real) + made) // group) * group
+    return np.concatenate([real, varied(audio, count - len(real), seed=made)])
 
 
 # --------------------------------------------------------------------------------------------------------- calibration
@@ -77,14 +78,13 @@ def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None
     """Every convolution in INT8, each by itself: in order of the graph. audio: [windows, samples]."""
     ranges: dict[str, Range] = {}
     quantized: dict[str, Quantized] = {}
-    importance = _importance(network)
 
     def quantize(node: NodeProto, values: Values) -> None:
         if node not in network.convolutions:
             return
         name, weight, bias = node.input
         if name not in ranges:
-            ranges[name] = choose_range(values[name], importance[name])
+            ranges[name] = choose_range(values[name])
         kernel = round_kernel(
             network.weights[weight], network.weights[bias], values[name], ranges[name], geometry(node)
         )
@@ -94,15 +94,6 @@ def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None
 
     network.walk(network.images(audio), quantize)
     return quantized
-
-
-def _importance(network: Stepwise) -> dict[str, Tensor]:
-    """Tensor that convolutions read -> how much an error of each of its channels counts, in all of them."""
-    found: dict[str, Tensor] = {}
-    for node in network.convolutions:
-        own = input_importance(network.weights[node.input[1]], geometry(node).groups)
-        found[node.input[0]] = found.get(node.input[0], torch.zeros_like(own)) + own
-    return found
 
 
 # -------------------------------------------------------------------------------------------------------------- choice

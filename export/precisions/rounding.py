@@ -2,8 +2,8 @@
 
 Rounding: E. Frantar et al., "GPTQ", arXiv:2210.17323: weights are rounded one after the other, and the error of each
 is made up for by those that are left, as the second moments of the layer's input say. Tried and left out, as they
-gained nothing on real audio: ranges and gains for each channel, and weights fitted to make up for the rounding of
-activations (docs/precision.md).
+gained nothing on real audio: narrower ranges that cut off what is rare, ranges for each channel, and weights fitted to
+make up for the rounding of activations (docs/precision.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from torch.nn import functional as F
 from edgebird.export.precisions.stepwise import Geometry
 
 LEVELS = 127  # -127 to 127; the range is symmetric
+HEADROOM = 1.1  # of activations: rounding errors average out over a map, but those of values cut off add up
 _DAMPING = 0.01  # of the mean second moment, added to all: it is known from few windows
-_RANGES = np.linspace(0.25, 1.0, 16)  # of the largest value seen
 _WEIGHT_RANGES = np.linspace(0.5, 1.0, 26)  # of a channel's largest weight
 _POSITIONS = 8000  # of maps, over all windows, that moments are taken from
-_CUT_OFF = 4.0  # how much more a value that is cut off counts: rounding errors average out over a map, these add up
-_SAMPLES = 20000  # values a channel, over all windows, that a range is chosen by
 _BLOCK = 64  # weights that are rounded before the rest is told
 _SEED = 1
 
@@ -55,29 +53,10 @@ class Kernel:
         return self.weights * self.scales[:, None, None, None]
 
 
-def input_importance(weight: Tensor, groups: int) -> Tensor:
-    """How much an error of each input channel counts in the output, [channels]; weight [outputs, inputs, h, w]."""
-    squares = weight.square().sum(dim=(2, 3))  # [outputs, inputs of a group]
-    return torch.cat([part.sum(dim=0) for part in squares.chunk(groups)])
-
-
-def choose_range(values: Tensor, importance: Tensor) -> Range:
-    """The range that costs the outputs least: values [windows, channels, h, w], importance [channels].
-
-    Larger values are cut off where finer steps for all others gain more.
-    """
-    flat = values.transpose(0, 1).flatten(1)  # [channels, windows * h * w]
-    flat = flat[:, :: max(1, flat.shape[1] // _SAMPLES)]
-    low, high = min(0.0, float(values.min())), max(1e-6, float(values.max()))
-    best, least = Range(0.0, high / LEVELS), float("inf")
-    for part in _RANGES:
-        tried = Range((low + high * part) / 2, (high * part - low) / 2 / LEVELS)
-        error = tried.rounded(flat) - flat
-        error = torch.where(flat > high * part, error * _CUT_OFF, error)
-        cost = float(error.square().mean(dim=1) @ importance)
-        if cost < least:
-            best, least = tried, cost
-    return best
+def choose_range(values: Tensor) -> Range:
+    """The range of what was seen, and a little more for what was not: values [windows, channels, h, w]."""
+    low, high = HEADROOM * min(0.0, float(values.min())), HEADROOM * max(1e-6, float(values.max()))
+    return Range((low + high) / 2, (high - low) / 2 / LEVELS)
 
 
 def round_kernel(weight: Tensor, bias: Tensor, values: Tensor, chosen: Range, how: Geometry) -> Kernel:
