@@ -25,11 +25,8 @@ from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
 from edgebird.parity import TOLERANCES
 from edgebird.types import FloatArray
 
-MARGIN = 0.75  # of the tolerance: what proves it is other audio than what the choice was made with
-_ROUND, _CHOOSE = (
-    (12, 12),
-    (6, 6),
-)  # windows as recorded, at most, and windows made of them: to round with, to choose with
+MARGIN = 0.5  # of the tolerance: windows that prove it were up to twice as far off as the worst it was chosen with
+_ROUND, _CHOOSE = (12, 12), (6, 6)  # windows to do it with: as recorded at the most, and made of them
 
 
 def to_int8(
