@@ -39,8 +39,7 @@ def to_int8(
     network = Stepwise(model, group)
     with torch.inference_mode():
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
-        others = calibration[1::2] if len(calibration) > 1 else calibration
-        trial = _Trial(network, quantized, _windows(others, *_CHOOSE, group))
+        trial = _Trial(network, quantized, _windows(calibration, *_CHOOSE, group))
         costs = trial.costs(tell)
         shares = {name: low_share(model, {name}) for name in quantized}
         chosen = trial.most(sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name]), tell)
