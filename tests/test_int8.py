@@ -162,8 +162,8 @@ def test_the_range_of_a_one_sided_tensor_uses_all_levels() -> None:
     values = torch.nn.functional.silu(torch.linspace(-6, 6, 20000)).reshape(1, 1, 100, 200)
     found = choose_range(values)
     steps = ((values - found.shift) / found.scale).round()
-    assert -127 <= float(steps.min()) <= -125
-    assert 115 <= float(steps.max()) <= 127, "some are left for what is louder than all that was heard"
+    assert -127 <= float(steps.min()) < -110
+    assert 100 < float(steps.max()) < 120, "some are left for what is louder than all that was heard"
 
 
 def test_rounding_knows_the_input() -> None:
