@@ -4,42 +4,80 @@
 
 The differences of a graph of its own are the worst that its export found, over the golden windows and those held out,
 in each way an engine may compute it (docs/precision.md); bf16, which is a choice of OpenVINO, is measured here on the
-golden windows. Times are the fastest of one window after another on one thread.
+golden windows. Times are fastest / median of one window after another on one thread, all precisions in turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgebird.benchmarks.latency import Duration, measure
+import numpy as np
+
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Precision
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.parity import TOLERANCES, compare, score_in_groups
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 
 HEADER = (
     "| folds | precision | largest score difference | 99 % within | top label agrees | multiplications | file "
-    "| kept in FP32 | ms a window |\n|---|---|---|---|---|---|---|---|---|"
+    "| kept in FP32 | ONNX Runtime, ms | OpenVINO, ms |\n|---|---|---|---|---|---|---|---|---|---|"
 )
+_ENGINES = ("ort-cpu", "openvino")
+_ROUNDS = 30
 
 
 def rows(bundle: Bundle) -> Iterator[str]:
     """A row for each graph of the bundle, one more for bf16 where this machine has it."""
-    for name, precision in bundle.card.precisions.items():
-        parities = list(precision.proofs.values()) or [precision.parity]
-        yield _row(bundle, name, parities, precision, _milliseconds(bundle, "ort-cpu", name))
+    opened = dict(_opened(bundle))
     try:
-        run = _run(bundle, "openvino", "bf16")
-    except RuntimeUnavailableError:
-        return
-    time = f"{run['latency_ms']['min']:.0f} (OpenVINO; fp32 there {_milliseconds(bundle, 'openvino', 'fp32')})"
-    yield _row(bundle, "bf16", [run["parity"]], bundle.card.precisions["fp32"], time)
+        times = _times(bundle, opened)
+        for name, precision in bundle.card.precisions.items():
+            yield _row(bundle, name, list(precision.proofs.values()) or [precision.parity], precision, times)
+        if bf16 := opened.get(("openvino", "bf16")):
+            golden, size = bundle.golden(), max(bundle.card.batches)
+            scores = score_in_groups(bf16.infer, golden.windows(), size)
+            parity = compare(golden.scores, scores, TOLERANCES["bf16"]).to_json()
+            yield _row(bundle, "bf16", [parity], bundle.card.precisions["fp32"], times)
+    finally:
+        for runtime in opened.values():
+            runtime.close()
 
 
-def _row(bundle: Bundle, name: str, parities: list[Mapping[str, Any]], precision: Precision, time: str) -> str:
+def _opened(bundle: Bundle) -> Iterator[tuple[tuple[str, str], Runtime]]:
+    """(Engine, precision) -> runtime, of those that can be opened here."""
+    for engine in _ENGINES:
+        for precision in (*bundle.card.precisions, *(["bf16"] if engine == "openvino" else [])):
+            try:
+                yield (engine, precision), open_runtime(bundle, engine, RuntimeOptions(precision, threads=1))
+            except RuntimeUnavailableError:
+                continue
+
+
+def _times(bundle: Bundle, opened: Mapping[tuple[str, str], Runtime]) -> dict[tuple[str, str], str]:
+    """Fastest / median milliseconds a window of each, taken in turns."""
+    size = max(bundle.card.batches)
+    windows = bundle.golden().windows()[:size]
+    samples: dict[tuple[str, str], list[float]] = {key: [] for key in opened}
+    for _ in range(_ROUNDS):
+        for key, runtime in opened.items():
+            start = time.perf_counter()
+            runtime.infer(windows)
+            samples[key].append((time.perf_counter() - start) / size * 1e3)
+    return {key: f"{min(taken):.0f} / {np.median(taken):.0f}" for key, taken in samples.items()}
+
+
+def _row(
+    bundle: Bundle,
+    name: str,
+    parities: list[Mapping[str, Any]],
+    precision: Precision,
+    times: Mapping[tuple[str, str], str],
+) -> str:
     card = bundle.card
     share = (
         "all in FP32" if name == "fp32" else "the backbone's" if precision.share is None else f"{precision.share:.1%}"
@@ -49,20 +87,9 @@ def _row(bundle: Bundle, name: str, parities: list[Mapping[str, Any]], precision
     return (
         f"| {' + '.join(fold.experiment for fold in card.folds)}, {len(card.labels)} labels | {name} "
         f"| {worst['max_abs']:.1e} | {worst['p99']:.1e} | {agrees:.0%} | {share} "
-        f"| {(bundle.path / precision.file).stat().st_size / 1e6:.1f} MB | {len(precision.kept)} nodes | {time} |"
+        f"| {(bundle.path / precision.file).stat().st_size / 1e6:.1f} MB | {len(precision.kept)} nodes "
+        f"| {' | '.join(times.get((engine, name), '-') for engine in _ENGINES)} |"
     )
-
-
-def _milliseconds(bundle: Bundle, runtime: str, precision: str) -> str:
-    return f"{_run(bundle, runtime, precision)['latency_ms']['min']:.0f}"
-
-
-def _run(bundle: Bundle, runtime: str, precision: str) -> dict[str, Any]:
-    engine = open_runtime(bundle, runtime, RuntimeOptions(precision, threads=1))
-    try:
-        return measure(engine, bundle, precision, Duration())
-    finally:
-        engine.close()
 
 
 def main() -> None:

@@ -57,6 +57,10 @@ class Bundle:
         try:
             return self.path / self.card.precisions[precision].file
         except KeyError:
+            if precision == "bf16":
+                raise BundleError(
+                    f"{self.path}: bf16 has no graph of its own: use --runtime openvino, which makes it of fp32"
+                ) from None
             have = ", ".join(self.card.precisions)
             raise BundleError(f"{self.path}: no {precision} graph in this bundle, it has {have}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -73,7 +73,7 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
         precisions = {"fp32": _write_graph(folder, "fp32", model, parity, tell)}
         for name in request.precisions:
             assert recordings is not None
-            lowered = lower(name, model, golden, recordings, floor_group(request.db_floor))
+            lowered = lower(name, model, golden, recordings, floor_group(request.db_floor), tell)
             precisions[name] = _write_lowered(folder, lowered, tell)
         card = Card(
             labels=labels,
@@ -159,7 +159,12 @@ def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) 
     worst = max(parity.max_abs for parity in lowered.proofs.values())
     tell(f"{made.precision:<9} largest score difference {worst:.1e}, with {made.share:.0%} of the multiplications")
     written = _write_graph(folder, made.precision, made.model, lowered.parity, tell)
-    return replace(written, proofs=proofs, kept=made.kept, share=round(made.share, 4))
+    return replace(written, proofs=proofs, kept=made.kept, share=round(made.share, 4), costs=_short(made.costs))
+
+
+def _short(costs: Mapping[str, float]) -> dict[str, float]:
+    """Three digits of each."""
+    return {name: float(f"{cost:.2e}") for name, cost in costs.items()}
 
 
 def _write_golden(path: Path, golden: GoldenData) -> Golden:

@@ -80,9 +80,10 @@ THIRD_PARTY = {
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
 }
 # The only modules that cannot be imported without the `export` extra.
+PRECISIONS = ("fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "folds", "freeze", "golden", "network")}
 NEED_TORCH |= {"edgebird.export.training.train"}
-NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in ("fp16", "gate", "lower")}
+NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
 HEAVY += ["sounddevice", "av", "scipy"]

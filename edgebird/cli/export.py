@@ -11,7 +11,7 @@ from edgebird.cli import shell
 from edgebird.errors import EdgebirdError, UsageError
 
 NAME = "export"
-LOWER = ("fp16",)  # precisions that have a graph of their own beside fp32
+LOWER = ("fp16", "int8")  # precisions that have a graph of their own beside fp32
 
 
 def run(
@@ -20,7 +20,7 @@ def run(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write: a new folder.")],
     precision: Annotated[
-        list[str], typer.Option("--precision", metavar="P", help="Graphs to write: fp32 (always one), fp16.")
+        list[str], typer.Option("--precision", metavar="P", help="Graphs to write: fp32 (always one), fp16, int8.")
     ] = ["fp32"],  # noqa: B006  Typer copies it
     labels: Annotated[
         Path | None,

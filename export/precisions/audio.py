@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgebird.demo import RECORDING
 from edgebird.errors import AudioError
@@ -48,6 +49,46 @@ def read_calibration(recordings: Sequence[Path]) -> tuple[Windows, Windows]:
             f"{', '.join(map(str, recordings))}: nothing to calibrate with: give recordings of 5 s or more"
         )
     return _stacked(used), _stacked(held_out)
+
+
+def varied(audio: FloatArray, count: int, seed: int) -> FloatArray:
+    """Windows made of real ones, [windows, samples] -> [count, samples], the same for the same seed.
+
+    Moved in time, mixed, filtered, with noise, much quieter, clipped, silent in part, and one silent altogether: what
+    a station meets that the recordings do not have. Rounded to 16 bits as recordings are.
+    """
+    random = np.random.default_rng(seed)
+    made = [_variation(audio, random) for _ in range(count - 1)]
+    return np.stack([*made, np.zeros_like(audio[0])])
+
+
+def _variation(audio: FloatArray, random: np.random.Generator) -> FloatArray:
+    """Another window, made of one or two of real audio."""
+    size = audio.shape[1]
+    window, other = (np.roll(audio[random.integers(len(audio))], random.integers(size)) for _ in range(2))
+    window = window.astype(np.float64)
+    if random.random() < 0.5:
+        window += other * 10 ** random.uniform(-1.5, 0.5)
+    if random.random() < 0.3:
+        window = window[::-1]
+    if random.random() < 0.5:
+        window = _filtered(window, random)
+    if random.random() < 0.5:
+        window += random.standard_normal(size) * np.sqrt(np.mean(window**2)) * 10 ** random.uniform(-2.5, 0)
+    if random.random() < 0.4:
+        window *= 10 ** random.uniform(-2.5, 1.5)
+    if random.random() < 0.15:
+        window[random.integers(size) :] = 0
+    rounded: FloatArray = (np.round(window * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
+    return rounded
+
+
+def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """With another balance of low and high: a tilt of up to 20 dB, and waves of about 8 dB on it."""
+    spectrum = np.fft.rfft(window)
+    place = np.linspace(0, 1, len(spectrum))
+    waves = np.interp(place, np.linspace(0, 1, 9), random.standard_normal(9))
+    return np.fft.irfft(spectrum * 10 ** (random.uniform(-1, 1) * (place - 0.3) + 0.4 * waves), len(window))
 
 
 def _windows(path: Path) -> Iterator[tuple[str, FloatArray]]:

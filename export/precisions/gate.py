@@ -39,7 +39,8 @@ class Candidate:
 
     model: what is to be written. ways: how engines compute it -> a graph that ONNX Runtime computes in that way; all
     must pass. restored: names of nodes -> the strictest way's graph with these nodes in FP32 as well. kept: backbone
-    nodes that stay in FP32, and why. share: of a window's multiplications, how many are in the lower precision.
+    nodes that stay in FP32, and why. share: of a window's multiplications, how many are in the lower precision. costs:
+    node in the lower precision -> root mean square of the score differences that it alone causes, if measured.
     """
 
     precision: str
@@ -48,6 +49,7 @@ class Candidate:
     restored: Callable[[frozenset[str]], ModelProto]
     kept: Mapping[str, str] = field(default_factory=dict)
     share: float = 0.0
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def scorer(model: ModelProto) -> Callable[[FloatArray], FloatArray]:

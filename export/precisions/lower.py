@@ -12,11 +12,17 @@ from edgebird.bundle import GoldenData
 from edgebird.export.precisions.audio import Windows, read_calibration
 from edgebird.export.precisions.fp16 import to_fp16
 from edgebird.export.precisions.gate import Candidate, Evidence, prove, scorer
+from edgebird.export.precisions.int8 import to_int8
 from edgebird.parity import Parity, score_in_groups
 from edgebird.types import FloatArray
 
-# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size.
-CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int], Candidate]] = {"fp16": to_fp16}
+Tell = Callable[[str], None]
+# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size;
+# it may tell how far it is. INT8 is fitted to what it sees, so it does not see the golden windows.
+CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int, Tell], Candidate]] = {
+    "fp16": lambda model, calibration, golden, group, _tell: to_fp16(model, calibration, golden, group),
+    "int8": lambda model, calibration, _golden, group, tell: to_int8(model, calibration, group, tell),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +51,13 @@ def read_recordings(paths: Sequence[Path]) -> Recordings:
     return Recordings(*read_calibration(paths))
 
 
-def lower(precision: str, model: ModelProto, golden: GoldenData, recordings: Recordings, group: int) -> Lowered:
+def lower(
+    precision: str, model: ModelProto, golden: GoldenData, recordings: Recordings, group: int, tell: Tell
+) -> Lowered:
     """Convert the finished FP32 graph and prove the result on the golden windows and on those held out.
 
     The golden windows' scores are the original network's, those of the others the FP32 graph's. group: windows that
-    are scored at once. Raises ParityError, ScoreError.
+    are scored at once. tell: takes a line per step. Raises ParityError, ScoreError.
     """
     held_out = recordings.held_out
     reference = score_in_groups(scorer(model), held_out.audio, group)
@@ -57,5 +65,5 @@ def lower(precision: str, model: ModelProto, golden: GoldenData, recordings: Rec
         Evidence("golden", golden.windows(), golden.scores, golden.names, group),
         Evidence("held out", held_out.audio, reference, held_out.names, group),
     ]
-    candidate = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group)
+    candidate = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group, tell)
     return Lowered(candidate, prove(candidate, evidence))

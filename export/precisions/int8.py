@@ -1,0 +1,141 @@
+"""INT8: as many of the backbone's convolutions as the tolerance allows, chosen by what each does to the scores.
+
+Each convolution is rounded by itself (rounding.py), and its effect on the scores measured. Errors of different
+convolutions add up as variances do, so those come first that cost least for the multiplications they bring; how many
+is found by measuring all of them together, on windows that nothing was fitted to. The rest stays in FP32, with the
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from onnx import ModelProto, NodeProto
+from torch import Tensor
+
+from edgebird.errors import ParityError
+from edgebird.export.precisions.audio import varied
+from edgebird.export.precisions.backbone import low_share
+from edgebird.export.precisions.gate import Candidate
+from edgebird.export.precisions.qdq import Quantized, quantized_graph
+from edgebird.export.precisions.rounding import Range, choose_range, round_kernel
+from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
+from edgebird.parity import TOLERANCES
+from edgebird.types import FloatArray
+
+MARGIN = 0.5  # of the tolerance: windows that prove it were up to twice as far off as the worst it was chosen with
+_ROUND, _CHOOSE = (12, 12), (6, 6)  # windows to do it with: as recorded at the most, and made of them
+
+
+def to_int8(
+    model: ModelProto, calibration: FloatArray, group: int, tell: Callable[[str], None] = lambda _line: None
+) -> Candidate:
+    """Convert the finished FP32 graph. calibration: real audio, float32 [windows, samples], run in groups.
+
+    Raises ParityError if not one convolution may be in INT8.
+    """
+    network = Stepwise(model, group)
+    with torch.inference_mode():
+        quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
+        trial = _Trial(network, quantized, _windows(calibration, *_CHOOSE, group))
+        costs = trial.costs(tell)
+        shares = {name: low_share(model, {name}) for name in quantized}
+        chosen = trial.most(sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name]), tell)
+    if not chosen:
+        raise ParityError("int8 is not written: not one convolution can be in INT8 within the tolerance")
+    low = {name: quantized[name] for name in chosen}
+    made = quantized_graph(model, low)
+    return Candidate(
+        precision="int8",
+        model=made,
+        ways={"quantized": made},
+        restored=lambda nodes: quantized_graph(model, {n: q for n, q in low.items() if n not in nodes}),
+        kept={
+            name: f"alone it moves scores by {costs[name]:.1e}, for {shares[name]:.1%} of the multiplications"
+            for name in quantized
+            if name not in low
+        },
+        share=low_share(model, low),
+        costs={name: costs[name] for name in low},
+    )
+
+
+def _windows(audio: FloatArray, most: int, made: int, group: int) -> FloatArray:
+    """Windows as they were recorded, `most` at the most, and `made` variations; whole groups of them."""
+    real = audio[:: -(-len(audio) // most)]
+    count = -(-(len(real) + made) // group) * group
+    return np.concatenate([real, varied(audio, count - len(real), seed=made)])
+
+
+# --------------------------------------------------------------------------------------------------------- calibration
+def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None]) -> dict[str, Quantized]:
+    """Every convolution in INT8, each by itself: in order of the graph. audio: [windows, samples]."""
+    ranges: dict[str, Range] = {}
+    quantized: dict[str, Quantized] = {}
+
+    def quantize(node: NodeProto, values: Values) -> None:
+        if node not in network.convolutions:
+            return
+        name, weight, bias = node.input
+        if name not in ranges:
+            ranges[name] = choose_range(values[name])
+        kernel = round_kernel(
+            network.weights[weight], network.weights[bias], values[name], ranges[name], geometry(node)
+        )
+        quantized[node.name] = Quantized(ranges[name], kernel)
+        if len(quantized) % 10 == 0 or len(quantized) == len(network.convolutions):
+            tell(f"int8      {len(quantized)} of {len(network.convolutions)} convolutions rounded")
+
+    network.walk(network.images(audio), quantize)
+    return quantized
+
+
+# -------------------------------------------------------------------------------------------------------------- choice
+class _Trial:
+    """What convolutions in INT8 do to the scores of windows that they were not calibrated with."""
+
+    def __init__(self, network: Stepwise, quantized: Mapping[str, Quantized], audio: FloatArray) -> None:
+        self._network, self._quantized = network, quantized
+        self._images = network.images(audio)
+        self._reference = network.scores(network.walk(self._images))
+
+    def costs(self, tell: Callable[[str], None]) -> dict[str, float]:
+        """Convolution -> root mean square of the score differences that it alone causes."""
+        squares = dict.fromkeys(self._quantized, 0.0)
+        count = len(self._reference)
+        for window in range(count):  # one after the other: all tensors are kept
+            values = self._network.walk({n: v[window : window + 1] for n, v in self._images.items()}, keep_all=True)
+            reference = self._network.scores(values)
+            for node in self._network.convolutions:
+                output = self._quantized[node.name].compute(node, values[node.input[0]])
+                scores = self._network.scores(self._network.with_output(values, node, output))
+                squares[node.name] += float(np.mean((scores - reference) ** 2)) / count
+            tell(f"int8      effect of each on the scores: {window + 1} of {count} windows")
+        return {name: float(np.sqrt(square)) for name, square in squares.items()}
+
+    def most(self, ordered: Sequence[str], tell: Callable[[str], None]) -> tuple[str, ...]:
+        """As many of the convolutions as stay within the margin together: the first, then whichever still fit."""
+        fits, fails = 0, len(ordered) + 1
+        while fails - fits > 1:
+            count = (fits + fails) // 2
+            fits, fails = (count, fails) if self._fits(ordered[:count], tell) else (fits, count)
+        chosen = tuple(ordered[:fits])
+        for name in ordered[fits + 1 :]:
+            if self._fits((*chosen, name), tell):
+                chosen = (*chosen, name)
+        return chosen
+
+    def _fits(self, names: Sequence[str], tell: Callable[[str], None]) -> bool:
+        """Whether every single window stays within the margin: what proves it may be a single one, like the worst."""
+
+        def replace(node: NodeProto, values: Values) -> Tensor | None:
+            return self._quantized[node.name].compute(node, values[node.input[0]]) if node.name in names else None
+
+        scores = self._network.scores(self._network.walk(self._images, replace))
+        difference = np.abs(scores - self._reference)
+        largest, p99 = float(difference.max()), float(np.percentile(difference, 99, axis=1).max())
+        tell(f"int8      {len(names)} convolutions: scores {largest:.2g} off at most (99 %: {p99:.2g})")
+        allowed = TOLERANCES["int8"]
+        return largest <= MARGIN * allowed.max and p99 <= MARGIN * allowed.p99

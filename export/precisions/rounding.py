@@ -1,0 +1,123 @@
+"""A convolution in INT8: the range of its input, and its weights rounded so that its output stays what it was.
+
+Rounding: E. Frantar et al., "GPTQ", arXiv:2210.17323: weights are rounded one after the other, and the error of each
+is made up for by those that are left, as the second moments of the layer's input say. Tried and left out, as they
+gained nothing on real audio: narrower ranges that cut off what is rare, ranges for each channel, and weights fitted to
+make up for the rounding of activations (docs/precision.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgebird.export.precisions.stepwise import Geometry
+
+LEVELS = 127  # -127 to 127; the range is symmetric
+HEADROOM = 1.1  # of activations: rounding errors average out over a map, but those of values cut off add up
+_DAMPING = 0.01  # of the mean second moment, added to all: it is known from few windows
+_WEIGHT_RANGES = np.linspace(0.5, 1.0, 26)  # of a channel's largest weight
+_POSITIONS = 8000  # of maps, over all windows, that moments are taken from
+_BLOCK = 64  # weights that are rounded before the rest is told
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How a tensor is rounded: x -> round((x - shift) / scale), -128 to 127. Values after SiLU are one-sided: without
+    the shift, half of the levels would never be used.
+    """
+
+    shift: float
+    scale: float
+
+    def rounded(self, values: Tensor) -> Tensor:
+        """Values as they are after quantization and back."""
+        return _nearest((values - self.shift) / self.scale, -LEVELS - 1) * self.scale + self.shift
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """Weights of a convolution: int8 [outputs, inputs, h, w], the scale of each output, and its bias, [outputs]."""
+
+    weights: Tensor
+    scales: Tensor
+    bias: Tensor
+
+    def values(self) -> Tensor:
+        """The weights as they count: float32 [outputs, inputs, h, w]."""
+        return self.weights * self.scales[:, None, None, None]
+
+
+def choose_range(values: Tensor) -> Range:
+    """The range of what was seen, and a little more for what was not: values [windows, channels, h, w]."""
+    low, high = HEADROOM * min(0.0, float(values.min())), HEADROOM * max(1e-6, float(values.max()))
+    return Range((low + high) / 2, (high - low) / 2 / LEVELS)
+
+
+def round_kernel(weight: Tensor, bias: Tensor, values: Tensor, chosen: Range, how: Geometry) -> Kernel:
+    """Round weight [outputs, inputs, h, w] for inputs that are rounded; the bias takes up what the mean changes.
+
+    values: float input [windows, channels, h, w].
+    """
+    kernels, biases = [], []
+    weights, maps = weight.chunk(how.groups), values.chunk(how.groups, dim=1)
+    for part, inputs, offset in zip(weights, maps, bias.chunk(how.groups), strict=True):
+        exact = _patches(inputs, weight.shape[-1], how)
+        seen = _patches(chosen.rounded(inputs), weight.shape[-1], how)
+        mean, seen_mean = exact.mean(dim=1), seen.mean(dim=1)
+        seen = seen - seen_mean[:, None]
+        moments = (seen @ seen.T / seen.shape[1]).double()
+        moments.diagonal().add_(_DAMPING * moments.diagonal().mean().clamp(min=1e-12))
+        rows = part.flatten(1)
+        steps, scales = _round_rows(rows.double(), moments)
+        kernels.append((steps.reshape(part.shape).to(torch.int8), scales.float()))
+        biases.append(offset + rows @ mean - (steps.float() * scales.float()[:, None]) @ seen_mean)
+    return Kernel(torch.cat([k for k, _ in kernels]), torch.cat([s for _, s in kernels]), torch.cat(biases))
+
+
+def _patches(values: Tensor, size: int, how: Geometry) -> Tensor:
+    """What a convolution multiplies at some positions of every window: [inputs * size * size, positions]."""
+    generator = torch.Generator().manual_seed(_SEED)  # the same positions in every call
+    found = []
+    for window in values:
+        columns = F.unfold(window[None], size, padding=how.padding, stride=how.stride)[0]
+        count = min(columns.shape[1], max(1, _POSITIONS // len(values)))
+        found.append(columns[:, torch.randperm(columns.shape[1], generator=generator)[:count]])
+    return torch.cat(found, dim=1)
+
+
+def _round_rows(rows: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [outputs, inputs] as whole steps and the step of each; moments [inputs, inputs]. See GPTQ, algorithm 1."""
+    weights = moments.diagonal()
+    scales = _row_scales(rows, weights)[:, None]
+    order = torch.argsort(weights, descending=True, stable=True)
+    left, steps = rows[:, order].clone(), torch.zeros_like(rows)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments[order][:, order]))
+    upper = torch.linalg.cholesky(inverse, upper=True)
+    for start in range(0, rows.shape[1], _BLOCK):
+        end = min(start + _BLOCK, rows.shape[1])
+        errors = torch.zeros_like(left[:, start:end])
+        for column in range(start, end):
+            step = _nearest(left[:, column, None] / scales, -LEVELS)
+            error = (left[:, column, None] - step * scales) / upper[column, column]
+            left[:, column:end] -= error * upper[column, column:end]
+            errors[:, column - start], steps[:, column] = error[:, 0], step[:, 0]
+        left[:, end:] -= errors @ upper[start:end, end:]
+    return steps[:, torch.argsort(order)], scales[:, 0]
+
+
+def _row_scales(rows: Tensor, weights: Tensor) -> Tensor:
+    """The step for each row that makes its weighted error least."""
+    full = (rows.abs().amax(dim=1) / LEVELS).clamp(min=1e-12)
+    tried = torch.stack([full * part for part in _WEIGHT_RANGES])  # [tried, outputs]
+    costs = [((_nearest(rows / s[:, None], -LEVELS) * s[:, None] - rows).square() @ weights) for s in tried]
+    return tried.gather(0, torch.stack(costs).argmin(dim=0)[None])[0]
+
+
+def _nearest(values: Tensor, lowest: int) -> Tensor:
+    return values.round().clamp(lowest, LEVELS)
