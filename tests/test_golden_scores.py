@@ -30,8 +30,11 @@ from edgebird.export import graph  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.precisions.backbone import backbone_nodes  # noqa: E402
 from edgebird.export.precisions.fp16 import mixed_graph  # noqa: E402
+from edgebird.export.precisions.qdq import quantized_graph  # noqa: E402
+from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import DATA, FOLD_NUMBER, SEED, save_checkpoint, seeded_model  # noqa: E402
 from tests.test_engine import compile_for  # noqa: E402
+from tests.test_int8 import at_rest  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +113,15 @@ def test_the_bundle_is_small_and_its_card_tells_how_exact_it_is(case: tuple[str,
     assert bundle.card.precisions["fp32"].parity["max_abs"] <= REACHED
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def lowered(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """The backbone wholly in a lower precision; in INT8 rounded as nobody would, for it is not scored."""
+    if precision == "fp16":
+        return mixed_graph(model, backbone_nodes(model))
+    network = Stepwise(model, group=1)
+    return quantized_graph(model, {node.name: at_rest(node, network) for node in network.convolutions})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_tensorrt_compiles_it(case: tuple[str, Bundle], precision: str, tmp_path: Path) -> None:
     """The backbone wholly in the lower precision: what a gate would keep of it in FP32 only makes it easier."""
     _, bundle = case
@@ -120,8 +131,7 @@ def test_tensorrt_compiles_it(case: tuple[str, Bundle], precision: str, tmp_path
     if precision == "fp32":
         path.symlink_to(bundle.model())
     else:
-        model = onnx.load(bundle.model())
-        path.write_bytes(mixed_graph(model, backbone_nodes(model)).SerializeToString())
+        path.write_bytes(lowered(onnx.load(bundle.model()), precision).SerializeToString())
     card = replace(bundle.card, precisions={precision: Precision(path.name, "", graph.OPSET)})
     engine = compile_for(Bundle(tmp_path, card), tmp_path / "out", precision)
     assert engine.stat().st_size > 0.5 * path.stat().st_size
