@@ -76,7 +76,7 @@ class Subject:
         """What the report says of it in every run."""
         return {
             "runtime": self.runtime.name,
-            "provider": getattr(self.runtime, "provider", self.runtime.name),
+            "provider": self.runtime.provider,
             "precision": self.precision,
             "threads": self.threads,
             **self.opening,
@@ -133,7 +133,7 @@ def open_subjects(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[
         for name, precision, opener in _openers(bundle, wanted, tell):
             try:
                 subjects.append(_opened(opener, precision, wanted.threads))
-            except (BundleError, RuntimeUnavailableError, ScoreError) as error:
+            except (BundleError, RuntimeUnavailableError, ScoreError, ParityError) as error:
                 refused[f"{name} {precision}"] = error
             else:
                 stack.callback(subjects[-1].runtime.close)

@@ -57,11 +57,13 @@ class RuntimeOptions:
 class Runtime(Protocol):
     """An engine with a model in it. Not thread-safe: one thread at a time.
 
-    group: how many windows to give at once where there are plenty; more gains nothing.
+    provider: what really runs, as the engine tells it. group: how many windows to give at once where there are plenty;
+    more gains nothing.
     """
 
     name: str
     card: Card
+    provider: str
     group: int
 
     def infer(self, windows: FloatArray) -> FloatArray:

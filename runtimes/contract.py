@@ -48,27 +48,39 @@ def check_windows(windows: FloatArray, card: Card) -> None:
         )
 
 
-def in_pieces(run: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:
-    """What `run` gives for windows [n, samples] in pieces of exactly `size`, the last filled with zeros: [n, ...]."""
-    padded = np.pad(windows, ((0, -len(windows) % size), (0, 0)))
-    return np.concatenate([run(padded[i : i + size]) for i in range(0, len(padded), size)])[: len(windows)]
+def cut(windows: FloatArray, card: Card, largest: int | None = None, fixed: int | None = None) -> list[FloatArray]:
+    """Windows [n, samples] in the pieces that a model may be given at once.
+
+    Windows that share a floor come in their groups, from the first on: in other groups they have other scores.
+    largest: for the others, None for no limit. fixed: what the last piece is filled up to with zeros, None for what the
+    card says; zeros do not change a floor.
+    """
+    wanted, shared = card.input.shape[0], floor_group(card.db_floor)
+    fixed = fixed or (wanted if isinstance(wanted, int) else None)
+    size = fixed or (shared if shared > 1 else largest or len(windows))
+    padded = np.pad(windows, ((0, -len(windows) % size), (0, 0))) if fixed else windows
+    return [padded[i : i + size] for i in range(0, len(padded), size)]
+
+
+def worth_giving(card: Card, windows: int) -> int:
+    """`Runtime.group` of an engine that takes so many windows at once."""
+    return max(*card.batches, windows) if floor_group(card.db_floor) == 1 else floor_group(card.db_floor)
 
 
 class Streams:
     """Scores the windows of a batch at the same time, each stream on a thread of its own.
 
     No thread waits for another within a network, as the threads of one inference do after each layer.
-    runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. card: of the model; windows
-    that share a floor stay together, a fixed batch is filled with zeros.
+    runs: what scores windows [piece, samples] -> [piece, classes], one for each stream.
     """
 
     _GROUPS = 4  # pieces for each stream at once: their ends are waited for
 
     def __init__(self, runs: Sequence[Callable[[FloatArray], FloatArray]], card: Card) -> None:
+        self._card = card
         size = card.input.shape[0]
-        self._fixed = isinstance(size, int)
-        self._piece = size if isinstance(size, int) else floor_group(card.db_floor)
-        self.least = len(runs) * self._piece  # windows that use every stream once
+        piece = size if isinstance(size, int) else floor_group(card.db_floor)
+        self.least = len(runs) * piece  # windows that use every stream once
         self.group = self._GROUPS * self.least
         self._pool = ThreadPoolExecutor(len(runs), "edgebird-stream")
         self._free: SimpleQueue[Callable[[FloatArray], FloatArray]] = SimpleQueue()
@@ -77,8 +89,7 @@ class Streams:
 
     def run(self, windows: FloatArray) -> FloatArray:
         """[n, samples] -> [n, classes], in order."""
-        padded = np.pad(windows, ((0, -len(windows) % self._piece), (0, 0))) if self._fixed else windows
-        pieces = [padded[i : i + self._piece] for i in range(0, len(padded), self._piece)]
+        pieces = cut(windows, self._card, largest=1)
         return np.concatenate(list(self._pool.map(self._one, pieces)))[: len(windows)]
 
     def _one(self, piece: FloatArray) -> FloatArray:

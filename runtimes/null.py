@@ -14,7 +14,7 @@ class NullRuntime:
     """See `Runtime`."""
 
     def __init__(self, bundle: Bundle, name: str) -> None:
-        self.name, self.card = name, bundle.card
+        self.name, self.card, self.provider = name, bundle.card, "none"
         self.group = max(bundle.card.batches)
         self._closed = False
 

@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,25 +22,44 @@ from edgebird.card import Card
 from edgebird.errors import OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import Streams, check_graph, check_open, check_windows, to_scores, warm_up
+from edgebird.runtimes.contract import (
+    Streams,
+    check_graph,
+    check_open,
+    check_windows,
+    cut,
+    to_scores,
+    warm_up,
+    worth_giving,
+)
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    """A provider as ONNX Runtime calls it.
+
+    library: of the wheel, None for what is built in. group: windows worth giving at once, chosen without a GPU at hand.
+    largest: batch that it may be given, None for any.
+    """
+
+    name: str
+    library: str | None = None
+    group: int = 1
+    largest: int | None = None
+
+
 _PROVIDERS = {
-    "ort-cpu": "CPUExecutionProvider",
-    "ort-cuda": "CUDAExecutionProvider",
-    "ort-tensorrt": "TensorrtExecutionProvider",
-}
-_LIBRARIES = {  # of the wheel, one for each provider that is not built in
-    "ort-cuda": "libonnxruntime_providers_cuda.so",
-    "ort-tensorrt": "libonnxruntime_providers_tensorrt.so",
+    "ort-cpu": _Provider("CPUExecutionProvider"),
+    "ort-cuda": _Provider("CUDAExecutionProvider", "libonnxruntime_providers_cuda.so", group=8),
+    # Its profile: what `verify` and groups that share a floor use.
+    "ort-tensorrt": _Provider("TensorrtExecutionProvider", "libonnxruntime_providers_tensorrt.so", group=4, largest=4),
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
-_GROUP = {"ort-cuda": 8, "ort-tensorrt": 4}  # windows at once on a GPU; chosen without one, so not the best
-_MAX_BATCH = 4  # of the TensorRT provider's profile: what `verify` and groups that share a floor use
-# y = Identity(x), float32 [1], opset 13: the smallest model that shows that an engine runs.
-_TINY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
+# y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
+_TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
 
 
 def session_of(
@@ -57,14 +77,15 @@ def session_of(
         import onnxruntime as ort
     except ImportError as error:
         raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: {_install(name)} ({error})") from error
-    wanted = _PROVIDERS[name]
+    provider = _PROVIDERS[name]
+    wanted = provider.name
     if wanted not in ort.get_available_providers():
         raise RuntimeUnavailableError(f"{name}: this build of ONNX Runtime has no {wanted}: {_install(name)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cores() if threads is None else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
-    if name in _LIBRARIES:
+    if provider.library:
         _make_strict(ort, options)
     try:
         session = ort.InferenceSession(
@@ -99,16 +120,17 @@ def _make_strict(ort: ModuleType, options: Any) -> None:
 
 def _missing_library(ort: ModuleType, name: str) -> str | None:
     """Why the provider's library cannot be loaded, if it cannot: it names what is missing, its errors do not."""
-    if name not in _LIBRARIES:
+    library = _PROVIDERS[name].library
+    if library is None:
         return None
     folder = Path(str(ort.__file__)).parent / "capi"
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(folder / _LIBRARIES[name]))
+        ctypes.CDLL(str(folder / library))
     except OSError as error:
-        library = str(error).partition(":")[0]
+        missing = str(error).partition(":")[0]
         needs = "CUDA and cuDNN" if name == "ort-cuda" else "CUDA, cuDNN and TensorRT"
-        return f"{library} is missing: ONNX Runtime {ort.__version__} needs {needs} on the library path (docs/gpu.md)"
+        return f"{missing} is missing: ONNX Runtime {ort.__version__} needs {needs} on the library path (docs/gpu.md)"
     return None
 
 
@@ -132,11 +154,9 @@ class OrtRuntime:
         self.name, self.card = name, card
         self._session = session
         self.streams = Streams([self._run] * streams, card) if streams > 1 else None
-        self.group = self.streams.group if self.streams else max(_GROUP.get(name, 1), *card.batches)
+        self.group = self.streams.group if self.streams else worth_giving(card, _PROVIDERS[name].group)
         self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
-        size = card.input.shape[0]
-        self._fixed_batch = size if isinstance(size, int) else None
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -147,15 +167,12 @@ class OrtRuntime:
     def _score(self, windows: FloatArray) -> FloatArray:
         if self.streams:
             return self.streams.run(windows)
-        size = self._fixed_batch or (_MAX_BATCH if self.name == "ort-tensorrt" else len(windows))
-        padded = np.pad(windows, ((0, -len(windows) % size), (0, 0))) if self._fixed_batch else windows
-        pieces = [self._run(padded[i : i + size]) for i in range(0, len(padded), size)]
-        output = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        return output[: len(windows)]
+        pieces = cut(windows, self.card, largest=_PROVIDERS[self.name].largest)
+        return np.concatenate([self._run(piece) for piece in pieces])[: len(windows)]
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:
-            if self.name in _LIBRARIES:
+            if _PROVIDERS[self.name].library:
                 return self._run_bound(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
         except Exception as error:
@@ -232,7 +249,7 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
         # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
     }
     if not isinstance(card.input.shape[0], int):
-        for key, batch in (("min", 1), ("opt", 1), ("max", _MAX_BATCH)):
+        for key, batch in (("min", 1), ("opt", 1), ("max", _PROVIDERS[name].largest)):
             given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
     return given
 
@@ -240,7 +257,10 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
 def probe(name: str) -> str:
     """Run a tiny model; the version of ONNX Runtime and the provider."""
     session = session_of(_TINY, name, threads=1)
-    session.run(None, {"x": np.zeros(1, np.float32)})
+    try:
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except Exception as error:
+        raise RuntimeUnavailableError(f"{name}: ONNX Runtime failed: {_first_line(error)}") from error
     import onnxruntime as ort
 
     return f"ONNX Runtime {ort.__version__}, {session.get_providers()[0]}"

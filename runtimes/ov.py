@@ -29,9 +29,10 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
-    in_pieces,
+    cut,
     to_scores,
     warm_up,
+    worth_giving,
 )
 from edgebird.types import FloatArray
 
@@ -60,7 +61,7 @@ class OpenVinoRuntime:
         self._size = size
         self._chains = list(chains)
         self.streams = Streams([partial(self._run, chain) for chain in chains], card) if len(chains) > 1 else None
-        self.group = self.streams.group if self.streams else max(card.batches)
+        self.group = self.streams.group if self.streams else worth_giving(card, 1)
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -69,8 +70,8 @@ class OpenVinoRuntime:
         if self.streams:
             output = self.streams.run(windows)
         else:
-            run = partial(self._run, self._chains[0])
-            output = run(windows) if self._size is None else in_pieces(run, windows, self._size)
+            pieces = cut(windows, self.card, fixed=self._size)
+            output = np.concatenate([self._run(self._chains[0], piece) for piece in pieces])[: len(windows)]
         return to_scores(output, len(windows), self.card)
 
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
@@ -86,6 +87,7 @@ class OpenVinoRuntime:
         """Milliseconds of the parts of an inference of windows [batch, window_samples], for `bench`; {} if it has one
         part alone.
         """
+        check_open(self.name, bool(self._chains))
         requests = self._chains[0]
         names = ("frontend", "backbone", "head") if len(requests) == 3 else ()
         values, spent = [windows], {}
@@ -119,14 +121,15 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     if device == "NPU" and size is None:  # it takes no free dimensions
         size = floor_group(card.db_floor)
         model.reshape([size, card.window_samples])
-    streams = (options.threads or usable_cores()) if device == "CPU" and options.throughput else 1
-    settings = _settings(device, options, streams)
+    settings = _settings(device, options)
     if options.precision == "bf16":
         parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
-    with _kept_compiled(core, device, path):
+    with _kept_compiled(device, path) as cached:
+        settings |= cached
         compiled = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
+    streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if options.throughput else 1
     chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
     runtime = OpenVinoRuntime(chains, name, card, size)
     warm_up(runtime, options, runtime.streams.least if runtime.streams else runtime.group)
@@ -186,12 +189,14 @@ def _check_bf16(core: Any, device: str, name: str) -> None:
         )
 
 
-def _settings(device: str, options: RuntimeOptions, streams: int) -> dict[str, Any]:
-    """streams: inferences at the same time; with one, latency counts."""
-    threads = {"INFERENCE_NUM_THREADS": options.threads or usable_cores()} if device == "CPU" else {}
-    if streams > 1:
-        return {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams, **threads}
-    return {"PERFORMANCE_HINT": "LATENCY", **threads}
+def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
+    """A CPU has a stream for each thread where throughput counts; other devices choose."""
+    hint = {"PERFORMANCE_HINT": "THROUGHPUT" if options.throughput else "LATENCY"}
+    if device != "CPU":
+        return hint
+    threads = options.threads or usable_cores()
+    streams = {"NUM_STREAMS": threads} if options.throughput else {}
+    return {**hint, **streams, "INFERENCE_NUM_THREADS": threads}
 
 
 # ---------------------------------------------------------------------------------------------------------------- model
@@ -253,14 +258,14 @@ def _reason(error: RuntimeError) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------- cache
 @contextmanager
-def _kept_compiled(core: Any, device: str, path: Path) -> Iterator[None]:
-    """Keep what the body compiles in the user's cache folder, for devices that take long; a CPU does not.
+def _kept_compiled(device: str, path: Path) -> Iterator[dict[str, str]]:
+    """Settings that keep what the body compiles in the user's cache folder, for devices that take long; a CPU does not.
 
     A folder for each version of OpenVINO and each graph. OpenVINO runs a damaged file without noticing (tried), so
     files whose SHA-256 was not noted when they were made are removed before.
     """
     if device not in _SLOW_TO_COMPILE:
-        yield
+        yield {}
         return
     import openvino as ov
 
@@ -275,9 +280,8 @@ def _kept_compiled(core: Any, device: str, path: Path) -> Iterator[None]:
                 file.unlink()
     except OSError as error:
         log.warning("nothing is kept compiled, each start takes as long: %s: %s", folder, error.strerror)
-        yield
+        yield {}
         return
-    core.set_property({"CACHE_DIR": str(folder)})
-    yield
+    yield {"CACHE_DIR": str(folder)}
     with atomic_text(noted) as stream:
         stream.writelines(f"{file_sha256(file)}\n" for file in sorted(folder.glob("*.blob")))

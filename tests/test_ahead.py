@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,10 @@ def test_items_come_in_order_and_made_before_they_are_asked_for() -> None:
 
     reading = ahead(items(), most=3)
     assert next(reading) == 0
+    until = time.monotonic() + 10
+    while len(made) < 4 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert made == [0, 1, 2, 3]
     assert list(reading) == list(range(1, 10))
     assert made == list(range(10))
     assert not threads()

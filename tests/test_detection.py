@@ -42,7 +42,7 @@ class Ear:
     heard: the batches it was given. The windows of a `batch` card also hear the loudest of their batch, a little.
     """
 
-    name = "ear"
+    name, provider = "ear", "a test"
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card

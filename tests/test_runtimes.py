@@ -142,6 +142,26 @@ def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_pa
         runtime.infer(windows(1))
 
 
+def test_windows_that_share_a_floor_are_scored_in_their_groups(
+    engine: str, narrow_folds: dict[str, Path], tmp_path: Path
+) -> None:
+    """The graph takes the floor of all windows it is given: in groups of eight they would have other scores, and nobody
+    would see it.
+    """
+    require("torch"), require("onnx")
+    from edgebird.export.exporter import ExportRequest, export_bundle
+
+    bundle = export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "bundle", db_floor="batch"))
+    audio = np.tile(bundle.golden().windows(), (2, 1))[:23]
+    runtime = opened(bundle, engine, RuntimeOptions(threads=2, throughput=True))
+    wanted = np.concatenate([runtime.infer(audio[i : i + 4]) for i in range(0, len(audio), 4)])
+    assert runtime.group % 4 == 0
+    np.testing.assert_allclose(runtime.infer(audio), wanted, rtol=0, atol=1e-5)
+    runtime.close()
+    alone = opened(bundle, engine, RuntimeOptions(threads=2))
+    np.testing.assert_allclose(alone.infer(audio), wanted, rtol=0, atol=1e-5)
+
+
 def test_what_fails_in_a_stream_is_told(tones: Bundle) -> None:
     """A window without a score must never look like one without birds."""
 
@@ -344,7 +364,7 @@ def test_changed_weights_are_found_though_every_hash_fits(engine: str, bundle_co
 class Coupled:
     """A runtime that is right at a batch of one and returns stale rows at others."""
 
-    name = "coupled"
+    name, provider = "coupled", "a test"
 
     def __init__(self, card: Card) -> None:
         self.card = card
