@@ -25,7 +25,7 @@ from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
 from edgebird.parity import TOLERANCES
 from edgebird.types import FloatArray
 
-MARGIN = 0.5  # of the tolerance: windows that prove it were up to twice as far off as the worst it was chosen with
+MARGIN = 0.5  # of the tolerance: other windows were up to 2.5 times as far off as the worst it was chosen with
 _ROUND, _CHOOSE = (12, 12), (6, 6)  # windows to do it with: as recorded at the most, and made of them
 
 
