@@ -14,6 +14,7 @@ from edgebird.benchmarks.machine import IDENTITY
 from edgebird.benchmarks.report import FORMAT, Run, window_rounds
 from edgebird.benchmarks.table import label
 from edgebird.errors import EdgebirdError, UsageError
+from edgebird.parity import BF16_OF
 
 _SAME = ("runtime", "precision", "scenario", "batch", "streams", "hop_s", "threads")
 
@@ -93,7 +94,7 @@ def compare(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[Compared
     timed = [run for run in now["runs"] if "rounds" in run]
     pairs = [(run, before[_identity(run)]) for run in timed if _identity(run) in before]
     for run, _ in pairs:
-        graph = "fp32" if run["precision"] == "bf16" else run["precision"]
+        graph = BF16_OF.get(run["precision"], run["precision"])
         this, that = (report["bundle"]["sha256"].get(graph) for report in (now, earlier))
         if this != that:
             raise EdgebirdError(f"--compare: not the same bundle: its {graph} graph was {that} then and is {this} now")

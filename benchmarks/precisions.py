@@ -20,7 +20,7 @@ import numpy as np
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Precision
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.parity import TOLERANCES, compare, score_in_groups
+from edgebird.parity import BF16_OF, TOLERANCES, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 
 HEADER = (
@@ -32,17 +32,18 @@ _ROUNDS = 30
 
 
 def rows(bundle: Bundle) -> Iterator[str]:
-    """A row for each graph of the bundle, one more for bf16 where this machine has it."""
+    """A row for each graph of the bundle, more for what is made of them in bf16 where this machine has it."""
     opened = dict(_opened(bundle))
     try:
         times = _times(bundle, opened)
         for name, precision in bundle.card.precisions.items():
             yield _row(bundle, name, list(precision.proofs.values()) or [precision.parity], precision, times)
-        if bf16 := opened.get(("openvino", "bf16")):
-            golden, size = bundle.golden(), max(bundle.card.batches)
-            scores = score_in_groups(bf16.infer, golden.windows(), size)
-            parity = compare(golden.scores, scores, TOLERANCES["bf16"]).to_json()
-            yield _row(bundle, "bf16", [parity], bundle.card.precisions["fp32"], times)
+        golden, size = bundle.golden(), max(bundle.card.batches)
+        for name, graph in BF16_OF.items():
+            if runtime := opened.get(("openvino", name)):
+                scores = score_in_groups(runtime.infer, golden.windows(), size)
+                parity = compare(golden.scores, scores, TOLERANCES[name]).to_json()
+                yield _row(bundle, name, [parity], bundle.card.precisions[graph], times)
     finally:
         for runtime in opened.values():
             runtime.close()
@@ -51,11 +52,15 @@ def rows(bundle: Bundle) -> Iterator[str]:
 def _opened(bundle: Bundle) -> Iterator[tuple[tuple[str, str], Runtime]]:
     """(Engine, precision) -> runtime, of those that can be opened here."""
     for engine in _ENGINES:
-        for precision in (*bundle.card.precisions, *(["bf16"] if engine == "openvino" else [])):
+        for precision in (*bundle.card.precisions, *(_made_of(bundle) if engine == "openvino" else [])):
             try:
                 yield (engine, precision), open_runtime(bundle, engine, RuntimeOptions(precision, threads=1))
             except RuntimeUnavailableError:
                 continue
+
+
+def _made_of(bundle: Bundle) -> list[str]:
+    return [name for name, graph in BF16_OF.items() if graph in bundle.card.precisions]
 
 
 def _times(bundle: Bundle, opened: Mapping[tuple[str, str], Runtime]) -> dict[tuple[str, str], str]:

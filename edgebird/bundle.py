@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edgebird.card import Card, parse_card, read_card
 from edgebird.errors import BundleError, OutputError
 from edgebird.files import atomic_path, file_sha256
+from edgebird.parity import BF16_OF
 from edgebird.types import FloatArray
 
 CARD_FILE = "card.json"
@@ -57,9 +58,9 @@ class Bundle:
         try:
             return self.path / self.card.precisions[precision].file
         except KeyError:
-            if precision == "bf16":
+            if made_of := BF16_OF.get(precision):
                 raise BundleError(
-                    f"{self.path}: bf16 has no graph of its own: use --runtime openvino, which makes it of fp32"
+                    f"{self.path}: {precision} has no graph of its own: --runtime openvino makes it of {made_of}"
                 ) from None
             have = ", ".join(self.card.precisions)
             raise BundleError(f"{self.path}: no {precision} graph in this bundle, it has {have}") from None

@@ -30,7 +30,7 @@ else:
 
 KINDS = ("mic", "url", "file", "stdin")
 TRANSPORTS = ("tcp", "udp")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+bf16")
 CLIP_FORMATS = ("wav", "flac")
 
 QuietHours: TypeAlias = tuple[tuple[time, time], ...]

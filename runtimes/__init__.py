@@ -15,6 +15,7 @@ from typing import Protocol
 from edgebird.bundle import Bundle
 from edgebird.card import Card
 from edgebird.errors import RuntimeUnavailableError, UsageError
+from edgebird.parity import BF16_OF
 from edgebird.types import FloatArray
 
 # Name -> module. Each has `open_runtime(bundle, name, options) -> Runtime`, and `probe(name) -> str`: versions and
@@ -33,7 +34,7 @@ RUNTIMES = {
 # What `auto` tries, in order: GPUs first, and on a CPU the engine that is fastest at the precision.
 AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu", "openvino")
 AUTO_BY_PRECISION = {
-    "bf16": ("openvino",),  # nothing else makes it
+    **dict.fromkeys(BF16_OF, ("openvino",)),  # nothing else makes them
     "int8": ("tensorrt", "tensorrt-rtx", "ort-cuda", "openvino", "ort-cpu"),  # ONNX Runtime would compute it in FP32
 }
 

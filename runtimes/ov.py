@@ -1,8 +1,8 @@
 """OpenVINO on Intel's (and other x86) CPUs, GPUs and NPUs.
 
 Left alone, OpenVINO computes in bfloat16 wherever a CPU can: scores then are off by up to 0.2. So the precision is
-always asked for, and compared with what the device took. bf16 is the backbone's alone: model.fp32.onnx is cut at the
-tensors that the card names, and frontend, pooling and head stay in float32.
+always asked for, and compared with what the device took. bf16 is the backbone's alone: the graph is cut at the tensors
+that the card names, and frontend, pooling and head stay in float32. Of an INT8 graph, bf16 is what is not in INT8.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.files import atomic_text, file_sha256
 from edgebird.machine import usable_cores
+from edgebird.parity import BF16_OF
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import (
     Streams,
@@ -106,11 +107,12 @@ class OpenVinoRuntime:
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
-    """Compile a graph of the bundle (bf16: the FP32 graph in parts) for the device of runtime `name`, warmed up."""
+    """Compile a graph of the bundle (those of BF16_OF in parts) for the device of runtime `name`, warmed up."""
     card = bundle.card
-    path = bundle.model("fp32" if options.precision == "bf16" else options.precision)
+    in_bf16 = options.precision in BF16_OF
+    path = bundle.model(BF16_OF.get(options.precision, options.precision))
     core, device = _core(name)
-    if options.precision == "bf16":
+    if in_bf16:
         _check_bf16(core, device, name)
     try:
         model = core.read_model(path)
@@ -122,7 +124,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         size = floor_group(card.db_floor)
         model.reshape([size, card.window_samples])
     settings = _settings(device, options)
-    if options.precision == "bf16":
+    if in_bf16:
         parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]

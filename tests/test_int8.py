@@ -131,7 +131,7 @@ def test_openvino_computes_those_convolutions_in_int8_and_no_other(made: Bundle,
     """A Q/DQ pair in the wrong place is computed in float, slower than without."""
     require("openvino")
     runtime: Any = open_runtime(made, "openvino", RuntimeOptions("int8", threads=1))
-    info = [n.get_rt_info() for n in runtime._requests[0].get_compiled_model().get_runtime_model().get_ops()]
+    info = [n.get_rt_info() for n in runtime._chains[0][0].get_compiled_model().get_runtime_model().get_ops()]
     runtime.close()
     kinds = [str(i["runtimePrecision"].astype(str)) for i in info if str(i["layerType"].astype(str)) == "Convolution"]
     assert sum(kind in ("u8", "i8") for kind in kinds) == len(quantized_convolutions(graph))
@@ -245,11 +245,16 @@ def test_a_network_that_bears_no_int8_at_all_is_refused(exported: Path, monkeypa
         int8.to_int8(onnx.load(exported / "model.fp32.onnx"), read_calibration([])[0].audio[:1], 1)
 
 
-def test_windows_that_share_a_floor_are_scored_together(narrow_folds: dict[str, Path], tmp_path: Path) -> None:
-    """Of db_floor `batch`: the calibration windows come in groups of four as those of a recording do."""
+def test_windows_that_share_a_floor_are_calibrated_together(narrow_folds: dict[str, Path], tmp_path: Path) -> None:
+    """Of db_floor `batch`: a quiet window beside loud ones has another image than alone, also when nothing is heard."""
     request = ExportRequest((narrow_folds["exp108"],), tmp_path / "out", db_floor="batch", precisions=("int8",))
-    (result,) = verify(export_bundle(request), "ort-cpu", "int8")
+    made = export_bundle(request)
+    (result,) = verify(made, "ort-cpu", "int8")
     assert result.passed
+    audio = made.golden().windows()[4:8]  # the second is 50 dB down
+    (together,) = Stepwise(onnx.load(made.model()), 4).images(audio).values()
+    (alone,) = Stepwise(onnx.load(made.model()), 1).images(audio).values()
+    assert (together[1] - alone[1]).abs().max() > 0.1
 
 
 @pytest.mark.slow
@@ -263,12 +268,12 @@ def test_the_trained_folds_agree_in_int8(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_most_of_a_full_size_fold_is_in_int8(tmp_path: Path) -> None:
+def test_a_full_size_fold_is_in_int8_as_far_as_its_scores_bear_it(tmp_path: Path) -> None:
     """Seeded weights, whose head amplifies every error: plain INT8 of all convolutions is 0.27 to 0.86 off."""
     from tests.seeded import save_checkpoint, seeded_model
 
     fold = save_checkpoint(tmp_path / "exp105_eca_nfnet_l0" / "fold_0_model.bin", seeded_model("exp105"))
     made = export_bundle(ExportRequest((fold,), tmp_path / "out", precisions=("int8",)))
     precision = made.card.precisions["int8"]
-    assert (precision.share or 0) > 0.6
+    assert (precision.share or 0) > 0.4
     assert max(proof["p99"] for proof in precision.proofs.values()) <= TOLERANCES["int8"].p99

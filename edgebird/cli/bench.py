@@ -34,7 +34,8 @@ def run(
         list[str] | None, typer.Option("--runtime", metavar="NAME", help="The engine; several take turns.")
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", metavar="P", help="fp32, fp16, bf16, int8; several take turns.")
+        list[str] | None,
+        typer.Option("--precision", metavar="P", help="fp32, fp16, bf16, int8, int8+bf16; several take turns."),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option("--batch", metavar="N", min=1, help="Windows at once (single, offline).")

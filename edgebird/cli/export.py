@@ -9,6 +9,7 @@ import typer
 
 from edgebird.cli import shell
 from edgebird.errors import EdgebirdError, UsageError
+from edgebird.parity import BF16_OF
 
 NAME = "export"
 LOWER = ("fp16", "int8")  # precisions that have a graph of their own beside fp32
@@ -51,8 +52,10 @@ def run(
     if db_floor not in ("window", "batch"):
         raise UsageError(f"--db-floor {db_floor}: wanted window or batch")
     lower = tuple(name for name in dict.fromkeys(precision) if name != "fp32")
-    if "bf16" in lower:
-        raise UsageError("--precision bf16 has no graph of its own: ask for it at --runtime openvino, which makes it")
+    if made := [name for name in lower if name in BF16_OF]:
+        raise UsageError(
+            f"--precision {made[0]} has no graph of its own: ask for it where it runs, with --runtime openvino"
+        )
     if unknown := [name for name in lower if name not in LOWER]:
         raise UsageError(f"--precision {unknown[0]}: wanted fp32, {', '.join(LOWER)}")
     if calibration and not lower:

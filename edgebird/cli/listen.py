@@ -80,7 +80,7 @@ def run(
         str | None, typer.Option("--runtime", metavar="NAME", help="The engine: auto, or one that `doctor` lists.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8.")
+        str | None, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8, int8+bf16.")
     ] = None,
     threads: ThreadsOption = None,
     hop: HopOption = None,

@@ -14,7 +14,9 @@ BundleOption = Annotated[
 RuntimeOption = Annotated[
     str, typer.Option("--runtime", metavar="NAME", help="The engine: auto, or one that `doctor` lists.")
 ]
-PrecisionOption = Annotated[str, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8, int8+bf16.")
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads of the engine; default: all cores.")
 ]
