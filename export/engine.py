@@ -118,37 +118,34 @@ def build_engine(
     build = _Build(trt, bundle, request, cache)
     tell(f"building  {model.name} with {title(trt)} for {', '.join(request.capabilities) or gpu}")
     path = engine_path(folder, request.runtime, request.precision)
-    with _workplace(folder) as workplace:
-        sidecar = _build(build, workplace / path.name, gpu, progress)
+    with _aside(path) as built:
+        sidecar = _build(build, built, gpu, progress)
         tell(f"built     {path.name}: {sidecar.engine_bytes / 1e6:.1f} MB in {sidecar.build_seconds:.0f} s")
         if gpu is not None:
-            _prove(bundle, request, workplace)
-            if bundle.card.golden is not None:
-                tell("proven    on this GPU against the original network")
-        _move(workplace / path.name, path)
+            _prove(bundle, request, built.parent, tell)
     tell(f"wrote     {path}")
     return path
 
 
 @contextmanager
-def _workplace(folder: Path) -> Iterator[Path]:
-    """A folder in `folder` for an engine that is not proven yet; it goes with all that is left in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        workplace = tempfile.TemporaryDirectory(prefix=".building-", dir=folder)
-    except OSError as failure:
-        raise OutputError(f"cannot write {folder}: {failure.strerror}") from failure
-    with workplace as name:
-        yield Path(name)
+def _aside(path: Path) -> Iterator[Path]:
+    """Where to build and prove an engine: with its sidecar it takes the place of `path` on success and goes on failure.
 
-
-def _move(built: Path, path: Path) -> None:
-    """Put an engine and its sidecar in their place. Between the two nothing is loaded: the sidecar does not fit."""
+    It has its own name in a folder beside. Between the two moves nothing is loaded: the sidecar does not fit.
+    """
     try:
-        built.replace(path)
-        built.with_suffix(".json").replace(path.with_suffix(".json"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent)
     except OSError as failure:
-        raise OutputError(f"cannot write {path}: {failure.strerror}") from failure
+        raise OutputError(f"cannot write {path.parent}: {failure.strerror}") from failure
+    with folder as name:
+        built = Path(name) / path.name
+        yield built
+        try:
+            built.replace(path)
+            built.with_suffix(".json").replace(path.with_suffix(".json"))
+        except OSError as failure:
+            raise OutputError(f"cannot write {path}: {failure.strerror}") from failure
 
 
 def check_request(request: EngineRequest) -> None:
@@ -404,10 +401,12 @@ def _peak_memory(trt_log: TrtLog) -> dict[str, int]:
     return peak
 
 
-def _prove(bundle: Bundle, request: EngineRequest, workplace: Path) -> None:
-    """Open the engine as it will be used, which runs the golden data through it."""
+def _prove(bundle: Bundle, request: EngineRequest, folder: Path, tell: Callable[[str], None]) -> None:
+    """Open the engine in `folder` as it will be used, which runs the golden data through it."""
     try:
-        open_engine(bundle, request.runtime, RuntimeOptions(request.precision), workplace).close()
+        open_engine(bundle, request.runtime, RuntimeOptions(request.precision), folder).close()
     except EdgebirdError as failure:
         reason = failure.__cause__ if isinstance(failure.__cause__, EdgebirdError) else failure
         raise type(failure)(f"the new {request.precision} engine was deleted: {reason}") from failure
+    if bundle.card.golden is not None:
+        tell("proven    on this GPU against the original network")

@@ -101,8 +101,7 @@ def make_logger(trt: ModuleType, to: TrtLog) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
-            with suppress(OSError, ValueError):  # a closed stderr; an exception must not cross TensorRT's C++ code
-                to.take(severity.name, msg)
+            to.take(severity.name, msg)
 
     return Logger()
 

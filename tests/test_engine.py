@@ -548,7 +548,7 @@ def test_the_command_builds_and_prints_the_engine(
 
 @pytest.mark.parametrize("options", [[], ["-v"]])
 def test_the_command_goes_on_where_nobody_reads_stderr(tones: Bundle, tmp_path: Path, options: list[str]) -> None:
-    """For real: TensorRT's C++ code must not meet an exception, of the log neither."""
+    """For real: an exception in a callback of TensorRT's C++ code cancels the build."""
     require("tensorrt_rtx")
     read, write = os.pipe()
     os.close(read)
