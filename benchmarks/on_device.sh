@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run once on a Jetson or a computer with an NVIDIA GPU: doctor, build, verify and bench of a bundle, packed into one
-# file to send back. Takes minutes, needs no root, changes nothing but BUNDLE/engines.
+# file to send back. Takes minutes, needs no root, changes nothing but BUNDLE/engines. Needs `edgebird` on the path (a
+# venv that is activated), or its command in EDGEBIRD.
 #
 #   benchmarks/on_device.sh BUNDLE [RUNTIME...]        RUNTIME: tensorrt (default), tensorrt-rtx, ort-cuda, ort-tensorrt
 set -uo pipefail
@@ -28,11 +29,16 @@ note() {
     return "$code"
 }
 
-# look NAME COMMAND...: the same for facts of the system that may be missing.
+# look NAME COMMAND...: the same for facts of the system, which may be missing and are no failures then.
 look() {
-    local name=$1
+    local name=$1 code=0
     shift
-    command -v "$1" >/dev/null 2>&1 && "$@" >"$report/$name.txt" 2>&1
+    if command -v "$1" >/dev/null 2>&1; then
+        "$@" >"$report/$name.txt" 2>&1 || code=$?
+        echo "$name exit=$code" >>"$report/summary.txt"
+    else
+        echo "$name missing: there is no $1 here" >>"$report/summary.txt"
+    fi
 }
 
 note doctor "$edgebird" doctor

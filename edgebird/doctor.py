@@ -7,16 +7,19 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 
 from edgebird import __version__
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.machine import cpu_name, l4t, power_mode, usable_cores
 from edgebird.runtimes import RUNTIMES, probe
 from edgebird.runtimes.gpu import open_cuda
+from edgebird.runtimes.trt import how_to_install
 
-_JETPACKS = {"35": "5", "36": "6", "38": "7"}  # by the first number of L4T
+# The first that the release of L4T begins with; JetPack 6.0 and older have a TensorRT that is too old.
+_JETPACKS = {"35.": "5", "36.2.": "6.0", "36.3.": "6.0", "36.4.0": "6.1", "36.": "6.2", "38.2.": "7.0", "38.": "7.1"}
 
-# Distribution -> the extra of edgebird that brings it.
+# Distribution -> the extra of edgebird that brings it; TensorRT comes from NVIDIA.
 _PACKAGES = {
     "numpy": "base",
     "soundfile": "base",
@@ -26,7 +29,9 @@ _PACKAGES = {
     "av": "stream",
     "onnxruntime": "cpu",
     "onnxruntime-gpu": "gpu",
+    "nvidia-ml-py": "gpu",
     "cuda-python": "tensorrt",
+    "tensorrt": "NVIDIA",
     "tensorrt-rtx-cu12": "tensorrt-rtx",
     "openvino": "openvino",
     "torch": "export",
@@ -44,8 +49,7 @@ def examine() -> Iterator[str]:
     yield from _graphics()
     yield ""
     for name, extra in _PACKAGES.items():
-        missing = "not installed" if extra == "base" else f"not installed (pip install 'edgebird[{extra}]')"
-        yield f"{name:<17} {versions[name] or missing}"
+        yield f"{name:<17} {versions[name] or f'not installed{_how(extra)}'}"
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         yield (
             "conflict: onnxruntime and onnxruntime-gpu are two builds of one module and overwrite each other: "
@@ -67,7 +71,7 @@ def _graphics() -> Iterator[str]:
     except RuntimeUnavailableError as error:
         yield f"GPU: {_told_by_driver() or 'no NVIDIA GPU seen'}; {error}"
     if release := l4t():
-        jetpack = _JETPACKS.get(release.partition(".")[0], "unknown to this edgebird")
+        jetpack = next((told for first, told in _JETPACKS.items() if release.startswith(first)), "unknown to edgebird")
         yield f"Jetson: L4T {release}, JetPack {jetpack}, {power_mode() or 'power mode unknown: sudo nvpmodel -q'}"
 
 
@@ -81,8 +85,15 @@ def _told_by_driver() -> str | None:
     return "; ".join(told.split("\n")).strip("; ") or None
 
 
+def _how(extra: str) -> str:
+    if extra == "base":
+        return ""
+    return f" ({how_to_install('tensorrt')})" if extra == "NVIDIA" else f" (pip install 'edgebird[{extra}]')"
+
+
 def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    variants = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13") if distribution == "tensorrt" else (distribution,)
+    for variant in variants:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(variant)
+    return None

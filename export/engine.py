@@ -10,8 +10,10 @@ import logging
 import platform
 import re
 import resource
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,11 +34,12 @@ from edgebird.runtimes.sidecar import ENGINES, Sidecar, engine_path, find_engine
 from edgebird.runtimes.trt import (
     MODULES,
     TrtLog,
+    cannot_start,
     dtype_name,
     free_batch,
     import_tensorrt,
     make_logger,
-    open_runtime,
+    open_engine,
     title,
 )
 
@@ -94,8 +97,9 @@ def build_engine(
     """Build an engine and its sidecar, prove it if its GPU is here, return its path.
 
     On the device it goes into the bundle and must score the golden data as the original network did; one that does not
-    is deleted. Compiled ahead of time it goes to `request.out`, unproven. tell: takes lines for the user; progress:
-    takes the phase and the share that is done.
+    is deleted, and one that was there before stays until the new one is proven. Compiled ahead of time it goes to
+    `request.out`, unproven. tell: takes lines for the user; progress: takes the phase and the share that is done, on
+    any thread.
 
     Raises RuntimeUnavailableError with TensorRT's reason, ParityError, ScoreError, UsageError, OutputError.
     """
@@ -114,13 +118,34 @@ def build_engine(
     build = _Build(trt, bundle, request, cache)
     tell(f"building  {model.name} with {title(trt)} for {', '.join(request.capabilities) or gpu}")
     path = engine_path(folder, request.runtime, request.precision)
-    sidecar = _build(build, path, gpu, progress)
-    tell(f"wrote     {path}: {sidecar.engine_bytes / 1e6:.1f} MB in {sidecar.build_seconds:.0f} s")
-    if gpu is not None:
-        _prove(bundle, request, path)
-        if bundle.card.golden is not None:
-            tell("proven    on this GPU against the original network")
+    with _aside(path) as built:
+        sidecar = _build(build, built, gpu, progress)
+        tell(f"built     {path.name}: {sidecar.engine_bytes / 1e6:.1f} MB in {sidecar.build_seconds:.0f} s")
+        if gpu is not None:
+            _prove(bundle, request, built.parent, tell)
+    tell(f"wrote     {path}")
     return path
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Where to build and prove an engine: with its sidecar it takes the place of `path` on success and goes on failure.
+
+    It has its own name in a folder beside. Between the two moves nothing is loaded: the sidecar does not fit.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent)
+    except OSError as failure:
+        raise OutputError(f"cannot write {path.parent}: {failure.strerror}") from failure
+    with folder as name:
+        built = Path(name) / path.name
+        yield built
+        try:
+            built.replace(path)
+            built.with_suffix(".json").replace(path.with_suffix(".json"))
+        except OSError as failure:
+            raise OutputError(f"cannot write {path}: {failure.strerror}") from failure
 
 
 def check_request(request: EngineRequest) -> None:
@@ -150,10 +175,10 @@ def _check_capabilities(trt: ModuleType, request: EngineRequest) -> None:
     for capability in request.capabilities:
         if capability.upper() not in known:
             names = ", ".join(sorted((name.lower() for name in known), key=lambda name: int(name[2:])))
-            why = f" ({JETSONS[capability]}): its engine is built on it, with --runtime tensorrt" if (
-                capability in JETSONS
-            ) else ""  # fmt: skip
-            raise RuntimeUnavailableError(f"{title(trt)} compiles for {names}, not for {capability}{why}")
+            refused = f"{title(trt)} compiles for {names}, not for {capability}"
+            if capability in JETSONS:
+                refused += f" ({JETSONS[capability]}): its engine is built on it, with --runtime tensorrt"
+            raise RuntimeUnavailableError(refused)
 
 
 def _gpu_here(request: EngineRequest) -> Gpu:
@@ -168,11 +193,13 @@ def _gpu_here(request: EngineRequest) -> Gpu:
 def _ready(bundle: Bundle, request: EngineRequest, trt: ModuleType, gpu: Gpu) -> Path | None:
     """The engine that is there already, if it fits and is proven."""
     try:
-        path, sidecar = find_engine(bundle, request.runtime, request.precision, trt.__version__, gpu)
+        path, sidecar = find_engine(
+            bundle, request.runtime, request.precision, trt.__version__, gpu, bundle.path / ENGINES
+        )
     except RuntimeUnavailableError as error:
         log.debug("%s", error)
         return None
-    proven = sidecar.proven_on(gpu) or bundle.card.golden is None
+    proven = sidecar.proven_on(gpu, trt.__version__) or bundle.card.golden is None
     return path if proven and _as_requested(sidecar, request) else None
 
 
@@ -193,7 +220,7 @@ def _hardware_name(request: EngineRequest) -> str:
 def timing_cache_name(gpu: Gpu, version: str) -> str:
     """A file for each GPU and version: what was measured on one says nothing of another."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-").lower()
-    return f"timing.{name}.{gpu.capability}.{version}.cache"
+    return f"timing.{name}.{gpu.capability}.{gpu.multiprocessors}mp.{version}.cache"
 
 
 def _build(build: _Build, path: Path, gpu: Gpu | None, progress: Callable[[str, float], None]) -> Sidecar:
@@ -203,7 +230,7 @@ def _build(build: _Build, path: Path, gpu: Gpu | None, progress: Callable[[str, 
     try:
         builder = build.trt.Builder(trt_logger)
     except TypeError as error:  # factory function returned nullptr
-        raise build.refused("cannot start", "no NVIDIA GPU or driver here") from error
+        raise cannot_start(build.trt, build.log) from error
     network = _parse(build, builder, trt_logger)
     config = _configure(build, builder, network)
     plan = _compile(build, builder, network, config, progress)
@@ -300,8 +327,10 @@ def _load_timing_cache(build: _Build, config: Any) -> None:
         timing_cache = config.create_timing_cache(content)
         if timing_cache is not None and config.set_timing_cache(timing_cache, False):
             return
+        if not content:
+            raise build.refused("refuses a timing cache")
         log.warning("%s does not fit this TensorRT: the build starts without it", build.timing_cache)
-    raise build.refused("refuses a timing cache")
+        build.log.problems.clear()  # they explain nothing that comes later
 
 
 def _keep_timing_cache(build: _Build, config: Any) -> None:
@@ -372,21 +401,12 @@ def _peak_memory(trt_log: TrtLog) -> dict[str, int]:
     return peak
 
 
-def _prove(bundle: Bundle, request: EngineRequest, path: Path) -> None:
-    """Open the engine as it will be used, which runs the golden data through it; delete it if it fails."""
+def _prove(bundle: Bundle, request: EngineRequest, folder: Path, tell: Callable[[str], None]) -> None:
+    """Open the engine in `folder` as it will be used, which runs the golden data through it."""
     try:
-        open_runtime(bundle, request.runtime, RuntimeOptions(request.precision)).close()
-    except BaseException as failure:  # also when interrupted: what is not proven is not left behind
-        _delete(path)
-        if isinstance(failure, EdgebirdError):
-            reason = failure.__cause__ if isinstance(failure.__cause__, EdgebirdError) else failure
-            raise type(failure)(f"{path} was deleted: {reason}") from failure
-        raise
-
-
-def _delete(path: Path) -> None:
-    try:
-        path.with_suffix(".json").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-    except OSError as failure:
-        raise OutputError(f"cannot delete {path}: {failure.strerror}") from failure
+        open_engine(bundle, request.runtime, RuntimeOptions(request.precision), folder).close()
+    except EdgebirdError as failure:
+        reason = failure.__cause__ if isinstance(failure.__cause__, EdgebirdError) else failure
+        raise type(failure)(f"the new {request.precision} engine was deleted: {reason}") from failure
+    if bundle.card.golden is not None:
+        tell("proven    on this GPU against the original network")

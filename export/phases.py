@@ -11,33 +11,49 @@ from typing import Any
 
 
 class Phases:
-    """How far TensorRT is, from what its progress monitor tells: phases within phases, each of some steps."""
+    """How far TensorRT is, from what its progress monitor tells: phases within phases, each of some steps.
+
+    Any thread may tell, as TensorRT's own do. tell: takes the phase and the share that is done; once it fails because
+    nobody reads it any more (OSError, ValueError), it is not called again.
+    """
 
     def __init__(self, tell: Callable[[str, float], None]) -> None:
-        self._tell = tell
+        self._tell: Callable[[str, float], None] | None = tell
+        self._lock = threading.Lock()
         self._phases: dict[str, list[int]] = {}  # name -> steps done, steps; the outermost first
         self._share = 0.0
         self.cancelled = False
 
     def start(self, phase: str, steps: int) -> None:
         """A phase begins, inside of the one that began last."""
-        self._phases[phase] = [0, max(1, steps)]
-        self._tell(phase, self._advance())
+        with self._lock:
+            self._phases[phase] = [0, max(1, steps)]
+            self._report(phase, self._advance())
 
     def step(self, phase: str, step: int) -> bool:
         """A step of a phase is through; whether to go on."""
-        if phase in self._phases:
-            self._phases[phase][0] = step + 1
-            self._tell(phase, self._advance())
+        with self._lock:
+            if phase in self._phases:
+                self._phases[phase][0] = step + 1
+                self._report(phase, self._advance())
         return not self.cancelled
 
     def finish(self, phase: str) -> None:
         """A phase is through, and all that began inside of it."""
-        if phase in self._phases:
-            names = list(self._phases)
-            for name in names[names.index(phase) :]:
-                del self._phases[name]
-            self._tell(phase, self._advance() if self._phases else 1.0)
+        with self._lock:
+            if phase in self._phases:
+                names = list(self._phases)
+                for name in names[names.index(phase) :]:
+                    del self._phases[name]
+                self._report(phase, self._advance() if self._phases else 1.0)
+
+    def _report(self, phase: str, share: float) -> None:
+        if self._tell is None:
+            return
+        try:
+            self._tell(phase, share)
+        except (OSError, ValueError):  # a closed stderr; in TensorRT's C++ code an exception would cancel the build
+            self._tell = None
 
     def _advance(self) -> float:
         """The share that is done, 0 to 1; it never goes back."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from edgebird.errors import RuntimeUnavailableError
 from edgebird.types import FloatArray
 
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
+_DRIVER_FILE = "/proc/driver/nvidia/version"
 
 
 class CudaError(RuntimeUnavailableError):
@@ -27,16 +29,20 @@ class CudaError(RuntimeUnavailableError):
 class Gpu:
     """A GPU as engines know it.
 
-    capability: its compute capability, such as `sm87`. integrated: it shares its memory with the CPU, as on a Jetson.
-    driver: the newest CUDA that the driver knows, cuda: that of the runtime library, both such as `12.6`.
+    capability: its compute capability, such as `sm87`. multiprocessors: how many it has, which alone tells an Orin AGX
+    from an Orin Nano. integrated: it shares its memory with the CPU, as on a Jetson. driver: the newest CUDA that the
+    driver knows, cuda: that of the runtime library, both such as `12.6`. driver_release: the driver's own version, such
+    as `580.65.06`; None where the system does not tell it.
     """
 
     name: str
     capability: str
+    multiprocessors: int
     integrated: bool
     memory_bytes: int
     driver: str
     cuda: str
+    driver_release: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.capability}), {self.memory_bytes / 2**30:.1f} GiB, CUDA {self.cuda}"
@@ -85,16 +91,27 @@ class Cuda:
         return Gpu(
             name=name.strip("\0 "),
             capability=f"sm{about.major}{about.minor}",
+            multiprocessors=int(about.multiProcessorCount),
             integrated=bool(about.integrated and about.canMapHostMemory),
             memory_bytes=int(about.totalGlobalMem),
             driver=_version(self("cudaDriverGetVersion")),
             cuda=_version(self("cudaRuntimeGetVersion")),
+            driver_release=_driver_release(),
         )
 
 
 def _version(number: int) -> str:
     """12060 -> `12.6`."""
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _driver_release() -> str | None:
+    try:
+        with open(_DRIVER_FILE, encoding="utf-8") as file:
+            found = re.search(r"Kernel Module(?: for \w+)?\s+([\d.]+)", file.read())
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def open_cuda(wanted_by: str) -> Cuda:
@@ -170,6 +187,8 @@ class Buffer:
     def free(self) -> None:
         """Free the memory; nobody may use `host` afterwards."""
         del self.host
-        if not self._shared:
-            self._cuda("cudaFree", self.device)
-        self._cuda("cudaFreeHost", self._address)
+        try:
+            if not self._shared:
+                self._cuda("cudaFree", self.device)
+        finally:
+            self._cuda("cudaFreeHost", self._address)

@@ -32,7 +32,7 @@ class Sidecar:
     gpu: where it was built, None for one compiled ahead of time for `capabilities` (`sm86`).
     kept_fp32: nodes that stay FP32 in a graph of lower precision. flags: the builder's, by name.
     profile: least, best and largest input shape. peak_memory: bytes of this process, and what TensorRT reports.
-    parity: `unproven`, or the parity with golden data on `parity["gpu"]`.
+    parity: `unproven`, or the parity with golden data and, as `proof_place` has it, where it was found.
     """
 
     runtime: str
@@ -65,14 +65,24 @@ class Sidecar:
     parity: str | Mapping[str, Any] = field(default=UNPROVEN)
     format: int = FORMAT
 
-    def proven_on(self, gpu: Gpu) -> bool:
-        """Whether golden data went through it on such a GPU."""
-        return not isinstance(self.parity, str) and self.parity.get("gpu") == gpu.name
+    def proven_on(self, gpu: Gpu, version: str) -> bool:
+        """Whether golden data went through it on such a GPU, with this version of TensorRT."""
+        place = proof_place(self.runtime, gpu, version)
+        return not isinstance(self.parity, str) and place.items() <= self.parity.items()
 
     def write(self, path: Path) -> None:
         """Write it as JSON, whole or not at all. Raises OutputError."""
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def proof_place(runtime: str, gpu: Gpu, version: str) -> dict[str, Any]:
+    """What a proof holds for; elsewhere other code may run, and the engine is proven anew.
+
+    Of the driver only for TensorRT-RTX, which makes its kernels when the engine is opened.
+    """
+    place = {"gpu": gpu.name, "multiprocessors": gpu.multiprocessors, "version": version}
+    return place | ({"driver": gpu.driver_release or gpu.driver} if runtime == "tensorrt-rtx" else {})
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -101,21 +111,23 @@ def build_command(bundle: Bundle, runtime: str, precision: str, rebuild: bool = 
     return f"edgebird build {shlex.quote(str(bundle.path))} {options}"
 
 
-def require_engine(bundle: Bundle, runtime: str, precision: str) -> Path:
-    """Where the engine of a bundle is. Raises RuntimeUnavailableError, with the command, if there is none."""
-    path = engine_path(bundle.path / ENGINES, runtime, precision)
+def require_engine(bundle: Bundle, runtime: str, precision: str, folder: Path) -> Path:
+    """Where the engine of a bundle is in `folder`. Raises RuntimeUnavailableError, with the command, if it is not."""
+    path = engine_path(folder, runtime, precision)
     if not path.is_file() or not path.with_suffix(".json").is_file():
         command = build_command(bundle, runtime, precision)
         raise RuntimeUnavailableError(f"{runtime} has no {precision} engine for this bundle: {command}")
     return path
 
 
-def find_engine(bundle: Bundle, runtime: str, precision: str, version: str, gpu: Gpu) -> tuple[Path, Sidecar]:
-    """The engine of a bundle that fits this TensorRT and this GPU, and its sidecar.
+def find_engine(
+    bundle: Bundle, runtime: str, precision: str, version: str, gpu: Gpu, folder: Path
+) -> tuple[Path, Sidecar]:
+    """The engine of a bundle in `folder` that fits this TensorRT and this GPU, and its sidecar.
 
     Raises RuntimeUnavailableError, with the command that builds the engine, if it is missing or does not fit.
     """
-    path = require_engine(bundle, runtime, precision)
+    path = require_engine(bundle, runtime, precision, folder)
     try:
         sidecar = read_sidecar(path.with_suffix(".json"))
         problem = mismatch(path, sidecar, bundle, version, gpu)
@@ -151,12 +163,17 @@ def _gpu_mismatch(sidecar: Sidecar, gpu: Gpu) -> str | None:
     if sidecar.gpu is None:
         fits = gpu.capability in sidecar.capabilities
         return None if fits else f"compiled for {', '.join(sidecar.capabilities)}, this GPU is {gpu.capability}"
-    built_on = sidecar.gpu["capability"]
+    built_on, here = _kind(sidecar.gpu), _kind(asdict(gpu))
     match sidecar.hardware_compatibility:
         case "AMPERE_PLUS":
             fits = int(gpu.capability[2:]) >= 80
         case "SAME_COMPUTE_CAPABILITY":
-            fits = gpu.capability == built_on
+            fits = gpu.capability == sidecar.gpu["capability"]
         case _:
-            fits = (gpu.name, gpu.capability) == (sidecar.gpu["name"], built_on)
-    return None if fits else f"built on {sidecar.gpu['name']} ({built_on}), this GPU is {gpu.name} ({gpu.capability})"
+            fits = built_on == here
+    return None if fits else f"built on {built_on}, this GPU is {here}"
+
+
+def _kind(gpu: Mapping[str, Any]) -> str:
+    """What GPUs that take the same engine have in common; every Orin has the same name and capability."""
+    return f"{gpu['name']} ({gpu['capability']}, {gpu.get('multiprocessors', 'unknown')} multiprocessors)"

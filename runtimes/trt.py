@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -20,35 +21,43 @@ from typing import Any
 import numpy as np
 
 from edgebird.bundle import Bundle
-from edgebird.card import FLOOR_GROUP, Card
+from edgebird.card import FLOOR_GROUP, Card, floor_group
 from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.machine import l4t
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up
 from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, Stopwatch, open_cuda
-from edgebird.runtimes.sidecar import Sidecar, build_command, find_engine, require_engine
+from edgebird.runtimes.sidecar import ENGINES, Sidecar, build_command, find_engine, proof_place, require_engine
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # runtime -> Python module
+_OLDEST = (10, 3)  # of TensorRT: strongly typed networks with all that these graphs have
 
 
 def import_tensorrt(name: str) -> ModuleType:
-    """The Python module of a runtime. Raises RuntimeUnavailableError saying how to get it."""
+    """The Python module of a runtime. Raises RuntimeUnavailableError saying which is needed and how to get it."""
     try:
-        return importlib.import_module(MODULES[name])
+        trt = importlib.import_module(MODULES[name])
     except ImportError as error:  # also where the bindings are there and the libraries are not
-        raise RuntimeUnavailableError(f"{name} needs TensorRT: {_how_to_install(name)} ({error})") from error
+        raise RuntimeUnavailableError(f"{name} needs TensorRT: {how_to_install(name)} ({error})") from error
+    version = tuple(int(number) for number in re.findall(r"\d+", trt.__version__)[:2])
+    if name == "tensorrt" and version < _OLDEST:
+        raise RuntimeUnavailableError(
+            f"{name} needs TensorRT 10.3 or newer (on a Jetson JetPack 6.1), here is {trt.__version__}"
+        )
+    return trt
 
 
-def _how_to_install(name: str) -> str:
+def how_to_install(name: str) -> str:
+    """The command that brings the TensorRT of a runtime."""
     if name == "tensorrt-rtx":
         return "pip install 'edgebird[tensorrt-rtx]'"
     if l4t():
         return "sudo apt install python3-libnvinfer, in a venv with --system-site-packages"
-    return "pip install tensorrt"
+    return "pip install tensorrt, for a driver of CUDA 12 pip install tensorrt-cu12"
 
 
 def title(trt: ModuleType) -> str:
@@ -74,11 +83,14 @@ class TrtLog:
         log.debug("TensorRT %s: %s", level.lower(), message)
 
     def explain(self, otherwise: str) -> str:
-        """One line: the first problem and how many more there are; `otherwise` if it told none."""
+        """One line: the last problem and how many there were before it; `otherwise` if it told none.
+
+        The last is what ended it: kernels that were tried and skipped are told as errors, too.
+        """
         if not self.problems:
             return otherwise
         more = len(self.problems) - 1
-        return " ".join(self.problems[0].split())[:400] + (f" (and {more} more: see -v)" if more else "")
+        return " ".join(self.problems[-1].split())[:400] + (f" (and {more} more: see -v)" if more else "")
 
 
 def make_logger(trt: ModuleType, to: TrtLog) -> Any:
@@ -106,7 +118,7 @@ def free_batch(shape: Any) -> tuple[int | str, ...]:
 
 @dataclass(slots=True)
 class _Lane:
-    """What runs one batch size: an execution context of its own, and a CUDA graph of an inference once it has one.
+    """What runs a batch size: an execution context of its own, and a CUDA graph of an inference once it has one.
 
     A graph belongs to the state that its context had when it was recorded, so contexts are not shared.
     """
@@ -117,10 +129,11 @@ class _Lane:
 
 
 class TrtRuntime:
-    """See `Runtime`. Batches larger than the engine's profile are fed in pieces; a fixed batch is filled with zeros.
+    """See `Runtime`. Batches are fed in pieces of `group`: what the profile allows, or the windows that share a floor.
+    A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them.
 
-    engine: an ICudaEngine. Takes all memory at once; raises BundleError if the engine does not fit the card,
-    RuntimeUnavailableError if CUDA or TensorRT refuse.
+    engine: an ICudaEngine. Takes its buffers at once, the working memory of a size when it is first used; raises
+    BundleError if the engine does not fit the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
 
     def __init__(self, engine: Any, name: str, card: Card, cuda: Cuda, trt_log: TrtLog) -> None:
@@ -133,8 +146,10 @@ class TrtRuntime:
         size = card.input.shape[0]
         self._fixed = isinstance(size, int)
         self.max_batch = int(size) if isinstance(size, int) else int(self._profile()[2][0])
-        least = max(card.batches)
-        self.group = max(least, self.max_batch // least * least)  # windows that share a floor stay together
+        shared = floor_group(card.db_floor)
+        self.group = shared if shared > 1 else self.max_batch  # the graph takes the floor of all that it is given
+        if self.group > self.max_batch:
+            raise BundleError(f"{name}: the engine takes {self.max_batch} windows at once, this bundle scores {shared}")
         self._resources = ExitStack()
         with ExitStack() as undo:  # of what was taken before something failed
             undo.callback(self.close)
@@ -167,16 +182,12 @@ class TrtRuntime:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
         check_open(self.name, self._engine is not None)
         check_windows(windows, self.card)
-        size = self.max_batch
-        pieces = [windows[i : i + size] for i in range(0, len(windows), size)]
-        return to_scores(np.concatenate([self._score(piece) for piece in pieces]), len(windows), self.card)
+        return to_scores(score_in_groups(self._score, windows, self.group), len(windows), self.card)
 
     def _score(self, windows: FloatArray) -> FloatArray:
         """At most `max_batch` windows; the result is a copy."""
-        count = len(windows)
-        batch = self.max_batch if self._fixed else count
-        self._input.host[:count] = windows
-        self._input.host[count:batch] = 0
+        count, batch = len(windows), self._lane_size(len(windows))
+        self._fill(windows, batch)
         lane = self._lanes.get(batch) or self._new_lane(batch)
         if lane.graph is None:
             self._enqueue(lane)
@@ -188,6 +199,14 @@ class TrtRuntime:
             self._lanes[batch] = lane
             self._record(lane)
         return scores
+
+    def _lane_size(self, count: int) -> int:
+        """The batch that scores so many windows: 1, 2, 4, 8, ... or `max_batch`, as each of them takes memory."""
+        return self.max_batch if self._fixed else min(1 << (count - 1).bit_length(), self.max_batch)
+
+    def _fill(self, windows: FloatArray, batch: int) -> None:
+        self._input.host[: len(windows)] = windows
+        self._input.host[len(windows) : batch] = 0
 
     def _new_lane(self, batch: int) -> _Lane:
         engine, card = self._engine, self.card
@@ -221,7 +240,7 @@ class TrtRuntime:
     def includes(self, batch: int) -> str:
         """What a time of `infer` has in it."""
         copies = "GPU and CPU share their memory, no copies" if self.gpu.integrated else "copies to and from the GPU"
-        lane = self._lanes.get(self.max_batch if self._fixed else batch)
+        lane = self._lanes.get(self._lane_size(batch))
         return f"{copies}; {'a CUDA graph' if lane and lane.graph is not None else 'no CUDA graph'}"
 
     def split(self, windows: FloatArray) -> dict[str, float]:
@@ -231,9 +250,9 @@ class TrtRuntime:
         time to start them. With a CUDA graph there are also the GPU's and the CPU's time of that one launch. Where
         nothing is copied there are no copies.
         """
-        count = min(len(windows), self.max_batch)
-        lane = self._lanes[self.max_batch if self._fixed else count]
-        self._input.host[:count] = windows[:count]
+        windows = windows[: self.group]
+        lane = self._lanes[self._lane_size(len(windows))]
+        self._fill(windows, lane.batch)
         (h2d, compute, d2h), enqueue = self._timed(lambda mark: self._enqueue(lane, mark))
         parts = {"compute": compute, "enqueue": enqueue}
         if not self.gpu.integrated:
@@ -296,29 +315,48 @@ class TrtRuntime:
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
-    """Open the bundle's engine for this GPU, warmed up, and prove it if that was not done on this GPU yet."""
+    """Open the bundle's engine for this GPU, warmed up, and prove it if that was not done here yet."""
+    return open_engine(bundle, name, options, bundle.path / ENGINES)
+
+
+def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path) -> TrtRuntime:
+    """The same for an engine of the bundle that is in `folder`."""
     bundle.model(options.precision)
     if importlib.util.find_spec(MODULES[name]) is None:
         import_tensorrt(name)  # which tells how to get it
-    require_engine(bundle, name, options.precision)  # before anything heavy is imported
+    require_engine(bundle, name, options.precision, folder)  # before anything heavy is imported
     trt, cuda = import_tensorrt(name), open_cuda(name)
     gpu = cuda.gpu()
-    path, sidecar = find_engine(bundle, name, options.precision, trt.__version__, gpu)
+    path, sidecar = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
     trt_log = TrtLog()
     runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
     with ExitStack() as undo:
         undo.callback(runtime.close)
         warm_up(runtime, options, runtime.group)
-        if not sidecar.proven_on(gpu):
-            _prove_and_note(runtime, bundle, path, sidecar)
+        if not sidecar.proven_on(gpu, trt.__version__):
+            _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))
         undo.pop_all()
     log.debug("%s on %s, %s", title(trt), gpu, path.name)
     return runtime
 
 
+def make_loader(trt: ModuleType, trt_log: TrtLog) -> Any:
+    """What loads engines, a Runtime as TensorRT calls it. Raises RuntimeUnavailableError where it cannot start."""
+    try:
+        return trt.Runtime(make_logger(trt, trt_log))
+    except TypeError as error:  # factory function returned nullptr
+        raise cannot_start(trt, trt_log) from error
+
+
+def cannot_start(trt: ModuleType, trt_log: TrtLog) -> RuntimeUnavailableError:
+    """The error for a TensorRT that gives neither a Builder nor a Runtime."""
+    reason = trt_log.explain("no NVIDIA GPU or driver here, or its build is for a newer CUDA than the driver's")
+    return RuntimeUnavailableError(f"{title(trt)} cannot start: {reason}")
+
+
 def load_engine(trt: ModuleType, path: Path, sidecar: Sidecar, trt_log: TrtLog) -> Any:
     """Deserialize an engine. Raises RuntimeUnavailableError with what TensorRT says."""
-    loader = trt.Runtime(make_logger(trt, trt_log))
+    loader = make_loader(trt, trt_log)
     if "VERSION_COMPATIBLE" in sidecar.flags:
         loader.engine_host_code_allowed = True  # it carries its own runtime
     engine = loader.deserialize_cuda_engine(path.read_bytes())
@@ -328,7 +366,7 @@ def load_engine(trt: ModuleType, path: Path, sidecar: Sidecar, trt_log: TrtLog) 
     return engine
 
 
-def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Sidecar) -> None:
+def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Sidecar, place: dict[str, Any]) -> None:
     if bundle.card.golden is None:
         log.warning("%s: the bundle has no golden data, so nothing proves this engine", path)
         return
@@ -337,7 +375,7 @@ def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Si
     except (ParityError, ScoreError) as error:
         command = build_command(bundle, runtime.name, sidecar.precision, rebuild=True)
         raise type(error)(f"{path}: {error}; build it again ({command}) or take another precision") from error
-    proven = replace(sidecar, parity={"gpu": runtime.gpu.name, **parity.to_json()})
+    proven = replace(sidecar, parity={**place, **parity.to_json()})
     with suppress(OutputError):  # a bundle that cannot be written to is proven each time
         proven.write(path.with_suffix(".json"))
 
@@ -366,4 +404,5 @@ def probe(name: str) -> str:
     """Versions and the GPU, if there is one; whether a bundle has an engine for it is seen when it is opened."""
     trt = import_tensorrt(name)
     gpu: Gpu = open_cuda(name).gpu()
+    make_loader(trt, TrtLog())
     return f"{title(trt)}, {gpu}"

@@ -27,6 +27,7 @@ class FakeGpu:
     major: int
     minor: int
     integrated: int
+    multiprocessors: int = 16
 
 
 class Code(enum.Enum):
@@ -145,6 +146,7 @@ class CudaDouble:
         values = {
             "name": self.gpu.name.encode() + b"\0\0", "major": self.gpu.major, "minor": self.gpu.minor,
             "integrated": self.gpu.integrated, "canMapHostMemory": 1, "totalGlobalMem": 8 << 30,
+            "multiProcessorCount": self.gpu.multiprocessors,
         }  # fmt: skip
         return SimpleNamespace(**{name: values.get(name) for name in self.api["cudaDeviceProp"]})
 

@@ -49,6 +49,7 @@ class Faults:
     capability: bool = False
     build: bool = False
     timing_cache: bool = False
+    runtime: bool = False
     deserialize: bool = False
     context: bool = False
     input_shape: bool = False
@@ -59,12 +60,15 @@ class Faults:
 
 
 class TensorRTDouble:
-    """`module` is what Python imports as `tensorrt` or `tensorrt_rtx`; built: what the builder was last told."""
+    """`module` is what Python imports as `tensorrt` or `tensorrt_rtx`; built: what the builder was last told;
+    contexts: how many were made.
+    """
 
     def __init__(self, version: str, cuda: CudaDouble) -> None:
         self.version, self.api, self.cuda, self.faults = version, API[version], cuda, Faults()
         self.rtx = version == RTX
         self.built: dict[str, Any] = {}
+        self.contexts = 0
         self.module = ModuleType("tensorrt_rtx" if self.rtx else "tensorrt")
         self.module.__spec__ = ModuleSpec(self.module.__name__, None)
         self.module.__version__ = version.removeprefix("rtx_")  # type: ignore[attr-defined]
@@ -179,6 +183,7 @@ class _Builder:
     def build_serialized_network(self, network: Any, config: Any) -> Any:
         double, monitor = self._double, config.progress_monitor
         self._logger._say("VERBOSE", "thousands of lines")
+        self._logger._say("ERROR", "Skipping tactic 0x1 due to insufficient memory on requested size of 9 detected")
         self._logger._say("INFO", "Peak memory usage of TRT CPU/GPU memory allocators: CPU 86 MiB, GPU 172 MiB")
         monitor.phase_start("Building engine", None, 2)
         monitor.phase_start("Timing graph nodes", "Building engine", 4)
@@ -190,7 +195,6 @@ class _Builder:
         dynamic = any(-1 in tensor.shape for tensor in network._inputs)
         if double.faults.build or workspace < 1 << 16 or not go_on or (dynamic and not config._profiles):
             self._logger._say("ERROR", "IBuilder::buildSerializedNetwork: Error Code 10: no implementation\nfor node X")
-            self._logger._say("ERROR", "and another")
             return None
         plan = {
             "version": double.version,
@@ -341,6 +345,8 @@ class _IBuilderConfig:
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         own = cache._content in (b"", f"timings of {self._double.version}".encode())
         self._cache = cache
+        if not own:
+            self._logger._say("ERROR", "the timing cache is that of another device")
         return own and not self._double.faults.timing_cache
 
     def get_timing_cache(self) -> Any:
@@ -360,6 +366,8 @@ class _Runtime:
     engine_host_code_allowed = False
 
     def __init__(self, logger: Any) -> None:
+        if self._double.faults.runtime:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         assert isinstance(logger, self._double.module.ILogger)
         self._logger = logger
 
@@ -411,6 +419,7 @@ class _ICudaEngine:
         if self._double.faults.context:
             self._logger._say("ERROR", "IExecutionContext: out of memory")
             return None
+        self._double.contexts += 1
         context = self._double.module.IExecutionContext()
         context._engine = self
         return context

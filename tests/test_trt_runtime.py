@@ -5,8 +5,11 @@ runtimes, what keeps a wrong engine from being loaded, and every failure of the 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.bundle import Bundle
+from edgebird.bundle import Bundle, seal
 from edgebird.doctor import examine
-from edgebird.errors import ParityError, RuntimeUnavailableError, ScoreError
+from edgebird.errors import BundleError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.export.engine import EngineRequest, build_engine
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.runtimes.sidecar import Sidecar, read_sidecar
@@ -169,6 +172,57 @@ def test_an_engine_that_cannot_be_recorded_runs_without_a_graph(device: Device, 
     assert device.cuda.launches == 0
 
 
+def test_many_batch_sizes_take_few_contexts(orin: Device, tones: Bundle) -> None:
+    """Each has working memory of its own: one for each number of sources fills the GPU of a station."""
+    orin.build(tones, max_batch=12)
+    runtime = orin.open(tones)
+    orin.trt.contexts = 0
+    for count in (*range(12, 0, -1), *range(1, 30)):
+        assert_right(runtime, count)
+    assert orin.trt.contexts <= len({2, 8, 12})  # 1 and 4 were announced
+    assert isinstance(runtime, TrtRuntime)
+    assert runtime.split(contract.windows(3)).keys() == {"compute", "enqueue", "graph", "graph_launch"}
+    assert runtime.includes(3).endswith("; a CUDA graph")
+
+
+def floor_bundle(folder: Path, batch: int | str) -> Bundle:
+    """The tone model with a floor as the experiments have it: no score is below a tenth of the best in the batch."""
+    onnx = require("onnx")
+    bundle = tone_bundle(folder, batch=batch, db_floor="batch", golden=None)
+    model = onnx.load(bundle.model())
+    model.graph.node[-1].output[0] = "amplitudes"
+    tenth = onnx.numpy_helper.from_array(np.float32(0.1), "tenth")
+    model.graph.initializer.append(tenth)
+    model.graph.node.extend([
+        onnx.helper.make_node("ReduceMax", ["amplitudes"], ["best"], keepdims=1),
+        onnx.helper.make_node("Mul", ["best", "tenth"], ["floor"]),
+        onnx.helper.make_node("Max", ["amplitudes", "floor"], ["birds"]),
+    ])  # fmt: skip
+    onnx.save(model, bundle.model())
+    return seal(folder)
+
+
+@pytest.mark.parametrize("batch", ["batch", 4, 8])
+def test_windows_that_share_a_floor_are_scored_in_groups_of_four(
+    orin: Device, tmp_path: Path, batch: int | str
+) -> None:
+    """The graph takes the floor of all that it is given: eight at once would be other scores than those proven."""
+    bundle = floor_bundle(tmp_path / "floor", batch)
+    orin.build(bundle, max_batch=8)
+    runtime = orin.open(bundle)
+    assert runtime.group == 4
+    windows = contract.windows(11) * np.linspace(0.1, 1, 11, dtype=np.float32)[:, None]
+    alone = amplitudes(windows)
+    wanted = [np.maximum(alone[i : i + 4], 0.1 * alone[i : i + 4].max()) for i in (0, 4, 8)]
+    np.testing.assert_allclose(runtime.infer(windows), np.concatenate(wanted), rtol=0, atol=1e-5)
+
+
+def test_an_engine_too_small_for_a_shared_floor_is_refused(orin: Device, tmp_path: Path) -> None:
+    bundle = floor_bundle(tmp_path / "floor", 2)
+    with pytest.raises(BundleError, match="the engine takes 2 windows at once, this bundle scores 4"):
+        orin.build(bundle)
+
+
 def test_a_batch_beyond_the_profile_is_fed_in_pieces(device: Device, tones: Bundle) -> None:
     device.build(tones, max_batch=2)
     runtime = device.open(tones)
@@ -221,8 +275,13 @@ def test_an_engine_without_a_graph_says_so_in_its_figures(desktop: Device, tones
     ("values", "told"),
     [
         ({"version": "10.3.1"}, "built with TensorRT 10.3.1, here is 10.3.0"),
-        ({"gpu": {"name": "Orin NX", "capability": "sm87"}}, r"built on Orin NX \(sm87\), this GPU is Orin \(sm87\)"),
-        ({"gpu": {"name": "Orin", "capability": "sm72"}}, r"built on Orin \(sm72\)"),
+        (
+            {"gpu": {"name": "Orin", "capability": "sm87", "multiprocessors": 8}},
+            r"built on Orin \(sm87, 8 multiprocessors"
+            r"\), this GPU is Orin \(sm87, 16 multiprocessors\)",
+        ),
+        ({"gpu": {"name": "Orin", "capability": "sm72", "multiprocessors": 16}}, r"built on Orin \(sm72, 16 multi"),
+        ({"gpu": {"name": "Orin", "capability": "sm87"}}, r"built on Orin \(sm87, unknown multiprocessors\)"),
         ({"gpu": None, "capabilities": ["sm86"]}, "compiled for sm86, this GPU is sm87"),
         ({"onnx_sha256": "0" * 64}, "built from another graph than the bundle has now"),
         ({"engine_sha256": "0" * 64}, "the engine is damaged or not the one of its sidecar"),
@@ -269,6 +328,8 @@ def test_without_an_engine_the_command_is_told(orin: Device, tones: Bundle) -> N
         ("same-compute-capability", FakeGpu("A GPU", 8, 9, 0), True),
         ("same-compute-capability", FakeGpu("A GPU", 8, 6, 0), False),
         (None, FakeGpu("A GPU", 8, 9, 0), False),
+        (None, FakeGpu("RTX 4090", 8, 9, 0, multiprocessors=8), False),
+        ("same-compute-capability", FakeGpu("RTX 4090", 8, 9, 0, multiprocessors=8), True),
     ],
 )
 def test_a_compatible_engine_loads_where_it_may(
@@ -286,6 +347,14 @@ def test_a_compatible_engine_loads_where_it_may(
 def test_a_version_compatible_engine_loads_in_a_newer_tensorrt(monkeypatch: pytest.MonkeyPatch, tones: Bundle) -> None:
     path = install("11.0.0.114", monkeypatch).build(tones, version_compatible=True)
     assert_right(install("11.4.0.106", monkeypatch).open(tones), 2)
+    newest = install("11.4.0.106", monkeypatch)
+    newest.trt.faults.off = 0.02
+    newest.open(tones).close()  # it was proven in this version by the first opening
+    assert sidecar_of(path).parity["version"] == "11.4.0.106"  # type: ignore[index]
+    older = install("11.0.0.114", monkeypatch)
+    older.trt.faults.off = 0.02
+    with pytest.raises(ParityError):  # other kernels run there
+        older.open(tones)
     change(path, version="10.16.1.11")
     with pytest.raises(RuntimeUnavailableError, match=r"built with TensorRT 10\.16"):
         install("11.4.0.106", monkeypatch).open(tones)
@@ -323,6 +392,26 @@ def test_an_engine_from_elsewhere_is_proven_where_it_first_runs(
         other.open(tones)
 
 
+def test_an_rtx_engine_is_proven_anew_with_another_driver(
+    monkeypatch: pytest.MonkeyPatch, tones: Bundle, tmp_path: Path
+) -> None:
+    """TensorRT-RTX makes its kernels when the engine is opened, in the driver."""
+    told = tmp_path / "version"
+    monkeypatch.setattr("edgebird.runtimes.gpu._DRIVER_FILE", str(told))
+    told.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC 12")
+    device = install(RTX, monkeypatch)
+    path = device.build(tones)
+    assert sidecar_of(path).parity["driver"] == "535.104.05"  # type: ignore[index]
+    device.trt.faults.off = 0.02
+    device.open(tones).close()
+    told.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (root@host)\n")
+    with pytest.raises(ParityError):
+        device.open(tones)
+    device.trt.faults.off = 0.0
+    device.open(tones).close()
+    assert sidecar_of(path).parity["driver"] == "580.65.06"  # type: ignore[index]
+
+
 def test_a_bundle_without_golden_data_runs_with_a_warning(
     orin: Device, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -336,6 +425,7 @@ def test_a_bundle_without_golden_data_runs_with_a_warning(
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
+        ("runtime", "cannot start: no NVIDIA GPU or driver here, or its build is for a newer CUDA than the driver's"),
         ("deserialize", "cannot load this engine: IRuntime::deserializeCudaEngine: Error Code 1"),
         ("context", "no execution context for 1 windows: IExecutionContext: out of memory"),
         ("input_shape", r"input shape \[1, 40000\] refused: setInputShape"),
@@ -351,6 +441,32 @@ def test_what_tensorrt_refuses_is_an_error_with_its_words(device: Device, tones:
         device.open(tones)
     assert "\n" not in str(caught.value)
     assert device.cuda.left() == {}
+
+
+def test_probe_does_not_promise_what_cannot_start(device: Device) -> None:
+    device.trt.faults.runtime = True
+    with pytest.raises(RuntimeUnavailableError, match="cannot start"):
+        probe(device.runtime)
+
+
+def test_a_tensorrt_that_is_too_old_is_refused(orin: Device, tones: Bundle) -> None:
+    """JetPack 6.0 has 8.6: what is missing there would be met as an AttributeError."""
+    orin.build(tones)
+    orin.trt.module.__version__ = "8.6.2"  # type: ignore[attr-defined]
+    for attempt in (lambda: orin.open(tones), lambda: orin.build(tones), lambda: probe("tensorrt")):
+        with pytest.raises(
+            RuntimeUnavailableError, match=r"needs TensorRT 10\.3 or newer .*JetPack 6\.1.*here is 8\.6\.2"
+        ):
+            attempt()
+
+
+def test_what_can_be_freed_is_freed(desktop: Device, tones: Bundle) -> None:
+    """Pinned memory is not given back by a GPU that failed, and the CPU lacks it."""
+    desktop.build(tones)
+    runtime = desktop.open(tones)
+    desktop.cuda.fail["cudaFree"] = "cudaErrorIllegalAddress"
+    runtime.close()
+    assert desktop.cuda.left() == {"memory": 2}  # of the GPU, for windows and scores
 
 
 def test_scores_that_are_not_finite_are_an_error_at_once(device: Device, tones: Bundle) -> None:
@@ -428,15 +544,74 @@ def test_doctor_tells_the_gpu_and_the_jetson(orin: Device, monkeypatch: pytest.M
     monkeypatch.setattr("edgebird.doctor.power_mode", lambda: "NV Power Mode: MAXN 0")
     lines = list(examine())
     assert "GPU: Orin (sm87), 8.0 GiB, CUDA 12.6, driver for CUDA 13.5" in lines
-    assert "Jetson: L4T 36.4.3, JetPack 6, NV Power Mode: MAXN 0" in lines
+    assert "Jetson: L4T 36.4.3, JetPack 6.2, NV Power Mode: MAXN 0" in lines
     assert "tensorrt         runs: TensorRT 10.3.0, Orin (sm87), 8.0 GiB, CUDA 12.6" in lines
     orin.cuda.driver = False
+    monkeypatch.setattr("edgebird.doctor._version", lambda _name: None)
+    assert {
+        "nvidia-ml-py      not installed (pip install 'edgebird[gpu]')",
+        "tensorrt          not installed (sudo apt install python3-libnvinfer, in a venv with --system-site-packages)",
+    } <= set(examine())
     (line,) = [line for line in examine() if line.startswith("GPU: ")]
     assert "CUDA needs a GPU and its driver: cudaSetDevice: Failed to dlopen libcuda.so.1" in line
 
 
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [("R35 (release), REVISION: 4.1", "JetPack 5"), ("R36 (release), REVISION: 3.0", "JetPack 6.0"),
+     ("R36 (release), REVISION: 4.0", "JetPack 6.1"), ("R38 (release), REVISION: 4.0", "JetPack 7.1"),
+     ("R99 (release), REVISION: 1.0", "JetPack unknown to edgebird")],
+)  # fmt: skip
+def test_doctor_names_the_jetpack(
+    orin: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str, name: str
+) -> None:
+    """JetPack 6.0 is too old and 6.1 is not: `6` tells nobody what to do."""
+    (tmp_path / "release").write_text(f"# {release}, GCID: 1\n")
+    monkeypatch.setattr("edgebird.machine._L4T_FILE", str(tmp_path / "release"))
+    (line,) = [line for line in examine() if line.startswith("Jetson: ")]
+    assert f", {name}, " in line
+
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_device.sh"
+# In the place of edgebird: builds no fp16, and writes what the commands write.
+STUB = """#!/usr/bin/env bash
+echo "stub $*"
+case "$1 $*" in
+    build*"--precision fp16"*) echo "error: refused" >&2; exit 1 ;;
+    build*) mkdir -p "$2/engines"; echo '{}' >"$2/engines/model.fp32.tensorrt.json" ;;
+    bench*) while [ $# -gt 0 ]; do case $1 in --json | --html) echo '{}' >"$2" ;; esac; shift; done ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("precisions", "failures"), [(["fp32"], 0), (["fp16", "fp32"], 1)])
+def test_the_script_for_devices_packs_a_report(tmp_path: Path, precisions: list[str], failures: int) -> None:
+    """Somebody runs it once on a device that we do not have."""
+    stub, bundle = tmp_path / "stub", tmp_path / "my birds"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    bundle.mkdir()
+    (bundle / "card.json").write_text(json.dumps({"precisions": dict.fromkeys(precisions)}))
+    done = subprocess.run(
+        ["bash", SCRIPT, bundle], cwd=tmp_path, env={**os.environ, "EDGEBIRD": str(stub)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == (1 if failures else 0)
+    assert f": {failures} failures." in done.stderr
+    with tarfile.open(tmp_path / done.stdout.strip()) as packed:
+        names = {name.removeprefix("./") for name in packed.getnames()}
+        summary = packed.extractfile("./summary.txt").read().decode()  # type: ignore[union-attr]
+    assert {
+        "card.json", "doctor.txt", "summary.txt", "build.tensorrt.fp32.log", "model.fp32.tensorrt.json",
+        "verify.tensorrt.fp32.txt", "bench.tensorrt.fp32.json", "bench.tensorrt.fp32.html",
+    } <= names  # fmt: skip
+    assert "verify.tensorrt.fp32 exit=0" in summary
+    assert ("nvpmodel missing: there is no nvpmodel here" in summary) == (shutil.which("nvpmodel") is None)
+    assert ("build.tensorrt.fp16 exit=1" in summary) == bool(failures)
+    assert "verify.tensorrt.fp16.txt" not in names  # what was not built
+
+
 def test_the_script_for_devices_says_how_it_is_used(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "benchmarks" / "on_device.sh"
-    done = subprocess.run([script, tmp_path], capture_output=True, text=True, check=False)
+    done = subprocess.run([SCRIPT, tmp_path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "BUNDLE [RUNTIME...]" in done.stderr

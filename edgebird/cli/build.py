@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -50,8 +50,8 @@ def run(
 ) -> None:  # fmt: skip
     """Build a TensorRT engine on the device that shall run it, and prove it there against the original network.
 
-    An engine that does not score as the original is deleted: exit code 1. With --for, TensorRT-RTX compiles for GPUs
-    that are not here; such an engine is proven where it is first opened.
+    An engine that does not score as the original is deleted, the one that was there before stays: exit code 1. With
+    --for, TensorRT-RTX compiles for GPUs that are not here; such an engine is proven where it is first opened.
 
     Example: edgebird build birds --precision fp16
     """
@@ -72,8 +72,14 @@ def run(
     )
     check_request(request)
     with _watch() as progress:
-        path = build_engine(open_bundle(bundle), request, shell.say, progress)
+        path = build_engine(open_bundle(bundle), request, _say, progress)
     shell.result(str(path))
+
+
+def _say(line: str) -> None:
+    """Print a line of progress as long as somebody reads it: minutes of building are not thrown away for it."""
+    with suppress(OSError, ValueError):  # stderr is closed
+        shell.say(line)
 
 
 @contextmanager
@@ -94,6 +100,6 @@ def _watch() -> Iterator[Callable[[str, float], None]]:
     def tell(phase: str, share: float) -> None:
         if int(10 * share) > told[0]:
             told[0] = int(10 * share)
-            shell.say(f"          {share:.0%} {phase}")
+            _say(f"          {share:.0%} {phase}")
 
     yield tell
