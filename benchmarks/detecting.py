@@ -116,21 +116,21 @@ def compare(subjects_: Sequence[Subject], minutes: float, rounds: int) -> None:
         long, short = recordings(folder, minutes)
         tables = {subject.name: folder / f"{index}.csv" for index, subject in enumerate(subjects_)}
         for round_ in range(rounds):
-            for subject in subjects_:
+            for subject in [*subjects_[round_ % len(subjects_) :], *subjects_[: round_ % len(subjects_)]]:
                 subject.short_s.append(subject.run(short, folder / "short.csv"))
                 subject.long_s.append(subject.run(long, tables[subject.name]))
                 told = f"{subject.long_s[-1]:.1f} s, one window {subject.short_s[-1]:.1f} s"
                 print(f"round {round_ + 1}: {subject.name}: {told}", file=sys.stderr, flush=True)
         reference = scores(tables[subjects_[0].name])
         difference = {name: float(np.abs(scores(table) - reference).max()) for name, table in tables.items()}
-    print("| way | seconds, fastest / median | x real time | times as fast | largest score difference |")
+    print("| way | seconds, fastest / median | x real time | times as fast: median, range | largest score difference |")
     print("|---|---|---|---|---|")
-    first = np.median(subjects_[0].steady_s())
     for subject in subjects_:
-        fastest, median = subject.steady_s().min(), np.median(subject.steady_s())
+        steady = subject.steady_s()
+        faster = subjects_[0].steady_s() / steady  # round by round
         print(
-            f"| {subject.name} | {fastest:.1f} / {median:.1f} | {60 * minutes / median:.0f} | {first / median:.2f} "
-            f"| {difference[subject.name]:.1e} |"
+            f"| {subject.name} | {steady.min():.1f} / {np.median(steady):.1f} | {60 * minutes / np.median(steady):.0f} "
+            f"| {np.median(faster):.2f}, {faster.min():.2f} to {faster.max():.2f} | {difference[subject.name]:.1e} |"
         )
 
 

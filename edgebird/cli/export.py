@@ -9,7 +9,6 @@ import typer
 
 from edgebird.cli import shell
 from edgebird.errors import EdgebirdError, UsageError
-from edgebird.parity import BF16_OF
 
 NAME = "export"
 LOWER = ("fp16", "int8")  # precisions that have a graph of their own beside fp32
@@ -49,6 +48,8 @@ def run(
 
     Example: edgebird export exp105_eca_nfnet_l0/fold_0_model.bin --out birds
     """
+    from edgebird.parity import BF16_OF
+
     if db_floor not in ("window", "batch"):
         raise UsageError(f"--db-floor {db_floor}: wanted window or batch")
     lower = tuple(name for name in dict.fromkeys(precision) if name != "fp32")
