@@ -2,7 +2,8 @@
 
 Each convolution is rounded by itself (rounding.py), and its effect on the scores measured. Errors of different
 convolutions add up as variances do, so those come first that cost least for the multiplications they bring; how many
-is found by measuring all of them together, on windows that nothing was fitted to. The rest stays in FP32, with the
+is found by measuring all of them together. Of few windows some are rounded with and chosen with alike, which is why
+only half of the tolerance is used up; what proves the result is never seen here. The rest stays in FP32, with the
 reason.
 """
 
@@ -94,7 +95,7 @@ def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None
 
 # -------------------------------------------------------------------------------------------------------------- choice
 class _Trial:
-    """What convolutions in INT8 do to the scores of windows that they were not calibrated with."""
+    """What convolutions in INT8 do to the scores of windows, of which some may be those that they were rounded with."""
 
     def __init__(self, network: Stepwise, quantized: Mapping[str, Quantized], audio: FloatArray) -> None:
         self._network, self._quantized = network, quantized

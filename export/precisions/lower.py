@@ -17,6 +17,7 @@ from edgebird.parity import Parity, score_in_groups
 from edgebird.types import FloatArray
 
 Tell = Callable[[str], None]
+_ENOUGH = 12  # windows held out, of one minute: with fewer a trained fold passed that failed on other audio
 # Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size;
 # it may tell how far it is. INT8 is fitted to what it sees, so it does not see the golden windows.
 CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int, Tell], Candidate]] = {
@@ -60,6 +61,11 @@ def lower(
     are scored at once. tell: takes a line per step. Raises ParityError, ScoreError.
     """
     held_out = recordings.held_out
+    if precision == "int8" and len(held_out.names) < _ENOUGH:
+        tell(
+            f"{precision:<9} held out {len(held_out.names)} windows beside the {len(golden.names)} golden ones: little "
+            "to prove with; give --calibration recordings of the place where it will listen"
+        )
     reference = score_in_groups(scorer(model), held_out.audio, group)
     evidence = [
         Evidence("golden", golden.windows(), golden.scores, golden.names, group),
