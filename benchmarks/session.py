@@ -133,8 +133,12 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
             if name == "single":
                 found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
     else:
-        pairs = bench.proven(lambda subject: natural_batches(subject, (), (subject.runtime.group,)))
-        runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline])
+        if plan.wanted.baseline:
+            bench.tell(f"{name}: without the baseline, which takes batches of four and nothing else")
+        # Looking for the number that is carried, `multi` comes to every size; listening, no more are ever due at once.
+        most = (plan.streams,) if name == "listen" else ()
+        pairs = bench.proven(lambda subject: () if subject.is_baseline else multi.sizes_of(subject, *most))
+        runs = _streams(bench, name, list(dict.fromkeys(subject for subject, _ in pairs)))
     return runs + [_invalid(subject, name) for subject in bench.subjects if subject.wrong]
 
 

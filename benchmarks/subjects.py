@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,6 +71,10 @@ class Subject:
     def is_baseline(self) -> bool:
         """Whether it is the original's TorchScript, which takes batches of four and nothing else."""
         return self.runtime.name == NAME
+
+    def parity(self, sizes: Iterable[int]) -> dict[str, Any]:
+        """As in the report: the proof with the largest difference among those at batch sizes that are used together."""
+        return max((self.proofs[size] for size in sizes), key=lambda proof: proof.max_abs).to_json()
 
     def facts(self) -> dict[str, Any]:
         """What the report says of it in every run."""

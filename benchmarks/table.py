@@ -43,7 +43,7 @@ def _rows(scenario: str, runs: Sequence[Run], window_s: float) -> list[list[str]
     head = {
         "single": ["single (ms)", "min", "p50", "p90", "p99", "max", "cv", "a window", "x real time", "n", "verdict"],
         "offline": ["offline (ms)", "min", "p50", "p99", "a window", "windows/s", "x real time", "n", "verdict"],
-        "multi": ["multi (ms)", "streams", "min", "p50", "p99", "max", "carries", "n", "verdict"],
+        "multi": ["multi (ms)", "streams", "min", "p50", "p99", "max", "n", "carries", "of n", "verdict"],
         "listen": ["listen (ms)", "streams", "p50", "p99", "max", "late", "lost s", "CPU %", "MB", "n", "verdict"],
     }[scenario]
     return [head, *([label(run), *_cells(run, head[1:-1], window_s), run["verdict"]] for run in runs)]
@@ -67,6 +67,7 @@ def _cells(run: Run, columns: Sequence[str], window_s: float) -> list[str]:
         capacity = run["capacity"]
         cells |= {"streams": str(run["streams"])}
         cells["carries"] = f"{'>= ' if capacity['at_least'] else ''}{capacity['streams']}"
+        cells["of n"] = str(capacity["queries"])
     return [cells[name] for name in columns]
 
 
