@@ -32,12 +32,16 @@ def tree(root: Path, files: Mapping[str, object]) -> Path:
 
 def chip(number: int, name: str, *channels: tuple[str, int, int]) -> dict[str, object]:
     """The hwmon files of a power monitor: label, mV and mA of each channel."""
-    files: dict[str, object] = {f"{HWMON}/hwmon{number}/name": name}
+    folder = f"{HWMON}/hwmon{number}"
+    files: dict[str, object] = {f"{folder}/name": name}
     for index, (label, millivolts, milliamperes) in enumerate(channels, 1):
-        folder = f"{HWMON}/hwmon{number}"
         files |= {f"{folder}/in{index}_input": millivolts, f"{folder}/curr{index}_input": milliamperes}
         if label:
             files[f"{folder}/in{index}_label"] = label
+    if name == "ina3221":  # shunt voltages in uV, and the sum of the currents: no rails, though one has both files
+        files |= {f"{folder}/in{index}_input": 400 for index in (4, 5, 6)}
+        files |= {f"{folder}/in7_input": 12, f"{folder}/in7_label": "sum of shunt voltages"}
+        files[f"{folder}/curr4_input"] = sum(milliamperes for _, _, milliamperes in channels)
     return files
 
 
