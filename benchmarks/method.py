@@ -19,12 +19,13 @@ Counters = Callable[[], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How long to measure: at least both, after a warm-up of at least both."""
+    """How long to measure: at least both, after a warm-up of at least both; and no turn is shorter than `turn_s`."""
 
     seconds: float = 3.0
     iterations: int = 50
     warm_up_s: float = 1.0
     warm_up_runs: int = 5
+    turn_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,7 +78,8 @@ def _take_turn(
         step()
     samples: list[float] = []
     start = begin_counted = clock()
-    while start - begin_counted < duration.seconds / ROUNDS or len(samples) * ROUNDS < duration.iterations:
+    turn_s = max(duration.turn_s, duration.seconds / ROUNDS)
+    while start - begin_counted < turn_s or len(samples) * ROUNDS < duration.iterations:
         step()
         end = clock()
         samples.append((end - start) * 1e3)

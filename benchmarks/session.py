@@ -79,7 +79,9 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
     plan.check(bundle)
     material = read_material(plan.audio, bundle.card, plan.hop_s)
     sensors = open_sensors(ROOT)
+    plan = replace(plan, duration=replace(plan.duration, turn_s=sensors.turn_s))
     try:
+        sensors.watch()
         if earlier:
             require_same_machine(machine.describe(sensors), earlier)
         idle = _idle_watts(sensors)
@@ -91,7 +93,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
                 refused += [reason for reason in reasons if reason not in refused]
                 extra |= _overhead(bench) if "single" in scenarios else {}
         after = machine.observe(sensors)
-        slowed = sorted(sensors.throttled) + system.throttled(before, after)
+        slowed = sorted(sensors.throttled.union(system.throttled(before, after)))
         for one in runs:
             _judge(one, slowed, idle)
         return {

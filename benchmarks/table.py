@@ -130,6 +130,6 @@ def _conditions(report: dict[str, Any]) -> Iterator[str]:
     hottest = max(after["temperatures_c"].values(), default=None)
     heat = "temperature unknown" if hottest is None else f"{hottest:.0f} C"
     yield f"on {', '.join(filter(None, named))}; load {report['conditions']['before']['load']:.1f}, {heat}"
-    if not machine["sensors"]:
-        yield "no energy figures, no sensor answers:"
+    if machine["missing_sensors"]:
+        yield "sensors that do not answer:" if machine["sensors"] else "no energy figures, no sensor answers:"
         yield from (f"  {name}: {why}" for name, why in machine["missing_sensors"].items())

@@ -134,6 +134,13 @@ def test_energy_is_that_of_the_subjects_own_turns() -> None:
     assert b.joules["meter"] == pytest.approx(2 * b.seconds)
 
 
+def test_no_turn_is_shorter_than_its_meters_need() -> None:
+    machine = Machine()
+    turns = machine.take_turns(machine.step("a", 0.1), machine.step("b", 0.1), duration=Duration(0.0, 10, 0.0, 1, 2.0))
+    for one in turns:
+        assert [len(samples) for samples in one.rounds] == pytest.approx([20] * ROUNDS, abs=1)
+
+
 @pytest.mark.parametrize("limit", [0, 1, 2, 7, 99, 100, 1000, 4096, 9999])
 @pytest.mark.parametrize("guess", [1, 100, 4096])
 def test_the_largest_number_of_streams_is_found_from_any_guess(limit: int, guess: int) -> None:
@@ -354,7 +361,7 @@ def test_a_machine_that_was_throttled_is_the_verdict(tones: Bundle, monkeypatch:
 
 def test_energy_is_told_by_window_beside_idle_power(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     class Meter:
-        name, read = "VDD_IN", 0
+        name, resolution_s, read = "VDD_IN", 0.0, 0
 
         def joules(self) -> float:
             self.read += 1
@@ -362,6 +369,7 @@ def test_energy_is_told_by_window_beside_idle_power(tones: Bundle, monkeypatch: 
 
     monkeypatch.setattr(session, "open_sensors", lambda root: Sensors([Meter()]))
     monkeypatch.setattr(session, "_IDLE_S", 0.01)
+    monkeypatch.setattr(Sensors, "watch", lambda self: None)  # which would read this meter in between
     energy = measured(tones)["runs"][0]["energy"]["VDD_IN"]
     assert energy["joules_per_window"] == pytest.approx(5.0)  # 5 J for each of ten turns of one window
     assert energy["busy_w"] > 0

@@ -60,6 +60,8 @@ def whole_of(rails: list[Rail]) -> list[Rail]:
 class PowerMeter:
     """Energy of some rails together, from their power every 50 ms; `close` ends the thread."""
 
+    resolution_s = _EVERY_S
+
     def __init__(self, rails: list[Rail], clock: Callable[[], float] = time.monotonic) -> None:
         self.name = " + ".join(rail.name for rail in rails)
         self._rails, self._clock = rails, clock
