@@ -100,7 +100,11 @@ def _facts(run: Run) -> Iterator[str]:
     if "includes" in run:
         yield run["includes"]
     if "load_ms" in run:
-        yield f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.0f} ms"
+        of = f" of {run['first_windows']} windows" if run["first_windows"] > 1 else ""
+        yield (
+            f"import {run['import_ms']:.0f} ms, load {run['load_ms']:.0f} ms, "
+            f"first inference{of} {run['first_ms']:.0f} ms"
+        )
     memory = run.get("memory_mb", {})
     if None not in (memory.get("before"), memory.get("peak")):
         timed = run.get("peak_memory_mb")
