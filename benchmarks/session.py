@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.benchmarks import machine, memory, overhead, split
-from edgebird.benchmarks.comparison import require_same_machine
+from edgebird.benchmarks.comparison import require_same_audio, require_same_machine
 from edgebird.benchmarks.material import Material, read_material
 from edgebird.benchmarks.method import Duration
 from edgebird.benchmarks.report import FORMAT, Run, ratios
@@ -74,16 +74,19 @@ class _Bench:
 def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
     """The report, as JSON has it. Runs of subjects that are wrong have verdict INVALID and no figures.
 
-    earlier: a report that this one shall be compared with: of another machine it is refused before time is spent.
+    earlier: a report that this one shall be compared with: of another machine, or of other audio, it is refused before
+    time is spent.
     """
     plan.check(bundle)
     material = read_material(plan.audio, bundle.card, plan.hop_s)
+    audio = {"files": material.names, "windows": len(material.windows), "hop_s": plan.hop_s}
     sensors = open_sensors(ROOT)
     plan = replace(plan, duration=replace(plan.duration, turn_s=sensors.turn_s))
     try:
         sensors.watch()
         if earlier:
             require_same_machine(machine.describe(sensors), earlier)
+            require_same_audio(audio, earlier)
         idle = _idle_watts(sensors)
         before, runs, refused, extra = machine.observe(sensors), list[Run](), list[str](), dict[str, Any]()
         for wanted, scenarios in _by_opening(plan):
@@ -101,7 +104,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
             "machine": machine.describe(sensors),
             "conditions": {"before": before, "after": after, "throttled": slowed, "idle_w": idle},
             "bundle": {"sha256": {name: graph.sha256 for name, graph in bundle.card.precisions.items()}},
-            "audio": {"files": material.names, "windows": len(material.windows), "hop_s": plan.hop_s},
+            "audio": audio,
             "runs": runs,
             "ratios": ratios(runs),
             "refused": refused,

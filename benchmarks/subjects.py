@@ -172,8 +172,8 @@ def _import_engine(name: str, precision: str) -> None:
 
 def _opened(name: str, opener: Callable[[], Runtime], bundle: Bundle, precision: str, threads: int | None) -> Subject:
     window = bundle.golden().windows()[:1]
-    before = memory.resident_mb()
     memory.forget_peak()
+    before = memory.resident_mb()
     start = time.perf_counter()
     _import_engine(name, precision)
     imported = time.perf_counter()

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.benchmarks import comparison, figures, overhead, session, subjects
+from edgebird.benchmarks import comparison, figures, memory, overhead, session, subjects
 from edgebird.benchmarks.material import read_material
 from edgebird.benchmarks.method import ROUNDS, Duration, take_turns
 from edgebird.benchmarks.page import page_of
@@ -123,8 +124,23 @@ def test_subjects_take_turns_and_none_pays_for_the_other() -> None:
     assert [len(samples) for samples in a.rounds] == [2] * ROUNDS
     assert a.samples == pytest.approx([10.0] * 20)  # not 310
     assert b.samples == pytest.approx([20.0] * 20)
-    assert machine.ran[2:8] == ["a", "a", "a", "b", "b", "b"]
-    assert machine.ran[8:14] == ["b", "b", "b", "a", "a", "a"]  # nobody is always second
+    first, second = machine.ran[2], machine.ran[5]
+    assert {first, second} == {"a", "b"}
+    assert machine.ran[2:14] == [first] * 3 + [second] * 6 + [first] * 3  # nobody is always second
+
+
+def test_nobody_always_runs_after_the_same_neighbour() -> None:
+    """Who comes after the engine that heats the machine would be the slower one for that."""
+    machine = Machine()
+    names = "abcd"
+    machine.take_turns(*(machine.step(name, 0.01) for name in names), duration=Duration(0.0, 10, 0.0, 1))
+    turns = machine.ran[len(names) :: 2]  # a first step that is not counted, and one that is
+    before: dict[str, set[str]] = {name: set() for name in names}
+    for round_ in (turns[start : start + 4] for start in range(0, len(turns), 4)):
+        assert sorted(round_) == list(names)
+        for this, that in pairwise(round_):
+            before[that].add(this)
+    assert all(len(neighbours) == 3 for neighbours in before.values())
 
 
 def test_energy_is_that_of_the_subjects_own_turns() -> None:
@@ -279,7 +295,7 @@ def test_opening_and_the_first_inference_are_apart_from_the_rest(
     assert np.array_equal(next(windows for windows in given if windows.any()), golden)
     assert run["load_ms"] > 0
     assert run["first_ms"] > 0
-    assert run["memory_mb"]["peak"] >= run["memory_mb"]["before"] > 0
+    assert run["memory_mb"]["peak"] > run["memory_mb"]["before"] - 1 > 0  # the kernel counts it in lots, by core
     assert run["includes"]
     assert run["split"]["unknown"]  # the card names no images: the share of the frontend is not known, not zero
 
@@ -373,6 +389,33 @@ def test_recordings_are_scored_never_silence(tones: Bundle, tmp_path: Path) -> N
         read_material([tmp_path / "short.wav"], tones.card, 2.5)
 
 
+def test_files_after_ten_minutes_are_not_said_to_be_scored(tones: Bundle, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("first.wav", "second.wav", "third.wav")]
+    for file in files[:2]:
+        soundfile.write(file, np.tile(scene(10, [(1, 0.8, 0, 5)]), 31), RATE)  # 310 s
+    material = read_material(files, tones.card, 2.5)  # the third is not even there
+    assert material.names == ("first.wav", "second.wav")
+    assert len(material.audio) == 600 * RATE
+
+
+def test_memory_is_told_in_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux says kB and means KiB."""
+    (tmp_path / "status").write_text("VmHWM:\t  200000 kB\nVmRSS:\t  100000 kB\n")
+    monkeypatch.setattr(memory, "_SELF", tmp_path)
+    assert (memory.resident_mb(), memory.peak_mb()) == (102.4, 204.8)
+
+
+def test_a_baseline_that_a_scenario_cannot_take_is_told(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = open_runtime(tones, "null")
+    runtime.name = "torchscript"
+    monkeypatch.setattr(subjects, "open_baseline", lambda *_arguments: runtime)
+    told: list[str] = []
+    wanted = Wanted(("ort-cpu",), threads=1, baseline=(Path("fold.pt"),))
+    report = session.run(tones, Plan(wanted, ("multi",), streams=2, hop_s=0.02, duration=SHORT), told.append)
+    assert "multi: without the baseline, which takes batches of four and nothing else" in told
+    assert [run["runtime"] for run in report["runs"]] == ["ort-cpu"]
+
+
 def test_a_machine_that_was_throttled_is_the_verdict(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "open_sensors", lambda root: Sensors(throttled={"HwThermalSlowdown"}))
     report = measured(tones)
@@ -457,6 +500,11 @@ def test_two_machines_or_bundles_are_not_compared(edgebird: Command, tones: Bund
         ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--seconds", 0, "--compare", file)
         assert (ended.code, ended.out) == (1, "")  # before any time is spent
         assert told in ended.error()
+    for audio in ({"files": ["dawn.wav"]}, {"windows": 3}, {"hop_s": 5.0}):
+        other = altered(report, 1.0)
+        other["audio"] |= audio
+        with pytest.raises(EdgebirdError, match=f"not the same audio: its {next(iter(audio))} was "):
+            comparison.compare(report, other)
     other = altered(report, 1.0)
     other["bundle"]["sha256"]["fp32"] = "0" * 64
     with pytest.raises(EdgebirdError, match="not the same bundle: its fp32 graph was 0000"):
@@ -489,6 +537,29 @@ def test_wrong_options_are_one_line(
     ended = edgebird("bench", tones.path, "--seconds", 0, *given)
     assert (ended.code, ended.out) == (code, "")
     assert told in ended.error()
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_what_cannot_be_written_is_known_before_time_is_spent(
+    edgebird: Command, tones: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def never(*_arguments: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(session, "run", never)
+    for file in (tmp_path, tmp_path / "FILE" / "report"):
+        (tmp_path / "FILE").write_text("kept")
+        ended = edgebird("bench", tones.path, option, file)
+        assert (ended.code, ended.out) == (1, "")
+        assert f"cannot write {file}" in ended.error()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "tones"]
+
+
+def test_an_earlier_report_is_kept_until_the_new_one_is_there(edgebird: Command, tones: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_text("kept")
+    assert edgebird("bench", tones.path, "--runtime", "abacus", "--json", file).code == 2
+    assert file.read_text() == "kept"
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
