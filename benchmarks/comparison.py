@@ -64,7 +64,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """A report that `--json` wrote. Raises EdgebirdError if it is none."""
     try:
         report = json.loads(path.read_bytes())
-        found, parts = report["format"], [report[key] for key in ("machine", "bundle", "runs")]
+        found, parts = report["format"], [report[key] for key in ("machine", "bundle", "audio", "runs")]
     except (ValueError, KeyError, TypeError) as error:
         raise EdgebirdError(f"{path}: not a report of `edgebird bench --json`: {error}") from error
     if found != FORMAT or not all(parts):
@@ -84,12 +84,21 @@ def require_same_machine(machine: Mapping[str, Any], earlier: Mapping[str, Any])
             )
 
 
+def require_same_audio(audio: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+    """Raise EdgebirdError, in words, if the earlier report scored other recordings, or cut them otherwise."""
+    for key, value in audio.items():
+        this, that = (list(one) if key == "files" else one for one in (value, earlier["audio"].get(key)))
+        if this != that:
+            raise EdgebirdError(f"--compare: not the same audio: its {key} was {_told(that)} then and is {this!r} now")
+
+
 def compare(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[Compared]:
     """Every run that both have, in the order of `now`.
 
-    Raises EdgebirdError, in words, if machine, settings or graphs are others, or if they have no run in common.
+    Raises EdgebirdError, in words, if machine, settings, audio or graphs are others, or if they have no run in common.
     """
     require_same_machine(now["machine"], earlier)
+    require_same_audio(now["audio"], earlier)
     before = {_identity(run): run for run in earlier["runs"] if "rounds" in run}
     timed = [run for run in now["runs"] if "rounds" in run]
     pairs = [(run, before[_identity(run)]) for run in timed if _identity(run) in before]

@@ -50,19 +50,26 @@ class Material:
 def read_material(paths: Sequence[Path], card: Card, hop_s: float) -> Material:
     """The first ten minutes of recordings (the demo's where none is given), read and resampled as `detect` does.
 
-    Raises AudioError for what cannot be read or is shorter than a window, UsageError for a hop that does not fit.
+    Files that begin later are not opened, and not named. Raises AudioError for what cannot be read or is shorter than a
+    window, UsageError for a hop that does not fit.
     """
     paths = list(paths) or [demo.RECORDING]
     most = round(_MOST_S * card.sample_rate)
     blocks: list[FloatArray] = []
+    names: list[str] = []
+    length = 0
     for path in paths:
+        if length >= most:
+            break
+        names.append(path.name)
         for block in FileSource(path, card.sample_rate).blocks():
             blocks.append(block.samples)
-            if sum(map(len, blocks)) >= most:
+            length += len(block.samples)
+            if length >= most:
                 break
     audio = np.concatenate(blocks)[:most] if blocks else np.empty(0, np.float32)
     windows = Analysis(card, settings_for(card, hop_s)).push(AudioBlock(audio, 0))
     if not windows:
         window_s = card.window_samples / card.sample_rate
         raise AudioError(f"{paths[0]}: {len(audio) / card.sample_rate:.1f} s, a window takes {window_s:g} s of audio")
-    return Material(tuple(path.name for path in paths), audio, tuple(windows), card.sample_rate)
+    return Material(tuple(names), audio, tuple(windows), card.sample_rate)

@@ -29,4 +29,4 @@ def _status(key: str) -> float | None:
         lines = (_SELF / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith(f"{key}:")), None)
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{key}:")), None)

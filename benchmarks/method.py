@@ -1,13 +1,15 @@
 """How anything is timed: warm up, then take turns in rounds, keep every sample.
 
-Several subjects take turns, so that whatever the machine does meanwhile meets all of them; the order turns round by
-round. After another subject has run, caches and threads are its own: the first step of a turn is not counted then.
+Several subjects take turns, so that whatever the machine does meanwhile meets all of them; the order is another one
+every round, and whoever ran before another runs after it in the next. After another subject has run, caches and threads
+are its own: the first step of a turn is not counted then.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 ROUNDS = 10
@@ -19,12 +21,13 @@ Counters = Callable[[], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How long to measure: at least both, after a warm-up of at least both."""
+    """How long to measure: at least both, after a warm-up of at least both; and no turn is shorter than `turn_s`."""
 
     seconds: float = 3.0
     iterations: int = 50
     warm_up_s: float = 1.0
     warm_up_runs: int = 5
+    turn_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -54,12 +57,19 @@ def take_turns(
     for step in steps:
         _warm_up(step, duration, clock)
     results = [Turns() for _ in steps]
-    order = list(enumerate(steps))
-    for index in range(ROUNDS):
-        turn = index % len(order)
-        for position, step in order[turn:] + order[:turn]:
-            _take_turn(step, results[position], duration, count, clock, len(steps) > 1)
+    for order in _orders(len(steps)):
+        for position in order:
+            _take_turn(steps[position], results[position], duration, count, clock, len(steps) > 1)
     return results
+
+
+def _orders(subjects: int) -> Iterator[list[int]]:
+    """Of every round: shuffled (seeded), so that nobody keeps a neighbour, then the same backwards."""
+    shuffled = random.Random(0)
+    for _ in range(ROUNDS // 2):
+        order = shuffled.sample(range(subjects), subjects)
+        yield order
+        yield order[::-1]
 
 
 def _warm_up(step: Step, duration: Duration, clock: Clock) -> None:
@@ -77,7 +87,8 @@ def _take_turn(
         step()
     samples: list[float] = []
     start = begin_counted = clock()
-    while start - begin_counted < duration.seconds / ROUNDS or len(samples) * ROUNDS < duration.iterations:
+    turn_s = max(duration.turn_s, duration.seconds / ROUNDS)
+    while start - begin_counted < turn_s or len(samples) * ROUNDS < duration.iterations:
         step()
         end = clock()
         samples.append((end - start) * 1e3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.benchmarks import machine, memory, overhead, split
-from edgebird.benchmarks.comparison import require_same_machine
+from edgebird.benchmarks.comparison import require_same_audio, require_same_machine
 from edgebird.benchmarks.material import Material, read_material
 from edgebird.benchmarks.method import Duration
 from edgebird.benchmarks.report import FORMAT, Run, ratios
@@ -74,14 +74,19 @@ class _Bench:
 def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
     """The report, as JSON has it. Runs of subjects that are wrong have verdict INVALID and no figures.
 
-    earlier: a report that this one shall be compared with: of another machine it is refused before time is spent.
+    earlier: a report that this one shall be compared with: of another machine, or of other audio, it is refused before
+    time is spent.
     """
     plan.check(bundle)
     material = read_material(plan.audio, bundle.card, plan.hop_s)
+    audio = {"files": material.names, "windows": len(material.windows), "hop_s": plan.hop_s}
     sensors = open_sensors(ROOT)
+    plan = replace(plan, duration=replace(plan.duration, turn_s=sensors.turn_s))
     try:
+        sensors.watch()
         if earlier:
             require_same_machine(machine.describe(sensors), earlier)
+            require_same_audio(audio, earlier)
         idle = _idle_watts(sensors)
         before, runs, refused, extra = machine.observe(sensors), list[Run](), list[str](), dict[str, Any]()
         for wanted, scenarios in _by_opening(plan):
@@ -91,7 +96,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
                 refused += [reason for reason in reasons if reason not in refused]
                 extra |= _overhead(bench) if "single" in scenarios else {}
         after = machine.observe(sensors)
-        slowed = sorted(sensors.throttled) + system.throttled(before, after)
+        slowed = sorted(sensors.throttled.union(system.throttled(before, after)))
         for one in runs:
             _judge(one, slowed, idle)
         return {
@@ -99,7 +104,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
             "machine": machine.describe(sensors),
             "conditions": {"before": before, "after": after, "throttled": slowed, "idle_w": idle},
             "bundle": {"sha256": {name: graph.sha256 for name, graph in bundle.card.precisions.items()}},
-            "audio": {"files": material.names, "windows": len(material.windows), "hop_s": plan.hop_s},
+            "audio": audio,
             "runs": runs,
             "ratios": ratios(runs),
             "refused": refused,
@@ -133,8 +138,12 @@ def _scenario(bench: _Bench, name: str) -> list[Run]:
             if name == "single":
                 found["split"] = split.measure(bench.bundle, subject, batch, bench.material)
     else:
-        pairs = bench.proven(lambda subject: natural_batches(subject, (), (subject.runtime.group,)))
-        runs = _streams(bench, name, [subject for subject, _ in pairs if not subject.is_baseline])
+        if plan.wanted.baseline:
+            bench.tell(f"{name}: without the baseline, which takes batches of four and nothing else")
+        # Looking for the number that is carried, `multi` comes to every size; listening, no more are ever due at once.
+        most = (plan.streams,) if name == "listen" else ()
+        pairs = bench.proven(lambda subject: () if subject.is_baseline else multi.sizes_of(subject, *most))
+        runs = _streams(bench, name, list(dict.fromkeys(subject for subject, _ in pairs)))
     return runs + [_invalid(subject, name) for subject in bench.subjects if subject.wrong]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from edgebird.errors import (
     ScoreError,
 )
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
-from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ class Wanted:
 class Subject:
     """An open engine.
 
-    opening: what loading it took, as in the report: load_ms until it was open, first_ms for its first inference (one
-    window) after that, memory_mb before it was loaded and at most until then. wrong: why it has no figure, "" while
+    opening: what it took, as in the report: import_ms to import the engine and see it run anything at all (once a
+    process), load_ms until the model was open, first_ms for its first inference after that, of first_windows windows,
+    memory_mb before the import and at most until then. wrong: why it has no figure, "" while
     nothing is wrong with it. proofs: by batch size.
     """
 
@@ -71,6 +73,10 @@ class Subject:
     def is_baseline(self) -> bool:
         """Whether it is the original's TorchScript, which takes batches of four and nothing else."""
         return self.runtime.name == NAME
+
+    def parity(self, sizes: Iterable[int]) -> dict[str, Any]:
+        """As in the report: the proof with the largest difference among those at batch sizes that are used together."""
+        return max((self.proofs[size] for size in sizes), key=lambda proof: proof.max_abs).to_json()
 
     def facts(self) -> dict[str, Any]:
         """What the report says of it in every run."""
@@ -132,7 +138,7 @@ def open_subjects(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[
     with ExitStack() as stack:
         for name, precision, opener in _openers(bundle, wanted, tell):
             try:
-                subjects.append(_opened(opener, precision, wanted.threads))
+                subjects.append(_opened(name, opener, bundle, precision, wanted.threads))
             except (BundleError, RuntimeUnavailableError, ScoreError, ParityError) as error:
                 refused[f"{name} {precision}"] = error
             else:
@@ -152,22 +158,39 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
         yield NAME, "fp32", partial(open_baseline, wanted.baseline, bundle.card, wanted.threads)
 
 
-def _opened(opener: Callable[[], Runtime], precision: str, threads: int | None) -> Subject:
-    before = memory.resident_mb()
+def _import_engine(name: str, precision: str) -> None:
+    """Import what runs a subject, of `auto` the first that can; whether it can is told when it is opened."""
+    if name == NAME:
+        with suppress(ImportError, OSError):
+            importlib.import_module("torch")
+        return
+    for candidate in AUTO_BY_PRECISION.get(precision, AUTO) if name == "auto" else (name,):
+        with suppress(RuntimeUnavailableError):
+            probe(candidate)
+            return
+
+
+def _opened(name: str, opener: Callable[[], Runtime], bundle: Bundle, precision: str, threads: int | None) -> Subject:
+    window = bundle.golden().windows()[:1]
     memory.forget_peak()
+    before = memory.resident_mb()
     start = time.perf_counter()
+    _import_engine(name, precision)
+    imported = time.perf_counter()
     runtime = opener()
     loaded = time.perf_counter()
-    noise = np.random.default_rng(0).normal(0.0, 0.01, (1, runtime.card.window_samples)).astype(np.float32)
     try:
-        runtime.infer(noise)
+        runtime.infer(window)
     except EdgebirdError:
         runtime.close()
         raise
     first = time.perf_counter()
+    fixed = BATCH if name == NAME else bundle.card.input.shape[0]  # one window is filled up with silence to so many
     opening = {
-        "load_ms": round((loaded - start) * 1e3, 3),
+        "import_ms": round((imported - start) * 1e3, 3),
+        "load_ms": round((loaded - imported) * 1e3, 3),
         "first_ms": round((first - loaded) * 1e3, 3),
+        "first_windows": fixed if isinstance(fixed, int) else 1,
         "memory_mb": {"before": before, "peak": memory.peak_mb()},
     }
     return Subject(runtime, precision, threads, opening)

@@ -43,7 +43,7 @@ def _rows(scenario: str, runs: Sequence[Run], window_s: float) -> list[list[str]
     head = {
         "single": ["single (ms)", "min", "p50", "p90", "p99", "max", "cv", "a window", "x real time", "n", "verdict"],
         "offline": ["offline (ms)", "min", "p50", "p99", "a window", "windows/s", "x real time", "n", "verdict"],
-        "multi": ["multi (ms)", "streams", "min", "p50", "p99", "max", "carries", "n", "verdict"],
+        "multi": ["multi (ms)", "streams", "min", "p50", "p99", "max", "n", "carries", "of n", "verdict"],
         "listen": ["listen (ms)", "streams", "p50", "p99", "max", "late", "lost s", "CPU %", "MB", "n", "verdict"],
     }[scenario]
     return [head, *([label(run), *_cells(run, head[1:-1], window_s), run["verdict"]] for run in runs)]
@@ -67,6 +67,7 @@ def _cells(run: Run, columns: Sequence[str], window_s: float) -> list[str]:
         capacity = run["capacity"]
         cells |= {"streams": str(run["streams"])}
         cells["carries"] = f"{'>= ' if capacity['at_least'] else ''}{capacity['streams']}"
+        cells["of n"] = str(capacity["queries"])
     return [cells[name] for name in columns]
 
 
@@ -99,7 +100,11 @@ def _facts(run: Run) -> Iterator[str]:
     if "includes" in run:
         yield run["includes"]
     if "load_ms" in run:
-        yield f"load {run['load_ms']:.0f} ms, first inference {run['first_ms']:.0f} ms"
+        of = f" of {run['first_windows']} windows" if run["first_windows"] > 1 else ""
+        yield (
+            f"import {run['import_ms']:.0f} ms, load {run['load_ms']:.0f} ms, "
+            f"first inference{of} {run['first_ms']:.0f} ms"
+        )
     memory = run.get("memory_mb", {})
     if None not in (memory.get("before"), memory.get("peak")):
         timed = run.get("peak_memory_mb")
@@ -129,6 +134,6 @@ def _conditions(report: dict[str, Any]) -> Iterator[str]:
     hottest = max(after["temperatures_c"].values(), default=None)
     heat = "temperature unknown" if hottest is None else f"{hottest:.0f} C"
     yield f"on {', '.join(filter(None, named))}; load {report['conditions']['before']['load']:.1f}, {heat}"
-    if not machine["sensors"]:
-        yield "no energy figures, no sensor answers:"
+    if machine["missing_sensors"]:
+        yield "sensors that do not answer:" if machine["sensors"] else "no energy figures, no sensor answers:"
         yield from (f"  {name}: {why}" for name, why in machine["missing_sensors"].items())

@@ -6,6 +6,8 @@ A sensor that is not there must be said to be missing: a zero would be a record 
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -30,14 +32,25 @@ def tree(root: Path, files: Mapping[str, object]) -> Path:
     return root
 
 
+def replaced(path: Path, value: object) -> None:
+    """Change a file that is read at the same time: whoever reads it finds the old value or the new one."""
+    new = path.with_suffix(".new")
+    new.write_text(f"{value}\n")
+    new.replace(path)
+
+
 def chip(number: int, name: str, *channels: tuple[str, int, int]) -> dict[str, object]:
     """The hwmon files of a power monitor: label, mV and mA of each channel."""
-    files: dict[str, object] = {f"{HWMON}/hwmon{number}/name": name}
+    folder = f"{HWMON}/hwmon{number}"
+    files: dict[str, object] = {f"{folder}/name": name}
     for index, (label, millivolts, milliamperes) in enumerate(channels, 1):
-        folder = f"{HWMON}/hwmon{number}"
         files |= {f"{folder}/in{index}_input": millivolts, f"{folder}/curr{index}_input": milliamperes}
         if label:
             files[f"{folder}/in{index}_label"] = label
+    if name == "ina3221":  # shunt voltages in uV, and the sum of the currents: no rails, though one has both files
+        files |= {f"{folder}/in{index}_input": 400 for index in (4, 5, 6)}
+        files |= {f"{folder}/in7_input": 12, f"{folder}/in7_label": "sum of shunt voltages"}
+        files[f"{folder}/curr4_input"] = sum(milliamperes for _, _, milliamperes in channels)
     return files
 
 
@@ -117,6 +130,36 @@ def test_rapl_counts_packages_alone_and_beyond_the_end_of_the_counter(tmp_path: 
     assert second.joules() == 0.0
 
 
+def test_rapl_begins_anew_as_often_as_it_likes_while_somebody_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a long turn, a second round of the counter would be lost."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    sensors = open_sensors(tree(tmp_path, zone("intel-rapl:0", "package-0", 0)))
+    (meter,) = sensors.meters
+    assert isinstance(meter, rapl.RaplMeter)
+    sensors.watch(0.001)
+    for microjoules in (900_000, 800_000, 700_000):  # two rounds
+        replaced(tmp_path / RAPL / "intel-rapl:0/energy_uj", microjoules)
+        until = time.monotonic() + 10
+        while meter._before != microjoules and time.monotonic() < until:
+            time.sleep(0.001)
+    sensors.close()
+    assert sensors.joules()["RAPL package-0"] == pytest.approx((2 * 1_000_001 + 700_000) / 1e6)
+
+
+@pytest.mark.parametrize("most", [None, "", "much"])
+def test_rapl_whose_end_is_not_known_is_missing(tmp_path: Path, most: str | None) -> None:
+    """An invented range makes an invented energy once the counter begins anew."""
+    files = zone("intel-rapl:0", "package-0", 1)
+    end = f"{RAPL}/intel-rapl:0/max_energy_range_uj"
+    tree(
+        tmp_path, {name: value for name, value in files.items() if name != end} | ({} if most is None else {end: most})
+    )
+    with pytest.raises(NoSensorError, match="cannot be read: "):
+        rapl.open_meters(tmp_path)
+
+
 def test_rapl_that_only_root_may_read_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, zone("intel-rapl:0", "package-0", 1))
     read_text = Path.read_text
@@ -142,7 +185,7 @@ class NvmlError(Exception):
 
 
 def fake_nvml(
-    reasons: int = 0, energy: bool = True, driver: bool = True, kind: str = "Event", count: Any = 1
+    reasons: Any = 0, energy: bool = True, driver: bool = True, kind: str = "Event", count: Any = 1
 ) -> ModuleType:
     """A module with what nvidia-ml-py 13.615 has of what is used here, and nothing else; kind: Throttle before 535."""
     module: Any = ModuleType("pynvml")
@@ -198,6 +241,26 @@ def test_what_slows_a_gpu_is_known_by_both_names_of_the_call(monkeypatch: pytest
     gpu = nvml.open_gpu()
     assert gpu.name == "RTX 4090"
     assert gpu.slowed_by() == ["SwPowerCap", "HwThermalSlowdown"]
+
+
+def test_a_gpu_that_does_not_tell_what_slows_it_is_missing_that_and_not_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(reasons=NvmlError("Not Supported")))
+    sensors = open_sensors(tmp_path)
+    assert sensors.gpu is not None
+    assert sensors.gpu.slowed_by() is None
+    assert "slowed_by" not in sensors.gpu.state()
+    assert sensors.missing["NVIDIA GPU throttling (NVML)"] == "RTX 4090 does not tell what slows it"
+    assert sensors.joules() == {"NVML RTX 4090": 12.345}
+    assert sensors.throttled == set()
+
+
+def test_a_turn_is_long_where_a_meter_is_slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A counter that moves every 0.1 s gives a turn of 0.3 s up to a third of its neighbour's energy."""
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    assert open_sensors(tree(tmp_path, zone("intel-rapl:0", "package-0", 1))).turn_s == pytest.approx(2.0)
+    assert Sensors().turn_s == 0.0
 
 
 def test_a_gpu_that_counts_no_energy_is_told_and_watched_all_the_same(
@@ -273,9 +336,49 @@ def test_clocks_temperatures_and_throttling_are_read(tmp_path: Path) -> None:
     tree(
         tmp_path, {"sys/class/thermal/cooling_device1/cur_state": 3, f"{CPU}/cpufreq/policy0/scaling_min_freq": 700000}
     )
-    told = ["CPU package throttle count rose", "over-current oc1 rose", "gpu-throttle-alert (cooling_device0) rose"]
+    told = ["CPU package throttle count rose", "over-current oc1 rose", "gpu-throttle-alert (cooling_device0) was on"]
     assert system.throttled(cold, system.state(tmp_path)) == told
     assert system.clocks_pinned(tmp_path) is False
+
+
+ALERT = {"sys/class/thermal/cooling_device0/type": "gpu-throttle-alert"}
+LEVEL = "sys/class/thermal/cooling_device0/cur_state"
+
+
+def test_a_machine_that_was_slowed_all_the_time_was_slowed(tmp_path: Path) -> None:
+    """The level of a cooling device is no count: it does not rise while the machine stays hot."""
+    hot = system.state(tree(tmp_path, ALERT | {LEVEL: 1}))
+    assert system.throttled(hot, system.state(tmp_path)) == ["gpu-throttle-alert (cooling_device0) was on"]
+    cold = system.state(tree(tmp_path, {LEVEL: 0}))
+    assert system.throttled(hot, cold) == ["gpu-throttle-alert (cooling_device0) was on"]
+    assert system.throttled(cold, cold) == []
+
+
+def test_what_was_slowed_in_between_is_seen_while_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0, 2, 0 within one long turn: before and after, all looks well."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    sensors = open_sensors(tree(tmp_path, ALERT | {LEVEL: 0}))
+    sensors.joules()
+    assert sensors.throttled == set()
+    sensors.watch(0.001)
+    tree(tmp_path, {LEVEL: 2})
+    until = time.monotonic() + 10
+    while not sensors.throttled and time.monotonic() < until:
+        time.sleep(0.001)
+    tree(tmp_path, {LEVEL: 0})
+    sensors.close()
+    assert sensors.throttled == {"gpu-throttle-alert (cooling_device0) was on"}
+    assert not [thread for thread in threading.enumerate() if thread.name == "sensors"]
+
+
+def test_counts_that_cannot_be_read_are_missing_and_no_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose throttling nobody can see would be STEADY for ever."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    files = ALERT | {LEVEL: "", f"{CPU}/cpu0/thermal_throttle/core_throttle_count": 7}
+    sensors = open_sensors(tree(tmp_path, files | {f"{CPU}/cpu1/thermal_throttle/core_throttle_count": ""}))
+    for name in ("CPU core throttle count", "gpu-throttle-alert (cooling_device0)"):
+        assert sensors.missing[name] == "cannot be read"
+    assert (system.state(tmp_path)["throttle"], system.state(tmp_path)["cooling"]) == ({}, {})
 
 
 def test_a_machine_that_tells_nothing_has_no_values(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ capture processes, resampling and what is written to disks are not.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgebird.benchmarks.figures import statistics
 from edgebird.benchmarks.material import Material
 from edgebird.benchmarks.method import Counters, Turns
 from edgebird.benchmarks.scenarios.batches import energy_of
-from edgebird.benchmarks.scenarios.multi import Streams
+from edgebird.benchmarks.scenarios.multi import Streams, sizes_of
 from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
 from edgebird.detection import settings_for
@@ -30,15 +31,21 @@ _BLOCK_S = 0.1
 _BUFFER_S = 15.0
 _WINDOWS = 10  # of each stream, at least
 
+_Noted = list[tuple[float, float]]
+
 
 class _Ear(Listener):
-    """A listener that notes how late each window's events were: seconds after its last sample was heard."""
+    """A listener that notes of each window when it was scored, and how late its events were.
 
-    late_s: list[float]
+    noted: shared by all ears; the time is the same for windows that were scored at once, the other is in seconds after
+    a window's last sample was heard.
+    """
+
+    noted: _Noted
 
     def take(self, due: Due, scores: FloatArray, now: float) -> None:
         super().take(due, scores, now)
-        self.late_s.append(time.monotonic() - due.heard_at)
+        self.noted.append((now, time.monotonic() - due.heard_at))
 
 
 class _Account:
@@ -70,29 +77,32 @@ def measure(
 ) -> dict[str, Any]:
     """Listen for as long as ten windows of each stream take, or `seconds` if that is more; the run as in the report.
 
-    Every window is a sample, in order. cpu_percent is of one core.
+    Every window is a sample, in order. batch: the most windows that were really scored at once. cpu_percent is of one
+    core.
     """
     card = subject.runtime.card
     seconds = max(seconds, card.window_samples / card.sample_rate + _WINDOWS * streams.hop_s)
     tell(f"{subject.name}: listening to {streams.count} streams for {seconds:g} s")
     account = _Account()
-    late_s: list[float] = []
+    noted: _Noted = []
     station = Station(subject.runtime, account, StationOptions(streams.hop_s))
     for number in range(streams.count):
-        station.add(_ear(f"stream {number + 1}", subject, material, (seconds, streams.hop_s), late_s))
+        station.add(_ear(f"stream {number + 1}", subject, material, (seconds, streams.hop_s), noted))
     turns, cost = _run(station, count)
+    late_s = [late for _, late in noted]
+    batch = max(Counter(scored_at for scored_at, _ in noted).values())
     turns.steps = len(late_s)
     samples = [1e3 * late for late in late_s]
     return {
         **subject.facts(),
         "scenario": "listen",
-        "batch": subject.runtime.group,
+        "batch": batch,
         "streams": streams.count,
         "hop_s": streams.hop_s,
-        "includes": includes(subject, subject.runtime.group),
+        "includes": includes(subject, batch),
         "latency_ms": statistics(samples),
         "samples_ms": [round(sample, 4) for sample in samples],
-        "parity": subject.proofs[subject.runtime.group].to_json(),
+        "parity": subject.parity(sizes_of(subject, streams.count)),
         "energy": energy_of(turns, 1),
         **cost,
         **_verdict(account, sum(late > streams.hop_s for late in late_s)),
@@ -122,10 +132,10 @@ def _verdict(account: _Account, misses: int) -> dict[str, Any]:
     }
 
 
-def _ear(name: str, subject: Subject, material: Material, timing: tuple[float, float], late_s: list[float]) -> Listener:
+def _ear(name: str, subject: Subject, material: Material, timing: tuple[float, float], noted: _Noted) -> Listener:
     """timing: seconds to listen for, and the hop."""
     card, (seconds, hop_s) = subject.runtime.card, timing
     feed = PacedSource(name, lambda: material.blocks(seconds, _BLOCK_S), card.sample_rate, _BUFFER_S)
     ear = _Ear(feed, card, settings_for(card, hop_s), ListenOptions(), Origin(name))
-    ear.late_s = late_s
+    ear.noted = noted
     return ear

@@ -14,7 +14,9 @@ from pathlib import Path
 from edgebird.benchmarks.sensors.files import NoSensorError, number, text
 
 _PLACES = ("sys/class/hwmon/hwmon*", "sys/bus/i2c/devices/*/hwmon/hwmon*")
-_CHIPS = ("ina3221", "ina238")
+# The channels that measure a rail. Of an INA3221, in4 to in6 are the voltages over the shunts, in7 and curr4 sums of
+# channels; in0 of an INA238 is the voltage over the shunt.
+_CHANNELS = {"ina3221": (1, 2, 3), "ina238": (1,)}
 _WHOLE = ("VIN", "POM_5V_IN", "VDD_IN")  # rails that feed all others, the widest first
 _EVERY_S = 0.05
 
@@ -34,17 +36,14 @@ class Rail:
 
 
 def find_rails(root: Path) -> list[Rail]:
-    """Those that can be read now. Channels without a current are the chip's own sums."""
+    """Those that can be read now: the channels that are rails, without those that are not connected (NC)."""
     folders = {folder.resolve() for place in _PLACES for folder in root.glob(place)}
     rails = []
     for folder in sorted(folders):
-        chip = text(folder / "name")
-        if chip not in _CHIPS:
-            continue
-        for volts in sorted(folder.glob("in*_input")):
-            channel = volts.name.removeprefix("in").removesuffix("_input")
+        chip = text(folder / "name") or ""
+        for channel in _CHANNELS.get(chip, ()):
             label = text(folder / f"in{channel}_label") or ("VIN" if chip == "ina238" else f"{chip} {channel}")
-            rail = Rail(label, volts, folder / f"curr{channel}_input")
+            rail = Rail(label, folder / f"in{channel}_input", folder / f"curr{channel}_input")
             if label != "NC" and rail.watts() is not None:
                 rails.append(rail)
     return rails
@@ -60,6 +59,8 @@ def whole_of(rails: list[Rail]) -> list[Rail]:
 
 class PowerMeter:
     """Energy of some rails together, from their power every 50 ms; `close` ends the thread."""
+
+    resolution_s = _EVERY_S
 
     def __init__(self, rails: list[Rail], clock: Callable[[], float] = time.monotonic) -> None:
         self.name = " + ".join(rail.name for rail in rails)

@@ -37,17 +37,21 @@ class NvidiaGpu:
                 found[name] = ask()
             except nvml.NVMLError:
                 continue
-        return found | {"slowed_by": self.slowed_by()}
+        slowed_by = self.slowed_by()
+        return found if slowed_by is None else found | {"slowed_by": slowed_by}
 
-    def slowed_by(self) -> list[str]:
-        """Why its clocks are lower than they could be; idleness and chosen clocks are no reasons."""
+    def slowed_by(self) -> list[str] | None:
+        """Why its clocks are lower than they could be; idleness and chosen clocks are no reasons.
+
+        None where it does not tell.
+        """
         nvml = self._nvml
         # The reasons were called throttle reasons until driver 535.
         kind = "Event" if hasattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons") else "Throttle"
         try:
             bits = getattr(nvml, f"nvmlDeviceGetCurrentClocks{kind}Reasons")(self._handle)
         except nvml.NVMLError:
-            return []
+            return None
         return [name for name in _SLOW if bits & getattr(nvml, f"nvmlClocks{kind}Reason{name}")]
 
     def energy(self) -> NvmlMeter:
@@ -65,7 +69,9 @@ class NvidiaGpu:
 
 
 class NvmlMeter:
-    """The GPU board's own counter, in millijoules since the driver was loaded; it moves about every 0.1 s."""
+    """The GPU board's own counter, in millijoules since the driver was loaded."""
+
+    resolution_s = 0.1
 
     def __init__(self, pynvml: Any, handle: Any, name: str) -> None:
         self._nvml, self._handle, self.name = pynvml, handle, name

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgebird.benchmarks.sensors.files import NoSensorError, number, text
+from edgebird.benchmarks.sensors.files import NoSensorError, text
 
 _FOLDER = "sys/class/powercap"
 
 
 class RaplMeter:
-    """One package. Its counter begins anew after `max_energy_range_uj`: read it every few minutes."""
+    """One package. Its counter begins anew after `max_energy_range_uj`: read it every few minutes.
+
+    Raises OSError or ValueError if it, or where it ends, cannot be read.
+    """
+
+    resolution_s = 0.001
 
     def __init__(self, folder: Path) -> None:
         self.name = f"RAPL {text(folder / 'name') or folder.name}"
         self._counter = folder / "energy_uj"
-        self._range = number(folder / "max_energy_range_uj") or 1 << 32
+        self._range = int((folder / "max_energy_range_uj").read_text(encoding="ascii"))
         self._before, self._joules = self._read(), 0.0
 
     def joules(self) -> float:

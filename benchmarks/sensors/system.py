@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def state(root: Path) -> dict[str, Any]:
         "temperatures_c": _temperatures(root),
         "cpu_mhz": _megahertz(root, f"{_CPU}/cpufreq/policy*/scaling_cur_freq", 1e3),
         "gpu_mhz": _megahertz(root, "sys/class/devfreq/*/cur_freq", 1e6),
-        "throttle": _throttle_counts(root),
+        "throttle": {name: count for name, count in throttle_counts(root).items() if count is not None},
+        "cooling": {name: level for name, level in cooling_levels(root).items() if level is not None},
     }
 
 
@@ -40,9 +42,15 @@ def clocks_pinned(root: Path) -> bool | None:
 
 
 def throttled(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What slowed the machine down between two states: counts that rose."""
+    """What slowed the machine down between two states: counts that rose, and what cooled it in one of them."""
     counts = before["throttle"]
-    return [f"{name} rose" for name, count in after["throttle"].items() if count > counts.get(name, count)]
+    rose = [f"{name} rose" for name, count in after["throttle"].items() if count > counts.get(name, count)]
+    return list(dict.fromkeys([*rose, *cooled(before["cooling"]), *cooled(after["cooling"])]))
+
+
+def cooled(levels: Mapping[str, int | None]) -> list[str]:
+    """What slows something down now, from `cooling_levels`."""
+    return [f"{name} was on" for name, level in levels.items() if level]
 
 
 def _temperatures(root: Path) -> dict[str, float]:
@@ -59,17 +67,25 @@ def _megahertz(root: Path, pattern: str, per_mhz: float) -> dict[str, float]:
     return {name: value / per_mhz for name, value in values.items() if value is not None}
 
 
-def _throttle_counts(root: Path) -> dict[str, int]:
-    """Counts that rise when something is slowed down: of x86 CPUs, of a Jetson's over-current, of cooling devices."""
+def cooling_levels(root: Path) -> dict[str, int | None]:
+    """How far cooling devices slow something down now, 0 for not at all; None for one that cannot be read."""
+    devices = {path: text(path / "type") or "" for path in sorted(root.glob("sys/class/thermal/cooling_device*"))}
+    return {
+        f"{kind} ({path.name})": number(path / "cur_state") for path, kind in devices.items() if _THROTTLES.search(kind)
+    }
+
+
+def throttle_counts(root: Path) -> dict[str, int | None]:
+    """Counts that rise when something is slowed down, of x86 CPUs and of a Jetson's over-current.
+
+    None for one that cannot be read.
+    """
     found: dict[str, int | None] = {}
     for kind in ("core", "package"):
         counts = [number(path) for path in root.glob(f"{_CPU}/cpu*/thermal_throttle/{kind}_throttle_count")]
         if counts:
-            found[f"CPU {kind} throttle count"] = sum(count or 0 for count in counts)
+            known = [count for count in counts if count is not None]
+            found[f"CPU {kind} throttle count"] = sum(known) if len(known) == len(counts) else None
     for path in sorted(root.glob("sys/class/hwmon/hwmon*/oc*_event_cnt")):
         found[f"over-current {path.name.partition('_')[0]}"] = number(path)
-    for device in sorted(root.glob("sys/class/thermal/cooling_device*")):
-        kind_of = text(device / "type") or ""
-        if _THROTTLES.search(kind_of):
-            found[f"{kind_of} ({device.name})"] = number(device / "cur_state")
-    return {name: count for name, count in found.items() if count is not None}
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,6 +103,8 @@ def _bench(
 
     limit = comparison.limit_of(against[1], against[0])
     earlier = comparison.read_report(against[0]) if against[0] else None
+    for file in filter(None, files):
+        _require_writable(file)
     report = session.run(bundle, plan, shell.say, earlier)
     if any(one["verdict"] != "INVALID" for one in report["runs"]):
         for line in table.lines(report, bundle.card.window_samples / bundle.card.sample_rate):
@@ -117,6 +120,18 @@ def _bench(
     slower = [str(one) for one in compared if limit is not None and one.is_slower(limit)]
     if problems := [*wrong, *report["refused"], *slower]:
         raise EdgebirdError("; ".join(problems))
+
+
+class _NothingYet(Exception):  # noqa: N818  not an error
+    """Leaves the file as it is."""
+
+
+def _require_writable(file: Path) -> None:
+    """Raise OutputError before time is spent on what could not be written then."""
+    from edgebird.files import atomic_text
+
+    with suppress(_NothingYet), atomic_text(file):
+        raise _NothingYet
 
 
 def _write(report: dict[str, Any], json_file: Path | None, html_file: Path | None) -> None:
