@@ -26,6 +26,12 @@ def require(module: str) -> ModuleType:
         pytest.skip(f"{module} is not installed", allow_module_level=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: of two processes, none is left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def narrow_folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints of narrow networks in the original layout, one for each experiment."""
