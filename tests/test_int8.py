@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgebird.bundle import Bundle
-from edgebird.errors import ParityError
+from edgebird.errors import ParityError, RuntimeUnavailableError
 from edgebird.parity import TOLERANCES
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.runtimes.ort import session_of
@@ -257,14 +257,36 @@ def test_windows_that_share_a_floor_are_calibrated_together(narrow_folds: dict[s
     assert (together[1] - alone[1]).abs().max() > 0.1
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A really trained fold with an INT8 graph."""
+    folds, out = (demo.FOLDS / "exp105",), tmp_path_factory.mktemp("trained") / "bundle"
+    return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
+
+
 @pytest.mark.slow
-def test_the_trained_folds_agree_in_int8(tmp_path: Path) -> None:
-    made = export_bundle(ExportRequest((demo.FOLDS,), tmp_path / "out", demo.LABELS, precisions=("int8",)))
-    assert made.model("int8").stat().st_size < 0.6 * made.model().stat().st_size
-    assert (made.card.precisions["int8"].share or 0) > 0.4
-    (result,) = verify(made, "ort-cpu", "int8")
+def test_a_trained_fold_agrees_in_int8(trained: Bundle) -> None:
+    assert trained.model("int8").stat().st_size < 0.6 * trained.model().stat().st_size
+    assert (trained.card.precisions["int8"].share or 0) > 0.4
+    (result,) = verify(trained, "ort-cpu", "int8")
     assert result.passed
-    assert result.parity.top1_agreement == 1
+
+
+@pytest.mark.slow
+def test_what_is_not_in_int8_can_be_in_bf16(trained: Bundle) -> None:
+    """The fastest on a CPU: its proof is the same, and what is in INT8 stays so."""
+    require("openvino")
+    try:
+        runtime: Any = open_runtime(trained, "auto", RuntimeOptions("int8+bf16", threads=1))
+    except RuntimeUnavailableError as error:
+        pytest.skip(str(error))
+    ((_, backbone, _),) = runtime._chains
+    info = [node.get_rt_info() for node in backbone.get_compiled_model().get_runtime_model().get_ops()]
+    layers = {(str(i["layerType"].astype(str)), str(i["runtimePrecision"].astype(str))) for i in info}
+    assert ("Convolution", "bf16") in layers
+    assert {("Convolution", "u8"), ("Convolution", "i8")} & layers
+    (result,) = verify(trained, "openvino", "int8+bf16")
+    assert result.passed
 
 
 @pytest.mark.soak

@@ -87,20 +87,6 @@ def test_bf16_is_proven_by_verify(bundle: Bundle) -> None:
     assert result.parity.max_abs > 1e-5, "this is FP32"
 
 
-def test_what_is_not_in_int8_can_be_in_bf16(tmp_path: Path) -> None:
-    """The fastest on a CPU: its proof is the same, and what is in INT8 stays so."""
-    needs_bf16()
-    require("torch"), require("onnx")
-    from edgebird.export.exporter import ExportRequest, export_bundle
-
-    made = export_bundle(ExportRequest((demo.FOLDS,), tmp_path / "out", demo.LABELS, precisions=("int8",)))
-    runtime: Any = open_runtime(made, "auto", RuntimeOptions("int8+bf16", threads=1))
-    ((_, backbone, _),) = runtime._chains
-    assert kinds(backbone, "Convolution") == {"bf16", "u8"} or kinds(backbone, "Convolution") == {"bf16", "i8"}
-    (result,) = verify(made, "openvino", "int8+bf16")
-    assert result.passed
-
-
 def test_in_bf16_too_a_batch_scores_as_its_windows(bf16: Any, bundle: Bundle) -> None:
     windows = bundle.golden().windows()[:3]
     together = bf16.infer(windows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -142,16 +143,21 @@ def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_pa
         runtime.infer(windows(1))
 
 
-def test_windows_that_share_a_floor_are_scored_in_their_groups(
-    engine: str, narrow_folds: dict[str, Path], tmp_path: Path
-) -> None:
-    """The graph takes the floor of all windows it is given: in groups of eight they would have other scores, and nobody
-    would see it.
-    """
+@pytest.fixture(scope="module")
+def sharing(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose windows share a floor in groups of four."""
     require("torch"), require("onnx")
     from edgebird.export.exporter import ExportRequest, export_bundle
 
-    bundle = export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "bundle", db_floor="batch"))
+    out = tmp_path_factory.mktemp("sharing") / "bundle"
+    return export_bundle(ExportRequest((narrow_folds["exp105"],), out, db_floor="batch")).path
+
+
+def test_windows_that_share_a_floor_are_scored_in_their_groups(engine: str, sharing: Path, tmp_path: Path) -> None:
+    """The graph takes the floor of all windows it is given: in groups of eight they would have other scores, and nobody
+    would see it.
+    """
+    bundle = open_bundle(shutil.copytree(sharing, tmp_path / "bundle"))
     audio = np.tile(bundle.golden().windows(), (2, 1))[:23]
     runtime = opened(bundle, engine, RuntimeOptions(threads=2, throughput=True))
     wanted = np.concatenate([runtime.infer(audio[i : i + 4]) for i in range(0, len(audio), 4)])
