@@ -151,7 +151,7 @@ def test_a_source_without_faults_has_no_gap(faults: Notes) -> None:
     assert faults.states("well") == ["open", "closed"]
     assert not faults.of("gap", "well")
     (summary,) = faults.of("summary", "well")
-    assert 6 < summary["audio_s"] < 8.5
+    assert 6 < summary["audio_s"] < 12  # seconds that the test takes on a busy machine
     assert summary["windows"] in (int(summary["audio_s"] * 2) - 1, int(summary["audio_s"] * 2))
 
 
