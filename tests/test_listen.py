@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -281,7 +281,7 @@ def test_all_that_is_kept_says_the_same(heard: Heard) -> None:
     assert [(row["Common name"], float(row["Start (s)"])) for row in rows] == [
         (e["common_name"], e["start_s"]) for e in detections
     ]
-    with sqlite3.connect(heard.folder / "birds.sqlite") as database:
+    with closing(sqlite3.connect(heard.folder / "birds.sqlite")) as database:
         database.row_factory = sqlite3.Row
         kept = [dict(row) for row in database.execute("SELECT * FROM detections ORDER BY id")]
     database.close()
