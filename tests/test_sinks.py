@@ -215,6 +215,7 @@ def test_a_clip_is_noted_at_its_detection_until_retention_deletes_it(path: Path,
     sink.take({"event": "retention", "source": None, "time": None, "deleted": ["/a.flac", "/other"]}, None)
     assert query(path, clips) == [(None,), (None,), (None,), ("/b.flac",)]
     assert query(path, "SELECT event FROM events") == [("retention",)]
+    sink.close()
 
 
 def test_others_read_while_events_are_written(path: Path, tape: Tape) -> None:
