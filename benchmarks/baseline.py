@@ -16,7 +16,7 @@ import numpy as np
 from edgebird.card import Card
 from edgebird.errors import CheckpointError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
-from edgebird.runtimes.contract import check_open, check_windows, cut
+from edgebird.runtimes.contract import check_open, check_windows, in_pieces
 from edgebird.types import FloatArray
 
 NAME = "torchscript"
@@ -35,8 +35,7 @@ class TorchScriptRuntime:
         """[batch, window_samples] -> [batch, classes], four at a time, the last filled with zeros; see `Runtime`."""
         check_open(self.name, bool(self._models))
         check_windows(windows, self.card)
-        scores = [self._four(four) for four in cut(windows, self.card, fixed=BATCH)]
-        return np.concatenate(scores)[: len(windows)]
+        return in_pieces(self._four, windows, self.card, fixed=BATCH)
 
     def _four(self, windows: FloatArray) -> FloatArray:
         import torch

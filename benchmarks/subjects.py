@@ -185,12 +185,12 @@ def _opened(name: str, opener: Callable[[], Runtime], bundle: Bundle, precision:
         runtime.close()
         raise
     first = time.perf_counter()
-    fixed = BATCH if name == NAME else bundle.card.input.shape[0]  # one window is filled up with silence to so many
+    fixed = BATCH if name == NAME else bundle.card.fixed_batch  # one window is filled up with silence to so many
     opening = {
         "import_ms": round((imported - start) * 1e3, 3),
         "load_ms": round((loaded - imported) * 1e3, 3),
         "first_ms": round((first - loaded) * 1e3, 3),
-        "first_windows": fixed if isinstance(fixed, int) else 1,
+        "first_windows": fixed or 1,
         "memory_mb": {"before": before, "peak": memory.peak_mb()},
     }
     return Subject(runtime, precision, threads, opening)

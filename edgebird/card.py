@@ -102,6 +102,12 @@ class Card:
     format: int = FORMAT
 
     @property
+    def fixed_batch(self) -> int | None:
+        """The one batch size that the graph takes; None if it takes any."""
+        size = self.input.shape[0]
+        return size if isinstance(size, int) else None
+
+    @property
     def batches(self) -> tuple[int, ...]:
         """How many windows are scored at once: one, as more gains nothing on a CPU; groups of four and their rest
         for a model whose windows share a floor.

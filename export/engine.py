@@ -311,7 +311,7 @@ def _add_profile(build: _Build, builder: Any, config: Any) -> None:
 def _shapes(build: _Build) -> dict[str, tuple[int, ...]]:
     """Least, best and largest input shape; none for a graph whose batch is fixed."""
     card = build.bundle.card
-    if isinstance(card.input.shape[0], int):
+    if card.fixed_batch is not None:
         return {}
     return {
         name: (batch, card.window_samples) for name, batch in (("min", 1), ("opt", 1), ("max", build.request.max_batch))

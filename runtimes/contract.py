@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -48,6 +48,9 @@ def check_windows(windows: FloatArray, card: Card) -> None:
         )
 
 
+Run: TypeAlias = Callable[[FloatArray], FloatArray]
+
+
 def cut(windows: FloatArray, card: Card, largest: int | None = None, fixed: int | None = None) -> list[FloatArray]:
     """Windows [n, samples] in the pieces that a model may be given at once.
 
@@ -55,41 +58,47 @@ def cut(windows: FloatArray, card: Card, largest: int | None = None, fixed: int 
     largest: for the others, None for no limit. fixed: what the last piece is filled up to with zeros, None for what the
     card says; zeros do not change a floor.
     """
-    wanted, shared = card.input.shape[0], floor_group(card.db_floor)
-    fixed = fixed or (wanted if isinstance(wanted, int) else None)
+    shared = floor_group(card.db_floor)
+    fixed = fixed or card.fixed_batch
     size = fixed or (shared if shared > 1 else largest or len(windows))
     padded = np.pad(windows, ((0, -len(windows) % size), (0, 0))) if fixed else windows
     return [padded[i : i + size] for i in range(0, len(padded), size)]
 
 
+def in_pieces(
+    run: Run, windows: FloatArray, card: Card, largest: int | None = None, fixed: int | None = None
+) -> FloatArray:
+    """What `run` gives for windows [n, samples] in the pieces that `cut` makes of them, in order: [n, ...]."""
+    return np.concatenate([run(piece) for piece in cut(windows, card, largest, fixed)])[: len(windows)]
+
+
 def worth_giving(card: Card, windows: int) -> int:
     """`Runtime.group` of an engine that takes so many windows at once."""
-    return max(*card.batches, windows) if floor_group(card.db_floor) == 1 else floor_group(card.db_floor)
+    shared = floor_group(card.db_floor)
+    return shared if shared > 1 else windows
 
 
 class Streams:
     """Scores the windows of a batch at the same time, each stream on a thread of its own.
 
     No thread waits for another within a network, as the threads of one inference do after each layer.
-    runs: what scores windows [piece, samples] -> [piece, classes], one for each stream.
+    runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. fixed: see `cut`.
     """
 
     _GROUPS = 4  # pieces for each stream at once: their ends are waited for
 
-    def __init__(self, runs: Sequence[Callable[[FloatArray], FloatArray]], card: Card) -> None:
-        self._card = card
-        size = card.input.shape[0]
-        piece = size if isinstance(size, int) else floor_group(card.db_floor)
-        self.least = len(runs) * piece  # windows that use every stream once
+    def __init__(self, runs: Sequence[Run], card: Card, fixed: int | None = None) -> None:
+        self._card, self._fixed = card, fixed
+        self.least = len(runs) * (fixed or card.fixed_batch or floor_group(card.db_floor))  # that use every stream once
         self.group = self._GROUPS * self.least
         self._pool = ThreadPoolExecutor(len(runs), "edgebird-stream")
-        self._free: SimpleQueue[Callable[[FloatArray], FloatArray]] = SimpleQueue()
+        self._free: SimpleQueue[Run] = SimpleQueue()
         for run in runs:
             self._free.put(run)
 
     def run(self, windows: FloatArray) -> FloatArray:
         """[n, samples] -> [n, classes], in order."""
-        pieces = cut(windows, self._card, largest=1)
+        pieces = cut(windows, self._card, largest=1, fixed=self._fixed)
         return np.concatenate(list(self._pool.map(self._one, pieces)))[: len(windows)]
 
     def _one(self, piece: FloatArray) -> FloatArray:

@@ -27,11 +27,12 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
-    cut,
+    in_pieces,
     to_scores,
     warm_up,
     worth_giving,
 )
+from edgebird.runtimes.sidecar import ENGINES
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -167,8 +168,7 @@ class OrtRuntime:
     def _score(self, windows: FloatArray) -> FloatArray:
         if self.streams:
             return self.streams.run(windows)
-        pieces = cut(windows, self.card, largest=_PROVIDERS[self.name].largest)
-        return np.concatenate([self._run(piece) for piece in pieces])[: len(windows)]
+        return in_pieces(self._run, windows, self.card, largest=_PROVIDERS[self.name].largest)
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:
@@ -234,7 +234,7 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
         return {"device_id": str(_DEVICE), "use_tf32": "0"}
     if name != "ort-tensorrt":
         return {}
-    cache, card = bundle.path / "engines" / "ort", bundle.card
+    cache, card = bundle.path / ENGINES / "ort", bundle.card
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -248,7 +248,7 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
         "trt_timing_cache_path": str(cache),
         # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
     }
-    if not isinstance(card.input.shape[0], int):
+    if card.fixed_batch is None:
         for key, batch in (("min", 1), ("opt", 1), ("max", _PROVIDERS[name].largest)):
             given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
     return given

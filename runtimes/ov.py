@@ -30,7 +30,7 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
-    cut,
+    in_pieces,
     to_scores,
     warm_up,
     worth_giving,
@@ -61,7 +61,8 @@ class OpenVinoRuntime:
         self.provider = f"OpenVINO {_DEVICES[name]}"
         self._size = size
         self._chains = list(chains)
-        self.streams = Streams([partial(self._run, chain) for chain in chains], card) if len(chains) > 1 else None
+        runs = [partial(self._run, chain) for chain in chains]
+        self.streams = Streams(runs, card, size) if len(runs) > 1 else None
         self.group = self.streams.group if self.streams else worth_giving(card, 1)
 
     def infer(self, windows: FloatArray) -> FloatArray:
@@ -71,8 +72,7 @@ class OpenVinoRuntime:
         if self.streams:
             output = self.streams.run(windows)
         else:
-            pieces = cut(windows, self.card, fixed=self._size)
-            output = np.concatenate([self._run(self._chains[0], piece) for piece in pieces])[: len(windows)]
+            output = in_pieces(partial(self._run, self._chains[0]), windows, self.card, fixed=self._size)
         return to_scores(output, len(windows), self.card)
 
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
@@ -119,7 +119,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     except RuntimeError as error:
         raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
     check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
-    size = card.input.shape[0] if isinstance(card.input.shape[0], int) else None
+    size = card.fixed_batch
     if device == "NPU" and size is None:  # it takes no free dimensions
         size = floor_group(card.db_floor)
         model.reshape([size, card.window_samples])

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from edgebird.bundle import Bundle
-from edgebird.card import FLOOR_GROUP, Card, floor_group
+from edgebird.card import FLOOR_GROUP, Card
 from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.machine import l4t
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up, worth_giving
 from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, Stopwatch, open_cuda
 from edgebird.runtimes.sidecar import ENGINES, Sidecar, build_command, find_engine, proof_place, require_engine
 from edgebird.types import FloatArray
@@ -143,13 +143,12 @@ class TrtRuntime:
         self._engine, self._cuda, self._log = engine, cuda, trt_log
         self._lanes: dict[int, _Lane] = {}
         self._check_engine()
-        size = card.input.shape[0]
-        self._fixed = isinstance(size, int)
-        self.max_batch = int(size) if isinstance(size, int) else int(self._profile()[2][0])
-        shared = floor_group(card.db_floor)
-        self.group = shared if shared > 1 else self.max_batch  # the graph takes the floor of all that it is given
+        self._fixed = card.fixed_batch is not None
+        self.max_batch = card.fixed_batch or int(self._profile()[2][0])
+        self.group = worth_giving(card, self.max_batch)  # the graph takes the floor of all that it is given
         if self.group > self.max_batch:
-            raise BundleError(f"{name}: the engine takes {self.max_batch} windows at once, this bundle scores {shared}")
+            told = f"the engine takes {self.max_batch} windows at once, this bundle scores {self.group}"
+            raise BundleError(f"{name}: {told}")
         self._resources = ExitStack()
         with ExitStack() as undo:  # of what was taken before something failed
             undo.callback(self.close)

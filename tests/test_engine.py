@@ -29,26 +29,17 @@ from edgebird.export.engine import EngineRequest, build_engine, timing_cache_nam
 from edgebird.export.phases import Phases
 from edgebird.runtimes.gpu import Gpu
 from edgebird.runtimes.sidecar import read_sidecar
-from tests import test_cli
+from tests import test_cli, test_trt_runtime
 from tests.conftest import require
 from tests.cuda_double import API as CUDA_API
 from tests.foreign import tone_bundle
 from tests.tensorrt_double import API, RTX, VERSIONS
-from tests.test_trt_runtime import Device, install
+from tests.test_trt_runtime import Device
 
 edgebird = test_cli.edgebird  # a fixture
+device, orin = test_trt_runtime.device, test_trt_runtime.orin  # fixtures
 ROOT = Path(__file__).parents[1]
 GPUS = ("sm86", "sm89", "sm120")
-
-
-@pytest.fixture(params=VERSIONS)
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Device:
-    return install(request.param, monkeypatch)
-
-
-@pytest.fixture
-def orin(monkeypatch: pytest.MonkeyPatch) -> Device:
-    return install("10.3.0", monkeypatch)
 
 
 @pytest.fixture
