@@ -14,6 +14,9 @@ import soundfile
 
 from edgebird.bundle import Bundle, open_bundle
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: with a thread on each core, torch's would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def require(module: str) -> ModuleType:
     """Import a module or skip; fail where EDGEBIRD_REQUIRE (names, or `all`) promises that it is there."""

@@ -305,8 +305,9 @@ def test_the_lint_names_what_a_jetson_would_refuse_and_why(
 
 
 @pytest.mark.slow
-def test_the_trained_folds_agree_in_fp16(tmp_path: Path) -> None:
-    made = export_bundle(ExportRequest((demo.FOLDS,), tmp_path / "out", demo.LABELS, precisions=("fp16",)))
+def test_a_trained_fold_agrees_in_fp16(tmp_path: Path) -> None:
+    folds = (demo.FOLDS / "exp107",)
+    made = export_bundle(ExportRequest(folds, tmp_path / "out", demo.LABELS, precisions=("fp16",)))
     assert made.card.precisions["fp16"].proofs, "the emulated rounding is part of the proof"
     (result,) = verify(made, "ort-cpu", "fp16")
     assert result.passed

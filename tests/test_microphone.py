@@ -86,9 +86,9 @@ def test_a_microphone_that_cannot_be_meant_is_told_with_those_there_are(
 ) -> None:
     with captured("microphone", options, mic.env) as heard:
         failure = heard.wait(wire.FAIL)
+        assert heard.process.wait() == 0
     assert failure["reason"] == reason
     assert failure["text"].startswith(text)
-    assert heard.process.wait() == 0
 
 
 def test_a_name_means_the_device_of_that_name_before_those_that_contain_it() -> None:
