@@ -2,9 +2,9 @@
 
 A sound card delivers its frames late by a varying delay, and runs some 50 to 100 ppm off its nominal rate. The time
 at which frames arrive, less the time they stand for, is therefore an almost flat line from below: the least of each
-second. Frames that were lost raise that line for good, frames that were late only for a moment. Sound servers hand over
-a quarter of a second at once, so that the line itself is off by a tenth of a second now and then: what is usual is the
-median of the last half minute.
+second. Frames that were lost raise that line for good, frames that were late only for a moment, on a busy machine for
+two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a second
+now and then: what is usual is the median of the last half minute.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from statistics import median
 JUMP_S = 0.15  # a rise above what is usual that may be a loss
 SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
 SUSPICION_S = 2.0
-SETTLE_S = 1.0  # of rise, after which it is one
+SETTLE_S = 3.0  # of rise, after which it is one
 ENVELOPE_S = 30.0
+_POINT_S = 1.0  # of which the least counts
 _DRIFT_POINTS = 8  # of one envelope each, so four minutes
 
 
@@ -57,7 +58,7 @@ class FrameClock:
     drift: Drift = field(default_factory=Drift)
     _first: float | None = None
     _lost: float = 0.0  # seconds found to be lost so far
-    _minima: deque[float] = field(default_factory=lambda: deque(maxlen=round(ENVELOPE_S / SETTLE_S)))
+    _minima: deque[float] = field(default_factory=lambda: deque(maxlen=round(ENVELOPE_S / _POINT_S)))
     _second: tuple[float, float] | None = None  # since when, and the least delay since
     _usual: float = 0.0
     _suspected: tuple[float, float] | None = None  # since when, and the least delay since
@@ -107,7 +108,7 @@ class FrameClock:
         self._second = (since, min(least, delay))
         if not self._minima:
             self._usual = self._second[1]
-        if time - since >= SETTLE_S:
+        if time - since >= _POINT_S:
             self._minima.append(self._second[1])
             self._second, self._usual = None, median(self._minima)
         if time >= self._next_point:
