@@ -120,7 +120,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
     check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
     size = card.fixed_batch
-    if device == "NPU" and size is None:  # it takes no free dimensions
+    if device != "GPU" and size is None:  # a CPU plans maps of fixed sizes better, an NPU takes no others
         size = floor_group(card.db_floor)
         model.reshape([size, card.window_samples])
     settings = _settings(device, options)
