@@ -3,8 +3,8 @@
 A sound card delivers its frames late by a varying delay, and runs some 50 to 100 ppm off its nominal rate. The time
 at which frames arrive, less the time they stand for, is therefore an almost flat line from below: the least of each
 second. Frames that were lost raise that line for good, frames that were late only for a moment, on a busy machine for
-two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a second
-now and then: what is usual is the median of the last half minute.
+two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a
+second now and then: what is usual is the median of the last half minute.
 """
 
 from __future__ import annotations

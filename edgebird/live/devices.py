@@ -16,10 +16,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any
@@ -35,6 +38,7 @@ _NO_SOUNDDEVICE = "microphones need sounddevice: pip install 'edgebird[mic]'"
 _NO_PORTAUDIO = "microphones need PortAudio: apt install libportaudio2, then pip install 'edgebird[mic]'"
 _LIST_TIMEOUT_S = 30
 _PACTL_TIMEOUT_S = 5
+_CALM_S = 0.2
 _GRACE_S = 5  # a device may take this long to open
 _NO_SOUND = f"it gives no sound, also after {_GRACE_S} s"
 
@@ -150,6 +154,31 @@ def recorded_source(process: int) -> str | None:
     return None
 
 
+@contextmanager
+def recording_changes() -> Iterator[Callable[[float], None]]:
+    """Gives what waits until the sound server says that a recording has changed, at most so many seconds."""
+    if not shutil.which("pactl"):
+        yield time.sleep
+        return
+    # pactl goes on when nobody reads it. The shell ends it with us, however we end: our end of its input closes.
+    command, pipe = "pactl subscribe & read _; kill $!", subprocess.PIPE
+    with subprocess.Popen(
+        ["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_pactl_env()
+    ) as telling:
+        assert telling.stdout is not None
+        told = telling.stdout.fileno()
+
+        def wait(seconds: float) -> None:
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
+                if select.select([told], [], [], left)[0]:
+                    time.sleep(min(left, _CALM_S))  # changes come together
+                    if b"source-output" in os.read(told, 1 << 16):
+                        return
+
+        yield wait
+
+
 def list_microphones() -> list[Device]:
     """All microphones, found by a process of its own. Raises AudioError if PortAudio is missing, crashes or hangs."""
     command = [sys.executable, "-m", "edgebird.live.devices"]
@@ -222,6 +251,10 @@ def _source(source: dict[str, Any], default: str | None) -> Device:
     )
 
 
+def _pactl_env() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C.UTF-8"}  # else it translates, and writes decimal commas
+
+
 def _pactl(*arguments: str) -> Any:
     """What the sound server answers; None where there is none, or no `pactl` 16 or newer, which speaks JSON."""
     try:
@@ -230,7 +263,7 @@ def _pactl(*arguments: str) -> Any:
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=_PACTL_TIMEOUT_S,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},  # with other locales it writes decimal commas
+            env=_pactl_env(),
             check=True,
         )
         return json.loads(done.stdout)

@@ -30,14 +30,15 @@ from edgebird.live.devices import (
     load_sounddevice,
     pulse_sources,
     recorded_source,
+    recording_changes,
 )
 
-_BLOCK_S = 0.05
+_BLOCK_S = 0.1
 _BUFFER_S = 0.5  # so long may all cores be busy with scores before the sound card overruns
 _QUEUED_S = 10  # audio that waits for a parent who does not read; later audio is dropped
 _POLL_S = 0.5
-_WATCH_S = 2
-_WATCH_TRIES = 5  # a stream appears at the sound server shortly after it was opened
+_SOON_S, _LATEST_S = 2.0, 30.0  # a look at the sound server costs 10 ms: it tells when there is something to see
+_LOOKS = 5  # in vain
 
 # PortAudio's error codes.
 _INVALID_CHANNELS, _INVALID_RATE, _INVALID_DEVICE, _UNAVAILABLE = -9998, -9997, -9996, -9985
@@ -88,18 +89,20 @@ class _Watch:
 
     def run(self) -> None:
         """Watch until it is moved; stop where no sound server knows us."""
-        tries = _WATCH_TRIES
-        while tries:
-            source = recorded_source(os.getpid())
-            if source is None:
-                tries -= 1
-            elif self._source in (None, source):
-                self._source, tries = source, _WATCH_TRIES
-            else:
-                to = source if source != PULSE else "nothing"
-                self.moved = f"the sound server moved the recording from {self._source} to {to}"
-                return
-            time.sleep(_WATCH_S)
+        with recording_changes() as wait:
+            looks, patience_s = _LOOKS, _SOON_S  # a stream appears at the sound server shortly after it was opened
+            while looks:
+                source = recorded_source(os.getpid())
+                if source is None:
+                    looks -= 1
+                elif self._source in (None, source):
+                    self._source, looks = source, _LOOKS
+                else:
+                    to = source if source != PULSE else "nothing"
+                    self.moved = f"the sound server moved the recording from {self._source} to {to}"
+                    return
+                wait(patience_s)
+                patience_s = _LATEST_S
 
 
 def capture(options: Options, pipe: BinaryIO) -> None:

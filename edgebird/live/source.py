@@ -261,7 +261,7 @@ class LiveSource:
 
     def _mono(self, frames: FloatArray) -> FloatArray:
         """[n, channels] -> [n], finite."""
-        channel = self._options.channel
+        channel = 1 if frames.shape[1] == 1 else self._options.channel
         mono = frames[:, channel - 1] if channel else frames.mean(axis=1, dtype=np.float32)
         return mono if np.isfinite(mono).all() else np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
 

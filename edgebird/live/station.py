@@ -33,7 +33,7 @@ from edgebird.types import FloatArray
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.03  # between two looks at what was heard, when a window is nearly due
-_TICK_S = 0.25  # when none is
+_TICK_S = 0.5  # when none is
 _ADVICE_S = 60.0
 _END_S = 10.0  # for sources to end after they were told to
 
@@ -67,7 +67,7 @@ class StationOptions:
 class Station:
     """Listeners, a runtime, and where events go; `run` returns when all sources have ended.
 
-    tick: called a few times a second.
+    tick: called twice a second.
     """
 
     def __init__(
