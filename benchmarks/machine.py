@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from edgebird import __version__
 from edgebird.benchmarks.sensors import ROOT, Sensors, system
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.machine import cpu_name, l4t, power_mode, usable_cores
+from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
 from edgebird.runtimes.gpu import open_cuda
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu12", "torch")
@@ -36,7 +35,7 @@ def describe(sensors: Sensors, root: Path = ROOT) -> dict[str, Any]:
         "governor": ", ".join(system.governors(root)) or None,
         "clocks_pinned": system.clocks_pinned(root),
         "load": os.getloadavg()[0],
-        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
+        "versions": {name: version for name in _PACKAGES if (version := installed_version(name))},
         "sensors": [meter.name for meter in sensors.meters],
         "missing_sensors": sensors.missing,
     }
@@ -54,11 +53,4 @@ def _gpu(sensors: Sensors) -> str | None:
     try:
         return open_cuda("bench").gpu().name
     except RuntimeUnavailableError:
-        return None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
         return None

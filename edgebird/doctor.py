@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 
 from edgebird import __version__
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.machine import cpu_name, l4t, power_mode, usable_cores
+from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
 from edgebird.runtimes import RUNTIMES, probe
 from edgebird.runtimes.gpu import open_cuda
 from edgebird.runtimes.trt import how_to_install
@@ -43,7 +41,7 @@ _PACKAGES = {
 
 def examine() -> Iterator[str]:
     """The report, line by line."""
-    versions = {name: _version(name) for name in _PACKAGES}
+    versions = {name: installed_version(name) for name in _PACKAGES}
     yield f"edgebird {__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"CPU: {cpu_name()}, {usable_cores()} of {os.cpu_count()} cores usable"
     yield from _graphics()
@@ -89,11 +87,3 @@ def _how(extra: str) -> str:
     if extra == "base":
         return ""
     return f" ({how_to_install('tensorrt')})" if extra == "NVIDIA" else f" (pip install 'edgebird[{extra}]')"
-
-
-def _version(distribution: str) -> str | None:
-    variants = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13") if distribution == "tensorrt" else (distribution,)
-    for variant in variants:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(variant)
-    return None

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 
 _L4T_FILE = "/etc/nv_tegra_release"
+
+
+# NVIDIA gives its packages a name for each CUDA.
+_VARIANTS = {"tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")}
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of a package, under any of its names; None if it is not installed."""
+    for name in _VARIANTS.get(distribution, (distribution,)):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
 
 
 def usable_cores() -> int:

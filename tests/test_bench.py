@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import time
@@ -26,6 +27,7 @@ from edgebird.benchmarks.session import Plan
 from edgebird.benchmarks.subjects import Subject, Wanted
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.errors import AudioError, CheckpointError, EdgebirdError, UsageError
+from edgebird.machine import installed_version
 from edgebird.runtimes import open_runtime
 from edgebird.runtimes.ort import OrtRuntime
 from edgebird.types import FloatArray
@@ -605,3 +607,16 @@ def test_what_a_machine_calls_itself_cannot_break_the_page(tones: Bundle) -> Non
     report["machine"]["cpu"] = "<script>alert(1)</script> & Co"
     Page().feed(page_of(report))
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co" in page_of(report)
+
+
+def test_tensorrt_is_told_by_whatever_name_nvidia_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report without the version of the engine it measured can be compared with none."""
+
+    def version(name: str) -> str:
+        if name == "tensorrt-cu12":
+            return "10.9.0.34"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert installed_version("tensorrt") == "10.9.0.34"
+    assert installed_version("numpy") is None

@@ -547,7 +547,7 @@ def test_doctor_tells_the_gpu_and_the_jetson(orin: Device, monkeypatch: pytest.M
     assert "Jetson: L4T 36.4.3, JetPack 6.2, NV Power Mode: MAXN 0" in lines
     assert "tensorrt         runs: TensorRT 10.3.0, Orin (sm87), 8.0 GiB, CUDA 12.6" in lines
     orin.cuda.driver = False
-    monkeypatch.setattr("edgebird.doctor._version", lambda _name: None)
+    monkeypatch.setattr("edgebird.doctor.installed_version", lambda _name: None)
     assert {
         "nvidia-ml-py      not installed (pip install 'edgebird[gpu]')",
         "tensorrt          not installed (sudo apt install python3-libnvinfer, in a venv with --system-site-packages)",
