@@ -502,7 +502,7 @@ _KEYS = {
     "timezone": _Key("detection", "timezone", "--timezone", _timezone),
     "latitude": _Key("detection", "latitude", "--latitude", _number(-90, 90, "degrees")),
     "longitude": _Key("detection", "longitude", "--longitude", _number(-180, 180, "degrees")),
-    "buffer": _Key("station", "buffer_s", "--buffer", _number(1, 3600, "seconds")),
+    "buffer": _Key("station", "buffer_s", "--buffer", _number(5, 3600, "seconds")),
     "duration": _Key("station", "duration_s", "--duration", _number(0.1, unit="seconds")),
     "stats-every": _Key("station", "stats_every_s", "--stats-every", _number(1, 86400, "seconds")),
     "output.format": _Key("output", "format", "--format", _choice(*FORMATS)),

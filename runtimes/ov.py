@@ -30,6 +30,7 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
+    cut,
     in_pieces,
     to_scores,
     warm_up,
@@ -91,11 +92,13 @@ class OpenVinoRuntime:
         check_open(self.name, bool(self._chains))
         requests = self._chains[0]
         names = ("frontend", "backbone", "head") if len(requests) == 3 else ()
-        values, spent = [windows], {}
-        for name, request in zip(names, requests, strict=False):
-            start = time.perf_counter()
-            values = list(request.infer(values).values())
-            spent[name] = (time.perf_counter() - start) * 1e3
+        spent = dict.fromkeys(names, 0.0)
+        for piece in cut(windows, self.card, fixed=self._size):
+            values = [piece]
+            for name, request in zip(names, requests, strict=False):
+                start = time.perf_counter()
+                values = list(request.infer(values).values())
+                spent[name] += (time.perf_counter() - start) * 1e3
         return spent
 
     def close(self) -> None:
@@ -119,10 +122,11 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     except RuntimeError as error:
         raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
     check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
-    size = card.fixed_batch
-    if device != "GPU" and size is None:  # a CPU plans maps of fixed sizes better, an NPU takes no others
-        size = floor_group(card.db_floor)
-        model.reshape([size, card.window_samples])
+    size, shared = card.fixed_batch, floor_group(card.db_floor)
+    # An NPU takes no maps of free sizes; a CPU plans those of fixed sizes better.
+    if size is None and (device == "NPU" or (device == "CPU" and shared == 1)):
+        size = shared
+        _fix(model, size, card, name)
     settings = _settings(device, options)
     if in_bf16:
         parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
@@ -207,6 +211,14 @@ def _described(port: Any) -> tuple[str, tuple[str, list[Any]]]:
     kind = port.get_element_type().to_string()
     shape = [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
     return min(port.get_names(), default="?"), ("float32" if kind == "f32" else kind, shape)
+
+
+def _fix(model: Any, size: int, card: Card, name: str) -> None:
+    """Let the model take `size` windows at once and no other number."""
+    try:
+        model.reshape([size, card.window_samples])
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
 
 
 def _parts(model: Any, bundle: Bundle) -> tuple[Any, Any, Any]:

@@ -103,7 +103,7 @@ class Listening:
             self.process.send_signal(number)
         code = self.process.wait(seconds)
         self.close()
-        assert not self.captures(), "a capture process was left behind"
+        wait_until(lambda: not self.captures(), "no capture process left behind")
         assert "Traceback" not in self.err
         self.check_accounts()
         return code

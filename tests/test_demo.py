@@ -73,6 +73,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = run_demo(out)
     assert ended.exit_code == 0, ended.output
     assert "largest score difference" in ended.stderr
+    assert "taking the bundle" not in ended.stderr, "nothing was exported"
     return out
 
 

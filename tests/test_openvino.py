@@ -94,6 +94,13 @@ def test_in_bf16_too_a_batch_scores_as_its_windows(bf16: Any, bundle: Bundle) ->
         np.testing.assert_allclose(bf16.infer(window[None])[0], row, rtol=0, atol=1e-3)
 
 
+def test_the_parts_of_a_batch_are_told(bf16: Any, bundle: Bundle) -> None:
+    """`bench` asks for any batch, whatever the compiled graph takes at once."""
+    spent = bf16.split(bundle.golden().windows()[:3])
+    assert list(spent) == ["frontend", "backbone", "head"]
+    assert all(value > 0 for value in spent.values())
+
+
 def test_bf16_that_would_only_be_emulated_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be slower than FP32, and nobody would know why."""
     monkeypatch.setattr(ov, "_BF16_FLAGS", {"amx_bf16000"})

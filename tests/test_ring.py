@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,6 +113,14 @@ def test_frames_that_never_come_are_found_to_the_block() -> None:
     assert abs(found[0] - 3.0) < 0.051
     _, found = deliver(clock, frames, 13.0, 60.0)
     assert not found, "told once"
+
+
+def test_a_short_loss_that_the_sound_card_tells_is_found() -> None:
+    clock = FrameClock(1000)
+    frames, _ = deliver(clock, 0, 0.0, 5.0)
+    clock.suspect()
+    _, found = deliver(clock, frames, 5.05, 10.0)
+    assert found == [pytest.approx(0.05)]
 
 
 def test_a_slow_card_is_no_loss_and_is_measured() -> None:

@@ -23,7 +23,7 @@ from edgebird.events import Event
 from edgebird.live.status import Percentiles, Performance, SourceStatus, Status
 from edgebird.types import FloatArray
 
-_INTERVAL_S = 0.25
+_INTERVAL_S = 0.5
 _SHARE = 0.02  # of a core for drawing: on a slow computer it is done less often
 _HELD = 10  # detections
 _HEARD = ("open", "silent", "clipping", "quiet")  # states in which sound comes
@@ -61,7 +61,7 @@ class Picture:
 
 
 class Screen:
-    """The live screen of a station, drawn by a thread of its own at most four times a second.
+    """The live screen of a station, drawn by a thread of its own at most twice a second.
 
     console: a terminal. rate: Hz. recent: gives the last seconds of a source, float32 [at most seconds * rate], by its
     name; it is called from the thread that draws. What is printed on stdout and stderr meanwhile appears above it.

@@ -15,8 +15,8 @@ from statistics import median
 
 JUMP_S = 0.15  # a rise above what is usual that may be a loss
 SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
-SUSPICION_S = 2.0
 SETTLE_S = 3.0  # of rise, after which it is one
+SUSPICION_S = SETTLE_S + 1.0
 ENVELOPE_S = 30.0
 _POINT_S = 1.0  # of which the least counts
 _DRIFT_POINTS = 8  # of one envelope each, so four minutes

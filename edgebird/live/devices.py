@@ -17,7 +17,6 @@ import json
 import math
 import os
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ _NO_SOUNDDEVICE = "microphones need sounddevice: pip install 'edgebird[mic]'"
 _NO_PORTAUDIO = "microphones need PortAudio: apt install libportaudio2, then pip install 'edgebird[mic]'"
 _LIST_TIMEOUT_S = 30
 _PACTL_TIMEOUT_S = 5
-_CALM_S = 0.2
+_CALM_S, _POLL_S = 0.2, 2.0
 _GRACE_S = 5  # a device may take this long to open
 _NO_SOUND = f"it gives no sound, also after {_GRACE_S} s"
 
@@ -156,26 +155,36 @@ def recorded_source(process: int) -> str | None:
 
 @contextmanager
 def recording_changes() -> Iterator[Callable[[float], None]]:
-    """Gives what waits until the sound server says that a recording has changed, at most so many seconds."""
-    if not shutil.which("pactl"):
-        yield time.sleep
-        return
+    """Gives what waits until the sound server says that a recording has changed, at most so many seconds.
+
+    Where nothing tells, it waits two seconds at most.
+    """
+
+    def nobody_tells(seconds: float) -> None:
+        time.sleep(min(seconds, _POLL_S))
+
+    def wait(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and select.select([told], [], [], left)[0]:
+            time.sleep(min(left, _CALM_S))  # changes come together
+            if not (changes := os.read(told, 1 << 16)):
+                nobody_tells(left)
+                return
+            if b"source-output" in changes:
+                return
+
     # pactl goes on when nobody reads it. The shell ends it with us, however we end: our end of its input closes.
-    command, pipe = "pactl subscribe & read _; kill $!", subprocess.PIPE
-    with subprocess.Popen(
-        ["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_pactl_env()
-    ) as telling:
-        assert telling.stdout is not None
-        told = telling.stdout.fileno()
-
-        def wait(seconds: float) -> None:
-            deadline = time.monotonic() + seconds
-            while (left := deadline - time.monotonic()) > 0:
-                if select.select([told], [], [], left)[0]:
-                    time.sleep(min(left, _CALM_S))  # changes come together
-                    if b"source-output" in os.read(told, 1 << 16):
-                        return
-
+    command, pipe = "pactl subscribe & exec >&-; read _; kill $!", subprocess.PIPE
+    try:
+        shell = subprocess.Popen(
+            ["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_pactl_env()
+        )
+    except OSError:
+        yield nobody_tells
+        return
+    with shell:
+        assert shell.stdout is not None
+        told = shell.stdout.fileno()
         yield wait
 
 

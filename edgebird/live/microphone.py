@@ -38,7 +38,7 @@ _BUFFER_S = 0.5  # so long may all cores be busy with scores before the sound ca
 _QUEUED_S = 10  # audio that waits for a parent who does not read; later audio is dropped
 _POLL_S = 0.5
 _SOON_S, _LATEST_S = 2.0, 30.0  # a look at the sound server costs 10 ms: it tells when there is something to see
-_LOOKS = 5  # in vain
+_UNKNOWN_S = 10.0  # after which a sound server that does not know us is not asked again
 
 # PortAudio's error codes.
 _INVALID_CHANNELS, _INVALID_RATE, _INVALID_DEVICE, _UNAVAILABLE = -9998, -9997, -9996, -9985
@@ -89,20 +89,19 @@ class _Watch:
 
     def run(self) -> None:
         """Watch until it is moved; stop where no sound server knows us."""
+        seen, source = time.monotonic(), None
         with recording_changes() as wait:
-            looks, patience_s = _LOOKS, _SOON_S  # a stream appears at the sound server shortly after it was opened
-            while looks:
-                source = recorded_source(os.getpid())
-                if source is None:
-                    looks -= 1
-                elif self._source in (None, source):
-                    self._source, looks = source, _LOOKS
-                else:
-                    to = source if source != PULSE else "nothing"
+            while source or time.monotonic() - seen < _UNKNOWN_S:
+                before, source = source, recorded_source(os.getpid())
+                seen = time.monotonic() if source else seen
+                linked = source not in (None, PULSE)
+                if linked and self._source is None:
+                    self._source = source
+                elif self._source and source != self._source and (linked or source == before == PULSE):
+                    to = source if linked else "nothing"  # for longer than it takes to be linked anew
                     self.moved = f"the sound server moved the recording from {self._source} to {to}"
                     return
-                wait(patience_s)
-                patience_s = _LATEST_S
+                wait(_LATEST_S if linked else _SOON_S)
 
 
 def capture(options: Options, pipe: BinaryIO) -> None:

@@ -54,7 +54,7 @@ class Sink(Protocol):
         ...
 
     def tick(self) -> list[Event]:
-        """Do what waited for later sound or for its time; called a few times a second. Returns events of its own."""
+        """Do what waited for later sound or for its time; called twice a second. Returns events of its own."""
         ...
 
     def close(self) -> list[Event]:
