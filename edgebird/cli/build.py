@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from edgebird.cli import shell
-from edgebird.cli.options import BundleArgument, PrecisionOption
+from edgebird.cli.options import BundleArgument
 
 NAME = "build"
 
 
 def run(
     bundle: BundleArgument,
-    precision: PrecisionOption = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="P", help="Which of the bundle's graphs: fp32, fp16, int8.")
+    ] = "fp32",
     runtime: Annotated[
         str, typer.Option("--runtime", metavar="NAME", help="tensorrt, or tensorrt-rtx.")
     ] = "tensorrt",
