@@ -309,6 +309,20 @@ def test_audio_that_waits_for_the_clock_survives_a_loss_that_the_capture_tells()
     assert heard == card.sent
 
 
+def test_audio_that_never_came_is_a_gap_though_the_capture_ends_before_that_is_clear() -> None:
+    card = Scripted()
+    card.open()
+    for second in range(3):
+        card.block(1001.0 + second, second * RATE)
+    card.block(1006.0, 3 * RATE)  # two seconds late, and then the capture dies
+    card.source._close_stretch()
+    card.open()
+    card.block(1010.0, 0)
+    pieces = card.pieces()
+    assert [(piece.end - piece.start) / RATE for piece in pieces if isinstance(piece, Lost)] == [2.0, 3.0]
+    assert pieces[-1].end == 10 * RATE, "ten seconds by the clock"
+
+
 def test_event_times_are_right_when_summer_time_has_ended_meanwhile() -> None:
     feed = PacedSource("mic", list, RATE, buffer_s=5)
     for zone in ("Europe/Berlin", "Australia/Sydney"):

@@ -70,6 +70,13 @@ class FrameClock:
         """Look more closely at the next frames: their sound card says that some were lost."""
         self._suspicious, self._suspicious_until = True, None
 
+    def give_up(self) -> float:
+        """Seconds by which the frames that are held back are late: lost, when nothing more will come."""
+        late = self._suspected[1] - self._usual if self._suspected else 0.0
+        self._suspected = None
+        self._lost += late
+        return late
+
     def observe(self, frames: int, time: float) -> float | None:
         """Take that `frames` in all had come at `time` (monotonic seconds).
 

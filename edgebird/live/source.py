@@ -74,6 +74,10 @@ class _Stretch:
         held, self._held = self._held, []
         return held
 
+    def give_up(self) -> float:
+        """Seconds that were lost before the audio that is held back, now that no more comes."""
+        return self._clock.give_up() if self._clock else 0.0
+
     def resampled(self, mono: FloatArray) -> FloatArray:
         samples = self._resampler.push(mono)
         self._inside_s += len(mono) / self._rate_in - len(samples) / self._rate_out
@@ -288,7 +292,12 @@ class LiveSource:
 
     def _close_stretch(self) -> None:
         if self._stretch is not None:
-            self._flush(self._stretch)
+            held = self._stretch.held()
+            late_s = 0.0 if self._stopping.is_set() else self._stretch.give_up()  # what we do not wait for is not lost
+            last = self._skip(late_s, "overrun") if late_s else self._stretch
+            for samples, at in held:
+                self._write(last.resampled(samples), last.heard_at(at))
+            self._flush(last)
             # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
             # the gap that follows would be longer or shorter by all that has come together.
             self._zero = self._stretch.last_at - self._ring.end / self._options.rate
