@@ -18,12 +18,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from edgebird.benchmarks.baseline import open_baseline
+from edgebird.benchmarks.method import orders
 from edgebird.bundle import open_bundle
 from edgebird.demo import RECORDING
 from edgebird.detection import settings_for
@@ -115,12 +117,12 @@ def compare(subjects_: Sequence[Subject], minutes: float, rounds: int) -> None:
         folder = Path(scratch)
         long, short = recordings(folder, minutes)
         tables = {subject.name: folder / f"{index}.csv" for index, subject in enumerate(subjects_)}
-        for round_ in range(rounds):
-            for subject in [*subjects_[round_ % len(subjects_) :], *subjects_[: round_ % len(subjects_)]]:
+        for round_, order in enumerate(islice(orders(len(subjects_)), rounds), 1):
+            for subject in (subjects_[position] for position in order):
                 subject.short_s.append(subject.run(short, folder / "short.csv"))
                 subject.long_s.append(subject.run(long, tables[subject.name]))
                 told = f"{subject.long_s[-1]:.1f} s, one window {subject.short_s[-1]:.1f} s"
-                print(f"round {round_ + 1}: {subject.name}: {told}", file=sys.stderr, flush=True)
+                print(f"round {round_}: {subject.name}: {told}", file=sys.stderr, flush=True)
         reference = scores(tables[subjects_[0].name])
         difference = {name: np.abs(scores(table) - reference) for name, table in tables.items()}
     print(

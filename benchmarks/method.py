@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 ROUNDS = 10
 
@@ -57,16 +58,16 @@ def take_turns(
     for step in steps:
         _warm_up(step, duration, clock)
     results = [Turns() for _ in steps]
-    for order in _orders(len(steps)):
+    for order in islice(orders(len(steps)), ROUNDS):
         for position in order:
             _take_turn(steps[position], results[position], duration, count, clock, len(steps) > 1)
     return results
 
 
-def _orders(subjects: int) -> Iterator[list[int]]:
-    """Of every round: shuffled (seeded), so that nobody keeps a neighbour, then the same backwards."""
+def orders(subjects: int) -> Iterator[list[int]]:
+    """Of every round, without end: shuffled (seeded), so that nobody keeps a neighbour, then the same backwards."""
     shuffled = random.Random(0)
-    for _ in range(ROUNDS // 2):
+    while True:
         order = shuffled.sample(range(subjects), subjects)
         yield order
         yield order[::-1]

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from edgebird.detection import HOP_S, THRESHOLD
 from edgebird.errors import UsageError
 from edgebird.formats import FORMATS
+from edgebird.parity import TOLERANCES
 from edgebird.runtimes import RUNTIMES
 from edgebird.timestamps import parse_timezone
 
@@ -30,7 +31,6 @@ else:
 
 KINDS = ("mic", "url", "file", "stdin")
 TRANSPORTS = ("tcp", "udp")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+bf16")
 CLIP_FORMATS = ("wav", "flac")
 
 QuietHours: TypeAlias = tuple[tuple[time, time], ...]
@@ -490,7 +490,7 @@ _TABLES = ("output", "clips")
 _KEYS = {
     "bundle": _Key("detection", "bundle", "--bundle", _path),
     "runtime": _Key("detection", "runtime", "--runtime", _choice("auto", *RUNTIMES)),
-    "precision": _Key("detection", "precision", "--precision", _choice(*PRECISIONS)),
+    "precision": _Key("detection", "precision", "--precision", _choice(*TOLERANCES)),
     "threads": _Key("detection", "threads", "--threads", _whole(1)),
     "hop": _Key("detection", "hop_s", "--hop", _number(0.01, 60, "seconds")),
     "threshold": _Key("detection", "threshold", "--threshold", _number(0, 1)),

@@ -10,8 +10,6 @@ import subprocess
 from contextlib import suppress
 
 _L4T_FILE = "/etc/nv_tegra_release"
-
-
 # NVIDIA gives its packages a name for each CUDA.
 _VARIANTS = {"tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")}
 
@@ -41,12 +39,17 @@ def cpu_name() -> str:
 
 def l4t() -> str | None:
     """The release of a Jetson's system, such as `36.4.3`; None elsewhere."""
+    found = found_in(_L4T_FILE, r"R(\d+) \(release\), REVISION: ([\d.]+)")
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def found_in(file: str, pattern: str) -> re.Match[str] | None:
+    """What a file of the system says that fits a regular expression; None where it does not, or cannot be read."""
     try:
-        with open(_L4T_FILE, encoding="utf-8") as file:
-            found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", file.read())
+        with open(file, encoding="utf-8") as stream:
+            return re.search(pattern, stream.read())
     except OSError:
         return None
-    return f"{found[1]}.{found[2]}" if found else None
 
 
 def power_mode() -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import re
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgebird.errors import RuntimeUnavailableError
+from edgebird.machine import found_in
 from edgebird.types import FloatArray
 
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
@@ -106,11 +106,7 @@ def _version(number: int) -> str:
 
 
 def _driver_release() -> str | None:
-    try:
-        with open(_DRIVER_FILE, encoding="utf-8") as file:
-            found = re.search(r"Kernel Module(?: for \w+)?\s+([\d.]+)", file.read())
-    except OSError:
-        return None
+    found = found_in(_DRIVER_FILE, r"Kernel Module(?: for \w+)?\s+([\d.]+)")
     return found[1] if found else None
 
 

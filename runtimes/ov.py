@@ -117,16 +117,15 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     core, device = _core(name)
     if in_bf16:
         _check_bf16(core, device, name)
-    try:
+    with _refusals(name):
         model = core.read_model(path)
-    except RuntimeError as error:
-        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
     check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
     size, shared = card.fixed_batch, floor_group(card.db_floor)
     # An NPU takes no maps of free sizes; a CPU plans those of fixed sizes better.
     if size is None and (device == "NPU" or (device == "CPU" and shared == 1)):
         size = shared
-        _fix(model, size, card, name)
+        with _refusals(name):
+            model.reshape([size, card.window_samples])
     settings = _settings(device, options)
     if in_bf16:
         parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
@@ -213,14 +212,6 @@ def _described(port: Any) -> tuple[str, tuple[str, list[Any]]]:
     return min(port.get_names(), default="?"), ("float32" if kind == "f32" else kind, shape)
 
 
-def _fix(model: Any, size: int, card: Card, name: str) -> None:
-    """Let the model take `size` windows at once and no other number."""
-    try:
-        model.reshape([size, card.window_samples])
-    except RuntimeError as error:
-        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
-
-
 def _parts(model: Any, bundle: Bundle) -> tuple[Any, Any, Any]:
     """Frontend, backbone, and pooling with head: the model cut at the card's images and maps."""
     card = bundle.card
@@ -251,17 +242,24 @@ def _cut(model: Any, names: Sequence[str], bundle: Bundle) -> tuple[Any, Any]:
 def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
     """A compiled model. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
     device, wanted = _DEVICES[name], settings["INFERENCE_PRECISION_HINT"]
-    try:
+    with _refusals(name):
         compiled = core.compile_model(model, device, settings)
         runs = [str(where).partition(".")[0] for where in compiled.get_property("EXECUTION_DEVICES")]
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    except RuntimeError as error:
-        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
     if (runs, precision) != ([device], wanted):
         raise RuntimeUnavailableError(
             f"{name}: asked for {wanted} on {device}, OpenVINO took {precision} on {', '.join(runs)}"
         )
     return compiled
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Raise RuntimeUnavailableError with OpenVINO's reason where it refuses a model."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
 
 
 def _reason(error: RuntimeError) -> str:

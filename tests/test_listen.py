@@ -284,7 +284,6 @@ def test_all_that_is_kept_says_the_same(heard: Heard) -> None:
     with closing(sqlite3.connect(heard.folder / "birds.sqlite")) as database:
         database.row_factory = sqlite3.Row
         kept = [dict(row) for row in database.execute("SELECT * FROM detections ORDER BY id")]
-    database.close()
     clips = {(e["source"], e["start_s"], e["code"]): e["path"] for e in heard.run.events if e["event"] == "clip"}
     for row, event in zip(kept, detections, strict=True):
         assert row.pop("clip") == clips[event["source"], event["start_s"], event["code"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgebird.cli import shell
-from edgebird.cli.options import BundleArgument, HopOption, ThreadsOption
+from edgebird.cli.options import PRECISIONS, BundleArgument, HopOption, ThreadsOption
 from edgebird.errors import EdgebirdError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", metavar="P", help="fp32, fp16, bf16, int8, int8+bf16; several take turns."),
+        typer.Option("--precision", metavar="P", help=f"{PRECISIONS}; several take turns."),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option("--batch", metavar="N", min=1, help="Windows at once (single, offline).")

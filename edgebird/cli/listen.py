@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgebird.cli.options import (
+    PRECISIONS,
     ExplainOption,
     FormatOption,
     HopOption,
@@ -80,7 +81,7 @@ def run(
         str | None, typer.Option("--runtime", metavar="NAME", help="The engine: auto, or one that `doctor` lists.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8, int8+bf16.")
+        str | None, typer.Option("--precision", metavar="P", help=f"Which graph: {PRECISIONS}.")
     ] = None,
     threads: ThreadsOption = None,
     hop: HopOption = None,

@@ -14,9 +14,8 @@ BundleOption = Annotated[
 RuntimeOption = Annotated[
     str, typer.Option("--runtime", metavar="NAME", help="The engine: auto, or one that `doctor` lists.")
 ]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="P", help="Which graph: fp32, fp16, bf16, int8, int8+bf16.")
-]
+PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which takes too long to import for a help text
+PrecisionOption = Annotated[str, typer.Option("--precision", metavar="P", help=f"Which graph: {PRECISIONS}.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads of the engine; default: all cores.")
 ]

@@ -65,18 +65,19 @@ class _Stretch:
         self.last_at = at
         lost_s = self._clock.observe(frames, at) if self._clock else 0.0
         self._held.append((mono, at))
-        if lost_s is None:
-            return []
+        return [] if lost_s is None else self._certain(lost_s)
+
+    def give_up(self) -> list[tuple[FloatArray, float, float]]:
+        """The same of what is held back, now that no more comes: what it is late by was lost."""
+        return self._certain(self._clock.give_up() if self._clock else 0.0)
+
+    def _certain(self, lost_s: float) -> list[tuple[FloatArray, float, float]]:
         return [(samples, time, lost_s if index == 0 else 0.0) for index, (samples, time) in enumerate(self.held())]
 
     def held(self) -> list[tuple[FloatArray, float]]:
         """Take the audio that was held back."""
         held, self._held = self._held, []
         return held
-
-    def give_up(self) -> float:
-        """Seconds that were lost before the audio that is held back, now that no more comes."""
-        return self._clock.give_up() if self._clock else 0.0
 
     def resampled(self, mono: FloatArray) -> FloatArray:
         samples = self._resampler.push(mono)
@@ -258,7 +259,10 @@ class LiveSource:
             piece = self._skip((message.position - self._expected) / rate, "dropped")
         self._expected = message.position + len(frames)
         self._drift = piece.drift_ppm or self._drift
-        for samples, at, lost_s in piece.sort(self._mono(frames), self._expected, message.time):
+        self._take_certain(piece, piece.sort(self._mono(frames), self._expected, message.time))
+
+    def _take_certain(self, piece: _Stretch, certain: list[tuple[FloatArray, float, float]]) -> None:
+        for samples, at, lost_s in certain:
             if lost_s:
                 piece = self._skip(lost_s, "overrun")
             self._write(piece.resampled(samples), piece.heard_at(at))
@@ -292,12 +296,9 @@ class LiveSource:
 
     def _close_stretch(self) -> None:
         if self._stretch is not None:
-            held = self._stretch.held()
-            late_s = 0.0 if self._stopping.is_set() else self._stretch.give_up()  # what we do not wait for is not lost
-            last = self._skip(late_s, "overrun") if late_s else self._stretch
-            for samples, at in held:
-                self._write(last.resampled(samples), last.heard_at(at))
-            self._flush(last)
+            if not self._stopping.is_set():  # what we do not wait for is not lost
+                self._take_certain(self._stretch, self._stretch.give_up())
+            self._flush(self._stretch)
             # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
             # the gap that follows would be longer or shorter by all that has come together.
             self._zero = self._stretch.last_at - self._ring.end / self._options.rate
