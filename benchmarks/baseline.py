@@ -26,6 +26,8 @@ BATCH = 4
 class TorchScriptRuntime:
     """See `Runtime`: the mean of the files' sigmoids, as the original has it."""
 
+    at_once = 1
+
     def __init__(self, models: Sequence[Any], card: Card, provider: str) -> None:
         self.name, self.card, self.provider = NAME, card, provider
         self.group = BATCH

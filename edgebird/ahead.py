@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], most: int = 16) -> Iterator[T]:
+def ahead(items: Iterable[T], most: int = 16) -> Generator[T, None, None]:
     """Give the items in their order, up to `most` of them made before they are asked for, on a thread of its own.
 
     What making an item raises is raised in its place. Closing the iterator ends the thread.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.ahead import ahead
 from edgebird.card import Card
-from edgebird.errors import ScoreError, UsageError
+from edgebird.errors import UsageError
 from edgebird.events import Event, Events
 from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.runtimes import Runtime
+from edgebird.scoring import Step, scored, steps_of
 from edgebird.sources import FileSource
 from edgebird.types import AudioBlock, Detection, FloatArray, Rejected, Summary, Window
 from edgebird.windows import Windower
@@ -134,41 +135,30 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     Windows are scored in consecutive groups from the start of the source, as many as the runtime wants at once.
     Raises what the blocks and the runtime raise.
     """
-    started = time.monotonic()
-    card = runtime.card
-    analysis = Analysis(card, settings)
-    for group in _grouped(_windows(blocks, analysis), runtime.group):
-        for window, row in zip(group, infer(runtime, group), strict=True):
-            yield from analysis.take(window, row)
-    yield from analysis.close()
-    yield analysis.summary(time.monotonic() - started)
+    analysis = Analysis(runtime.card, settings)
+    yield from results(analysis, scored(steps_of(analysis, windows(analysis, blocks)), runtime))
 
 
-def _windows(blocks: Iterable[AudioBlock], analysis: Analysis) -> Iterator[Window]:
+def windows(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window]:
+    """All windows of a source."""
     for block in blocks:
         yield from analysis.push(block)
     yield from analysis.finish()
 
 
-def _grouped(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    group: list[Window] = []
-    for window in windows:
-        group.append(window)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def infer(runtime: Runtime, group: Sequence[Window]) -> FloatArray:
-    """Scores of windows, float32 [windows, classes]. Raises ScoreError saying which audio it was."""
-    try:
-        return runtime.infer(np.stack([window.samples for window in group]))
-    except ScoreError as error:
-        rate = runtime.card.sample_rate
-        span = f"{group[0].start / rate:g}-{group[-1].end / rate:g} s"
-        raise ScoreError(f"{runtime.name}, audio at {span}: {error}") from error
+def results(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Result]:
+    """What becomes of the scored steps of one source, the Summary last. Raises the AudioError that broke it off."""
+    since = None
+    for step in steps:
+        since = step.since if since is None else since
+        if step.error:
+            raise step.error
+        if step.window is None:
+            yield from analysis.close()
+            yield analysis.summary(time.monotonic() - since)
+        else:
+            assert step.scores is not None
+            yield from analysis.take(step.window, step.scores)
 
 
 def detect(

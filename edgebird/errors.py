@@ -17,6 +17,8 @@ A message is one line: what was wrong, the value, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EdgebirdError(Exception):
     """A foreseen error; its text is one line for the user."""
@@ -55,7 +57,11 @@ class RuntimeUnavailableError(EdgebirdError):
 
 
 class ScoreError(EdgebirdError):
-    """An engine that gave scores that are not finite."""
+    """An engine that gave scores that are not finite. windows: which of those scored together have such, in order."""
+
+    def __init__(self, message: str, windows: Sequence[int] = (0,)) -> None:
+        super().__init__(message)
+        self.windows = windows
 
 
 class UsageError(EdgebirdError):

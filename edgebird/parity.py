@@ -96,5 +96,6 @@ def check_finite(scores: NDArray[Any]) -> None:
         window, label = bad[0]
         raise ScoreError(
             f"{len(bad)} of {scores.size} scores are not finite (first: window {window}, label {label}, "
-            f"{scores[window, label]}): this engine cannot be trusted with this model"
+            f"{scores[window, label]}): this engine cannot be trusted with this model",
+            np.unique(bad[:, 0]).tolist(),
         )

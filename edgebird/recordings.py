@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from datetime import tzinfo
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
 from edgebird.ahead import ahead
-from edgebird.detection import Result, Settings, analyse
+from edgebird.detection import Analysis, Result, Scored, Settings, results, windows
 from edgebird.errors import AudioError
 from edgebird.runtimes import Runtime
+from edgebird.scoring import Step, scored, steps_of
 from edgebird.sources import FileSource, FoundAudio
-from edgebird.types import AudioBlock, Origin, Summary
+from edgebird.types import Origin, Summary, Window
+
+_AHEAD = 16  # windows that are read before they are asked for, more where more are scored at once
 
 Take: TypeAlias = Callable[[Result], None]
 
@@ -31,11 +36,11 @@ class Watcher(Protocol):
     """Who is told how far the work is."""
 
     def begin(self, source: FileSource) -> None:
-        """A recording is opened."""
+        """The results of a recording begin."""
         ...
 
     def advance(self, seconds: float) -> None:
-        """So much more audio of it is read."""
+        """So much more audio of it is scored."""
         ...
 
     def done(self, source: FileSource, summary: Summary) -> None:
@@ -59,35 +64,58 @@ class Work:
 def process(recordings: Sequence[FoundAudio], work: Work, outputs: Sequence[Output], watcher: Watcher) -> int:
     """Analyse recordings one after the other; return how many could not be read, or not to their end.
 
-    Raises what the runtime and the outputs raise.
+    The next ones are read while windows are scored, and short ones are scored together. Raises what the runtime and the
+    outputs raise.
     """
     failed = 0
-    for found in recordings:
-        try:
-            source = FileSource(found.path, work.runtime.card.sample_rate, timezone=work.timezone)
-            watcher.begin(source)
-            summary = _process_one(source, found.relative, work, outputs, watcher)
-        except AudioError as error:
-            failed += 1
-            watcher.failed(error)
-        else:
-            watcher.done(source, summary)
+    reading = ahead(_steps(recordings, work), max(_AHEAD, work.runtime.at_once * work.runtime.group))
+    with closing(reading), closing(scored(reading, work.runtime)) as steps:
+        for recording, its in groupby(steps, key=attrgetter("source")):
+            try:
+                _finish(recording, its, outputs, watcher)
+            except AudioError as error:
+                failed += 1
+                watcher.failed(error)
     return failed
 
 
-def _process_one(
-    source: FileSource, relative: PurePath, work: Work, outputs: Sequence[Output], watcher: Watcher
-) -> Summary:
+@dataclass(slots=True, eq=False)
+class _Recording:
+    """A recording on its way. source: None until it is opened, and if it cannot be."""
+
+    found: FoundAudio
+    analysis: Analysis
+    source: FileSource | None = None
+
+    def windows(self, work: Work) -> Iterator[Window]:
+        """Open it, and cut it."""
+        self.source = FileSource(self.found.path, work.runtime.card.sample_rate, timezone=work.timezone)
+        yield from windows(self.analysis, self.source.blocks())
+
+
+def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Recording]]:
+    for found in recordings:
+        recording = _Recording(found, Analysis(work.runtime.card, work.settings))
+        yield from steps_of(recording, recording.windows(work), str(found.path))
+
+
+def _finish(
+    recording: _Recording, steps: Iterator[Step[_Recording]], outputs: Sequence[Output], watcher: Watcher
+) -> None:
+    """Give the results of a recording to every output. Raises the AudioError that kept it from being read."""
+    first = next(steps)
+    if first.error:
+        raise first.error
+    source, heard = recording.source, 0
+    assert source is not None  # it has a first step
+    watcher.begin(source)
     with ExitStack() as stack:
-        takers = [stack.enter_context(output.recording(source.origin, relative)) for output in outputs]
-        for result in analyse(_watched(source, work, watcher), work.runtime, work.settings):
+        takers = [stack.enter_context(out.recording(source.origin, recording.found.relative)) for out in outputs]
+        for result in results(recording.analysis, chain([first], steps)):
             for take in takers:
                 take(result)
+            if isinstance(result, Scored):
+                watcher.advance((result.window.end - heard) / source.rate)
+                heard = result.window.end
     assert isinstance(result, Summary)  # the last one
-    return result
-
-
-def _watched(source: FileSource, work: Work, watcher: Watcher) -> Iterator[AudioBlock]:
-    for block in ahead(source.blocks()):
-        yield block
-        watcher.advance(len(block.samples) / work.runtime.card.sample_rate)
+    watcher.done(source, result)

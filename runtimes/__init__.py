@@ -56,16 +56,18 @@ class RuntimeOptions:
 
 
 class Runtime(Protocol):
-    """An engine with a model in it. Not thread-safe: one thread at a time.
+    """An engine with a model in it. Not thread-safe, but for as many calls of `infer` at the same time as it says.
 
     provider: what really runs, as the engine tells it. group: how many windows to give at once where there are plenty;
-    more gains nothing.
+    more gains nothing. at_once: how many calls of `infer` may run at the same time, 2 where the second takes up what
+    the first leaves idle at its end.
     """
 
     name: str
     card: Card
     provider: str
     group: int
+    at_once: int
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """Score windows: float32 [batch, window_samples], -1 to 1 -> float32 [batch, classes], 0 to 1.

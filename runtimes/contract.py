@@ -73,19 +73,21 @@ def in_pieces(
 
 
 def worth_giving(card: Card, windows: int) -> int:
-    """`Runtime.group` of an engine that takes so many windows at once."""
+    """`Runtime.group` of an engine that takes so many windows at once; a fixed batch is not given in part."""
     shared = floor_group(card.db_floor)
-    return shared if shared > 1 else windows
+    return shared if shared > 1 else max(windows, card.fixed_batch or 1)
 
 
 class Streams:
     """Scores the windows of a batch at the same time, each stream on a thread of its own.
 
     No thread waits for another within a network, as the threads of one inference do after each layer.
+    Two batches may be given at the same time: a stream that is through with its part of one takes up the next.
     runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. fixed: see `cut`.
     """
 
-    _GROUPS = 4  # pieces for each stream at once: their ends are waited for
+    at_once = 2  # see `Runtime`
+    _GROUPS = 2  # pieces for each stream in a batch
 
     def __init__(self, runs: Sequence[Run], card: Card, fixed: int | None = None) -> None:
         self._card, self._fixed = card, fixed

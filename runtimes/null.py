@@ -13,6 +13,8 @@ from edgebird.types import FloatArray
 class NullRuntime:
     """See `Runtime`."""
 
+    at_once = 1
+
     def __init__(self, bundle: Bundle, name: str) -> None:
         self.name, self.card, self.provider = name, bundle.card, "none"
         self.group = max(bundle.card.batches)

@@ -156,6 +156,7 @@ class OrtRuntime:
         self._session = session
         self.streams = Streams([self._run] * streams, card) if streams > 1 else None
         self.group = self.streams.group if self.streams else worth_giving(card, _PROVIDERS[name].group)
+        self.at_once = self.streams.at_once if self.streams else 1
         self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
 

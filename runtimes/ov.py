@@ -65,6 +65,7 @@ class OpenVinoRuntime:
         runs = [partial(self._run, chain) for chain in chains]
         self.streams = Streams(runs, card, size) if len(runs) > 1 else None
         self.group = self.streams.group if self.streams else worth_giving(card, 1)
+        self.at_once = self.streams.at_once if self.streams else 1
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""

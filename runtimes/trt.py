@@ -136,6 +136,8 @@ class TrtRuntime:
     BundleError if the engine does not fit the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
 
+    at_once = 1
+
     def __init__(self, engine: Any, name: str, card: Card, cuda: Cuda, trt_log: TrtLog) -> None:
         self.name, self.card = name, card
         self.gpu = cuda.gpu()

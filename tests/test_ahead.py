@@ -48,7 +48,7 @@ def test_it_reads_no_further_ahead_than_it_may() -> None:
     reading = ahead(endless(), most=4)
     for _ in range(5):
         next(reading)
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert made <= 5 + 4
     assert not threads()
 

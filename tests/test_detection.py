@@ -42,7 +42,7 @@ class Ear:
     heard: the batches it was given. The windows of a `batch` card also hear the loudest of their batch, a little.
     """
 
-    name, provider = "ear", "a test"
+    name, provider, at_once = "ear", "a test", 1
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_pa
     for count in (1, 2, runtime.group, runtime.group + 1):
         batch = windows(count)
         np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+    batches = [windows(1 + index % 5) * np.float32(0.9**index) for index in range(12)]
+    with ThreadPoolExecutor(runtime.at_once) as callers:
+        for batch, scores in zip(batches, callers.map(runtime.infer, batches), strict=True):
+            np.testing.assert_allclose(scores, amplitudes(batch), rtol=0, atol=1e-5)
     runtime.close()
     runtime.close()
     with pytest.raises(RuntimeUnavailableError, match="closed"):
@@ -370,7 +375,7 @@ def test_changed_weights_are_found_though_every_hash_fits(engine: str, bundle_co
 class Coupled:
     """A runtime that is right at a batch of one and returns stale rows at others."""
 
-    name, provider = "coupled", "a test"
+    name, provider, at_once = "coupled", "a test", 1
 
     def __init__(self, card: Card) -> None:
         self.card = card

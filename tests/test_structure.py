@@ -44,7 +44,7 @@ LAYERS = [
         "edgebird.bundle",
     ],
     ["edgebird.runtimes", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
-    ["edgebird.events", "edgebird.formats", "edgebird.species"],
+    ["edgebird.events", "edgebird.formats", "edgebird.species", "edgebird.scoring"],
     ["edgebird.detection"],
     ["edgebird.recordings", "edgebird.outputs", "edgebird.verification", "edgebird.doctor"],
     ["edgebird.config", "edgebird.demo", "edgebird.sinks"],

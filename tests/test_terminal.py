@@ -54,7 +54,8 @@ def test_a_person_reads_a_table_with_progress_and_what_became_of_every_file(fold
     assert code == 0
     assert len(re.findall(r"^  0:00:07\.5 - 0:00:17\.5  0\.\d\d  Middle Tone", screen, re.MULTILINE)) == 2
     assert "2/2 dusk.wav" in screen  # the bar
-    assert re.search(r"^dusk\.wav: 30\.0 s, 1 detections, [\d.]+ x real time$", screen, re.MULTILINE)
+    assert re.search(r"^dusk\.wav: 30\.0 s, 1 detections$", screen, re.MULTILINE)
+    assert re.search(r"^2 recordings: 60\.0 s, [\d.]+ x real time$", screen, re.MULTILINE)
 
 
 def test_results_in_a_file_stay_clean_while_the_bar_runs(folder: Path) -> None:

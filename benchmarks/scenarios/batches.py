@@ -10,7 +10,7 @@ from edgebird.benchmarks.material import Material
 from edgebird.benchmarks.method import Counters, Duration, Step, Turns, take_turns
 from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
-from edgebird.detection import infer
+from edgebird.scoring import infer
 
 OFFLINE_BATCHES = (1, 2, 4, 8)
 

@@ -16,7 +16,7 @@ from edgebird.benchmarks.material import Material
 from edgebird.benchmarks.method import Clock, Counters, Duration, Step, take_turns
 from edgebird.benchmarks.scenarios.batches import run_of
 from edgebird.benchmarks.subjects import Subject
-from edgebird.detection import infer
+from edgebird.scoring import infer
 
 _QUERIES = 5  # that must all be in time while one looks for the number
 _CONFIRMED = 50  # that must all be in time at the number that is told

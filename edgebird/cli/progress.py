@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -21,20 +22,33 @@ from edgebird.types import Summary
 
 @contextmanager
 def make_watcher(recordings: Sequence[FoundAudio], console: Console | None) -> Iterator[Watcher]:
-    """The watcher that fits: a bar on `console`, or lines on stderr where there is no such console, or -q."""
+    """The watcher that fits: a bar on `console`, or lines on stderr where there is no such console, or -q.
+
+    At its end it says what all recordings came to.
+    """
     if console is None or shell.quiet():
-        yield LineWatcher()
+        watcher = LineWatcher(recordings)
+        yield watcher
+        watcher.tell_total()
         return
     columns = TextColumn("{task.description}", markup=False), BarColumn(), _Speed(), TimeRemainingColumn()
     stderr_too = sys.stderr.isatty()  # else its lines go where they were sent
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=stderr_too
     ) as progress:
-        yield BarWatcher(progress, recordings)
+        watcher = BarWatcher(progress, recordings)
+        yield watcher
+    watcher.tell_total()
 
 
 class LineWatcher:
-    """A line on stderr for each recording."""
+    """A line on stderr for each recording, and if there are several, one for all: only together they have a speed."""
+
+    def __init__(self, recordings: Sequence[FoundAudio]) -> None:
+        self._several = len(recordings) > 1
+        self._began = time.monotonic()
+        self._done = 0
+        self._audio_s = 0.0
 
     def begin(self, source: FileSource) -> None:
         """See `Watcher`."""
@@ -44,11 +58,26 @@ class LineWatcher:
 
     def done(self, source: FileSource, summary: Summary) -> None:
         """See `Watcher`."""
-        shell.say(account(source, summary))
+        shell.say(self._account(source, summary))
+        self._done += 1
+        self._audio_s += _audio_s(source, summary)
 
     def failed(self, error: AudioError) -> None:
         """See `Watcher`."""
         shell.say_error(error)
+
+    def tell_total(self) -> None:
+        """Say what all recordings that are through came to."""
+        if self._several and self._done:
+            speed = _speed(self._audio_s, time.monotonic() - self._began)
+            shell.say(f"{self._done} recordings: {self._audio_s:.1f} s{speed}")
+
+    def _account(self, source: FileSource, summary: Summary) -> str:
+        """One line on a recording that is through; no second of it goes unmentioned."""
+        seconds = _audio_s(source, summary)
+        speed = "" if self._several else _speed(seconds, summary.wall_s)
+        tail = f", last {summary.tail / source.rate:.2f} s not scored" if summary.tail else ""
+        return f"{source.origin.name}: {seconds:.1f} s, {summary.detections} detections{speed}{tail}"
 
 
 class BarWatcher(LineWatcher):
@@ -58,6 +87,7 @@ class BarWatcher(LineWatcher):
     """
 
     def __init__(self, progress: Progress, recordings: Sequence[FoundAudio]) -> None:
+        super().__init__(recordings)
         self._progress = progress
         self._sizes = [_size(found) for found in recordings]
         self._task = progress.add_task("", total=sum(self._sizes), audio_s=0.0)
@@ -104,10 +134,9 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} x real time" if speed else "", style="progress.data.speed")
 
 
-def account(source: FileSource, summary: Summary) -> str:
-    """One line on a recording that is through; no second of it goes unmentioned."""
-    rate = source.rate
-    seconds = (summary.scored + summary.gap + summary.tail) / rate
-    tail = f", last {summary.tail / rate:.2f} s not scored" if summary.tail else ""
-    speed = f", {seconds / summary.wall_s:.1f} x real time" if summary.wall_s > 0 else ""
-    return f"{source.origin.name}: {seconds:.1f} s, {summary.detections} detections{speed}{tail}"
+def _speed(audio_s: float, wall_s: float) -> str:
+    return f", {audio_s / wall_s:.1f} x real time" if wall_s > 0 else ""
+
+
+def _audio_s(source: FileSource, summary: Summary) -> float:
+    return (summary.scored + summary.gap + summary.tail) / source.rate

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgebird.detection import infer
 from edgebird.errors import EdgebirdError
 from edgebird.events import Event
 from edgebird.live.heap import collecting
@@ -27,6 +26,7 @@ from edgebird.live.listener import Due, Listener
 from edgebird.live.performance import Meter, Usage
 from edgebird.live.status import Performance, Status
 from edgebird.runtimes import Runtime
+from edgebird.scoring import infer
 from edgebird.sinks import Memory
 from edgebird.types import FloatArray
 
@@ -187,7 +187,7 @@ class Station:
 
     def _score(self, group: list[Due]) -> None:
         began = time.monotonic()
-        rows = infer(self._runtime, [due.window for due in group])
+        rows = infer(self._runtime, [due.window for due in group], [due.listener.name for due in group])
         now = time.monotonic()
         for due, row in zip(group, rows, strict=True):
             due.listener.take(due, row, now)

@@ -1,0 +1,109 @@
+"""From windows to their scores: in groups as large as the engine wants, and as many of them at once as it can use."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from edgebird.card import floor_group
+from edgebird.errors import AudioError, ScoreError
+from edgebird.runtimes import Runtime
+from edgebird.types import FloatArray, Window
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step(Generic[S]):
+    """What comes next of a source: a window, later with its scores, float32 [classes]; or, with neither, its end.
+
+    source, name: whose it is, and what messages call that, empty if there is no other. error: what broke it off, at its
+    end. since: monotonic seconds, when the scoring of this step's group began.
+    """
+
+    source: S
+    name: str
+    window: Window | None = None
+    scores: FloatArray | None = None
+    error: AudioError | None = None
+    since: float = 0.0
+
+
+def steps_of(source: S, windows: Iterable[Window], name: str = "") -> Iterator[Step[S]]:
+    """The steps of one source, its end last: what was read before damage is scored, and then comes the error."""
+    try:
+        for window in windows:
+            yield Step(source, name, window)
+    except AudioError as error:
+        yield Step(source, name, error=error)
+    else:
+        yield Step(source, name)
+
+
+def scored(steps: Iterable[Step[S]], runtime: Runtime) -> Generator[Step[S], None, None]:
+    """The steps of sources, one source after the other, in their order and with scores.
+
+    A group may hold the windows of several sources, unless windows share a floor. While the results of one group are
+    waited for and used, the engine has the next, where it can take two (`Runtime.at_once`). Raises what `infer` raises.
+    """
+    groups = _grouped(steps, runtime)
+    if runtime.at_once == 1:
+        for group in groups:
+            yield from _score(group, runtime)
+        return
+    with ThreadPoolExecutor(runtime.at_once, "edgebird-scoring") as pool:
+        pending: deque[Future[list[Step[S]]]] = deque()
+        try:
+            for group in groups:
+                pending.append(pool.submit(_score, group, runtime))
+                if len(pending) == runtime.at_once:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S]]]:
+    """Groups with as many windows as the runtime wants, fewer at the end."""
+    alone = floor_group(runtime.card.db_floor) > 1
+    group: list[Step[S]] = []
+    windows = 0
+    for step in steps:
+        group.append(step)
+        windows += step.window is not None
+        if windows == runtime.group or (alone and step.window is None):
+            yield group
+            group, windows = [], 0
+    if group:
+        yield group
+
+
+def _score(group: Sequence[Step[S]], runtime: Runtime) -> list[Step[S]]:
+    since = time.monotonic()
+    windows = [step.window for step in group if step.window is not None]
+    names = [step.name for step in group if step.window is not None]
+    rows = iter(infer(runtime, windows, names) if windows else ())
+    return [replace(step, scores=None if step.window is None else next(rows), since=since) for step in group]
+
+
+def infer(runtime: Runtime, windows: Sequence[Window], names: Sequence[str] = ()) -> FloatArray:
+    """Scores of windows, float32 [windows, classes]. names: of the source of each.
+
+    Raises ScoreError saying which audio it was.
+    """
+    try:
+        return runtime.infer(np.stack([window.samples for window in windows]))
+    except ScoreError as error:
+        name = names[error.windows[0]] if names else ""
+        bad = [windows[index] for index in error.windows if not names or names[index] == name]
+        rate, heard = runtime.card.sample_rate, f"{name}, audio" if name else "audio"
+        span = f"{bad[0].start / rate:g}-{bad[-1].end / rate:g} s"
+        raise ScoreError(f"{runtime.name}, {heard} at {span}: {error}", error.windows) from error

@@ -1,0 +1,124 @@
+"""Scoring: short recordings share the engine's groups, two groups run at once, and nobody hears the difference."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgebird.card import Card
+from edgebird.errors import AudioError, ScoreError
+from edgebird.parity import check_finite
+from edgebird.scoring import Step, scored, steps_of
+from edgebird.types import FloatArray, Window
+from tests.foreign import tone_card
+
+SAMPLES = 4
+
+
+class Ear:
+    """A runtime whose first score is the first sample of a window. heard: the sizes of its batches."""
+
+    name, provider, group = "ear", "a test", 3
+
+    def __init__(self, at_once: int = 1, db_floor: str = "window") -> None:
+        self.card: Card = replace(tone_card(8000, "batch"), window_samples=SAMPLES, db_floor=db_floor)
+        self.at_once = at_once
+        self.heard: list[int] = []
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        self.heard.append(len(windows))
+        scores = np.repeat(windows[:, :1], 3, axis=1)
+        check_finite(scores)
+        return scores
+
+    def close(self) -> None: ...
+
+
+def windows(*values: float) -> list[Window]:
+    """One for each value, side by side; each says its value."""
+    return [
+        Window(np.full(SAMPLES, value, np.float32), index * 8000, (index + 1) * 8000)
+        for index, value in enumerate(values)
+    ]
+
+
+def many(sizes: Sequence[int]) -> Iterator[Step[str]]:
+    """Sources a, b, ... of so many windows; the windows of all count on."""
+    count = 0
+    for name, size in zip("abcdefgh", sizes, strict=False):
+        yield from steps_of(name, windows(*range(count, count + size)), name)
+        count += size
+
+
+def told(steps: Iterator[Step[str]]) -> list[tuple[str, float | None]]:
+    return [(step.source, None if step.scores is None else float(step.scores[0])) for step in steps]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_every_window_has_its_own_score_and_every_source_its_end(at_once: int) -> None:
+    sizes = (1, 4, 0, 2, 1)
+    wanted = [(step.source, step.window and float(step.window.samples[0])) for step in many(sizes)]
+    ear = Ear(at_once)
+    assert told(scored(many(sizes), ear)) == wanted
+    assert sorted(ear.heard) == [2, 3, 3]  # eight windows of four recordings
+
+
+def test_windows_that_share_a_floor_share_it_with_no_other_recording() -> None:
+    """Scores would depend on which recordings are given together."""
+    ear = Ear(db_floor="batch")
+    told(scored(many((1, 4, 2)), ear))
+    assert ear.heard == [1, 3, 1, 2]
+
+
+def test_the_engine_has_the_next_group_before_the_last_is_done() -> None:
+    """Or a core is idle at the end of every group."""
+
+    class Slow(Ear):
+        both = threading.Barrier(2)
+
+        def infer(self, windows: FloatArray) -> FloatArray:
+            self.both.wait(10)  # raises if the other does not come
+            time.sleep(0.05 * (windows[0, 0] == 0))  # the first is through last
+            return super().infer(windows)
+
+    assert [score for _, score in told(scored(many((6,)), Slow(at_once=2)))] == [0, 1, 2, 3, 4, 5, None]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_what_was_read_before_damage_is_scored_and_then_comes_the_error(at_once: int) -> None:
+    """Half a recording is heard to its last window, and the next recording is heard too."""
+
+    def damaged() -> Iterator[Window]:
+        yield from windows(0.1, 0.2)
+        raise AudioError("damaged")
+
+    steps = [*steps_of("a", damaged(), "a"), *steps_of("b", windows(0.3), "b")]
+    found = list(scored(steps, Ear(at_once)))
+    assert [str(step.error) for step in found if step.error] == ["damaged"]
+    assert [step.scores is not None for step in found] == [True, True, False, True, False]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_score_that_is_not_finite_names_the_recording_and_the_second(at_once: int) -> None:
+    """Of several that are scored together, the one to listen to; all before that group is told."""
+    values = [*windows(0.1, 0.2), *windows(0.1, float("nan"))]
+    names = ["a.wav", "a.wav", "b.wav", "b.wav"]
+    steps = [Step(None, "a.wav", window) for window in windows(*[0.5] * 3)]
+    steps += [Step(None, name, window) for name, window in zip(names, values, strict=True)]
+    found = []
+    with pytest.raises(ScoreError, match=r"^ear, b\.wav, audio at 1-2 s: 3 of 3 scores are not finite"):
+        found.extend(scored(steps, Ear(at_once)))
+    assert len(found) >= 3
+
+
+def test_giving_up_leaves_nothing_running() -> None:
+    """Ctrl-C, a full disk: whoever reads the results stops."""
+    steps = scored(many((8, 8, 8)), Ear(at_once=2))
+    next(steps)
+    steps.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgebird-scoring")]
