@@ -76,7 +76,8 @@ Result: TypeAlias = Scored | Detection | Rejected | Onset | Summary
 class Analysis:
     """One source's way from blocks to windows, and from their scores to detections; scoring lies between.
 
-    Files and live sources take it alike. Scores are taken in the order of the windows.
+    Files and live sources take it alike. Scores are taken in the order of the windows, on another thread than blocks
+    are pushed on if need be. Its wall clock begins with it.
     """
 
     def __init__(self, card: Card, settings: Settings) -> None:
@@ -85,6 +86,7 @@ class Analysis:
         longest = round(LONGEST_S * card.sample_rate)
         self._pooler = Pooler(self._thresholds(settings), settings.min_windows, longest, settings.allowed)
         self._windows = self._detections = 0
+        self._began = time.monotonic()
 
     def push(self, block: AudioBlock) -> list[Window]:
         """The windows that a block completes; see `Windower`."""
@@ -116,10 +118,10 @@ class Analysis:
         """Judge by other settings from the next window on; the hop stays."""
         self._pooler.change(self._thresholds(settings), settings.min_windows, settings.allowed)
 
-    def summary(self, wall_s: float) -> Summary:
+    def summary(self) -> Summary:
         """The account so far."""
-        windower = self._windower
-        return Summary(windower.scored, windower.gap, windower.tail, self._windows, self._detections, wall_s)
+        heard, wall_s = self._windower, time.monotonic() - self._began
+        return Summary(heard.scored, heard.gap, heard.tail, self._windows, self._detections, wall_s)
 
     def _thresholds(self, settings: Settings) -> FloatArray:
         return np.broadcast_to(np.float32(settings.threshold), self._labels)
@@ -136,29 +138,30 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     Raises what the blocks and the runtime raise.
     """
     analysis = Analysis(runtime.card, settings)
-    yield from results(analysis, scored(steps_of(analysis, windows(analysis, blocks)), runtime))
+    yield from results_of(analysis, scored(steps_of(analysis, windows_of(analysis, blocks)), runtime))
 
 
-def windows(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window]:
+def windows_of(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window]:
     """All windows of a source."""
     for block in blocks:
         yield from analysis.push(block)
     yield from analysis.finish()
 
 
-def results(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Result]:
-    """What becomes of the scored steps of one source, the Summary last. Raises the AudioError that broke it off."""
-    since = None
+def results_of(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Result]:
+    """What becomes of the scored steps of one source, the Summary last; takes no step after its end.
+
+    Raises the AudioError that broke the source off, when all that was heard before is told.
+    """
     for step in steps:
-        since = step.since if since is None else since
+        if step.window is not None and step.scores is not None:
+            yield from analysis.take(step.window, step.scores)
+            continue
+        yield from analysis.close()
         if step.error:
             raise step.error
-        if step.window is None:
-            yield from analysis.close()
-            yield analysis.summary(time.monotonic() - since)
-        else:
-            assert step.scores is not None
-            yield from analysis.take(step.window, step.scores)
+        yield analysis.summary()
+        return
 
 
 def detect(

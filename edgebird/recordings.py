@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
 from edgebird.ahead import ahead
-from edgebird.detection import Analysis, Result, Scored, Settings, results, windows
+from edgebird.detection import Analysis, Result, Scored, Settings, results_of, windows_of
 from edgebird.errors import AudioError
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, scored, steps_of
@@ -88,9 +88,9 @@ class _Recording:
     source: FileSource | None = None
 
     def windows(self, work: Work) -> Iterator[Window]:
-        """Open it, and cut it."""
+        """Open it, which sets `source`, and cut it; called on the thread that reads ahead."""
         self.source = FileSource(self.found.path, work.runtime.card.sample_rate, timezone=work.timezone)
-        yield from windows(self.analysis, self.source.blocks())
+        yield from windows_of(self.analysis, self.source.blocks())
 
 
 def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Recording]]:
@@ -111,7 +111,7 @@ def _finish(
     watcher.begin(source)
     with ExitStack() as stack:
         takers = [stack.enter_context(out.recording(source.origin, recording.found.relative)) for out in outputs]
-        for result in results(recording.analysis, chain([first], steps)):
+        for result in results_of(recording.analysis, chain([first], steps)):
             for take in takers:
                 take(result)
             if isinstance(result, Scored):

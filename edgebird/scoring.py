@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,13 +17,15 @@ from edgebird.types import FloatArray, Window
 
 S = TypeVar("S")
 
+_MOST_STEPS = 16  # of a group, beside its windows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step(Generic[S]):
     """What comes next of a source: a window, later with its scores, float32 [classes]; or, with neither, its end.
 
     source, name: whose it is, and what messages call that, empty if there is no other. error: what broke it off, at its
-    end. since: monotonic seconds, when the scoring of this step's group began.
+    end.
     """
 
     source: S
@@ -32,7 +33,6 @@ class Step(Generic[S]):
     window: Window | None = None
     scores: FloatArray | None = None
     error: AudioError | None = None
-    since: float = 0.0
 
 
 def steps_of(source: S, windows: Iterable[Window], name: str = "") -> Iterator[Step[S]]:
@@ -72,14 +72,22 @@ def scored(steps: Iterable[Step[S]], runtime: Runtime) -> Generator[Step[S], Non
 
 
 def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S]]]:
-    """Groups with as many windows as the runtime wants, fewer at the end."""
+    """Groups with as many windows as the runtime wants, fewer at the end.
+
+    The end of a source is in the group of its last window, so that it waits for no other; and where sources have no
+    windows, their ends do not pile up.
+    """
     alone = floor_group(runtime.card.db_floor) > 1
     group: list[Step[S]] = []
     windows = 0
     for step in steps:
+        is_window = step.window is not None
+        if (is_window and windows == runtime.group) or len(group) >= _MOST_STEPS + runtime.group:
+            yield group
+            group, windows = [], 0
         group.append(step)
-        windows += step.window is not None
-        if windows == runtime.group or (alone and step.window is None):
+        windows += is_window
+        if alone and not is_window:
             yield group
             group, windows = [], 0
     if group:
@@ -87,11 +95,10 @@ def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S
 
 
 def _score(group: Sequence[Step[S]], runtime: Runtime) -> list[Step[S]]:
-    since = time.monotonic()
     windows = [step.window for step in group if step.window is not None]
     names = [step.name for step in group if step.window is not None]
     rows = iter(infer(runtime, windows, names) if windows else ())
-    return [replace(step, scores=None if step.window is None else next(rows), since=since) for step in group]
+    return [step if step.window is None else replace(step, scores=next(rows)) for step in group]
 
 
 def infer(runtime: Runtime, windows: Sequence[Window], names: Sequence[str] = ()) -> FloatArray:

@@ -99,7 +99,8 @@ class Summary:
     """The account of one source: scored + gap + tail = its audio, in samples.
 
     scored: samples inside at least one scored window; gap: samples lost; tail: the unscored rest at the end.
-    windows: how many were scored. detections: how many were reported. wall_s: seconds of wall clock it took.
+    windows: how many were scored. detections: how many were reported. wall_s: seconds of wall clock from its beginning
+    to its end; recordings that are worked on together overlap.
     """
 
     scored: int

@@ -87,12 +87,10 @@ class Streams:
     """
 
     at_once = 2  # see `Runtime`
-    _GROUPS = 2  # pieces for each stream in a batch
 
     def __init__(self, runs: Sequence[Run], card: Card, fixed: int | None = None) -> None:
         self._card, self._fixed = card, fixed
-        self.least = len(runs) * (fixed or card.fixed_batch or floor_group(card.db_floor))  # that use every stream once
-        self.group = self._GROUPS * self.least
+        self.group = len(runs) * (fixed or card.fixed_batch or floor_group(card.db_floor))  # a piece for every stream
         self._pool = ThreadPoolExecutor(len(runs), "edgebird-stream")
         self._free: SimpleQueue[Run] = SimpleQueue()
         for run in runs:
@@ -131,10 +129,10 @@ def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
     return output.astype(np.float32, copy=False)
 
 
-def warm_up(runtime: Runtime, options: RuntimeOptions, throughput: int) -> None:
-    """Run every batch size that will be used once. throughput: that which uses all streams, or the whole GPU."""
+def warm_up(runtime: Runtime, options: RuntimeOptions) -> None:
+    """Run every batch size that will be used once."""
     card = runtime.card
-    usual = (*card.batches, throughput) if options.throughput else card.batches
+    usual = (*card.batches, runtime.group) if options.throughput else card.batches
     for windows in warm_up_windows(usual if options.batches is None else options.batches, card):
         runtime.infer(windows)
 

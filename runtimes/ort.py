@@ -225,7 +225,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams)
-    warm_up(runtime, options, runtime.streams.least if runtime.streams else runtime.group)
+    warm_up(runtime, options)
     return runtime
 
 

@@ -138,7 +138,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if options.throughput else 1
     chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
     runtime = OpenVinoRuntime(chains, name, card, size)
-    warm_up(runtime, options, runtime.streams.least if runtime.streams else runtime.group)
+    warm_up(runtime, options)
     return runtime
 
 

@@ -526,3 +526,15 @@ def test_results_that_cannot_be_written_are_an_error_not_a_traceback() -> None:
         ended = subprocess.run([sys.executable, "-m", "edgebird", "doctor"], stdout=full, stderr=subprocess.PIPE)
     assert ended.returncode == 1
     assert ended.stderr.decode() == "error: cannot write the results: No space left on device\n"
+
+
+def test_results_come_though_nobody_can_be_told_of_errors(tones: Path, meadow: Path) -> None:
+    """A service whose log is full, or closed: the first line for it must not end the work."""
+    command = [sys.executable, "-m", "edgebird", "detect", "gone.wav", str(meadow), "--bundle", str(tones)]
+    with open("/dev/full", "wb") as full:
+        told = subprocess.run(command, stdout=subprocess.PIPE, stderr=full)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], stdout=subprocess.PIPE)
+    for ended in (told, closed):
+        assert ended.returncode == 1
+        events = [json.loads(line)["event"] for line in ended.stdout.decode().splitlines()]
+        assert events == ["detection"] * len(HEARD) + ["summary"]

@@ -18,7 +18,7 @@ import edgebird
 from edgebird.bundle import Bundle
 from edgebird.card import Card, Precision, Tensor
 from edgebird.detection import Result, Scored, Settings, analyse, settings_for
-from edgebird.errors import ScoreError, UsageError
+from edgebird.errors import AudioError, ScoreError, UsageError
 from edgebird.parity import check_finite
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.sources import FileSource
@@ -207,6 +207,19 @@ def test_scores_that_are_not_finite_stop_at_once_and_name_the_audio(floor: str, 
     assert start <= 35.1 <= end <= start + 4 * WINDOW_S
     assert results
     assert all(result.window.start < first_window * RATE for result in scored(results))
+
+
+def test_what_was_heard_before_damage_is_told() -> None:
+    """Half a recording with a song at its end: the song is a result, and the damage an error."""
+
+    def damaged() -> Iterator[AudioBlock]:
+        yield from blocks(np.full(round(7.5 * RATE), 0.9, np.float32))
+        raise AudioError("damaged")
+
+    found: list[Result] = []
+    with pytest.raises(AudioError, match="damaged"):
+        found.extend(analyse(damaged(), Ear(), settings_for(CARD, HOP_S)))
+    assert [(one.start, one.end) for one in found if isinstance(one, Detection)] == [(0, 750)]
 
 
 def test_an_engine_that_lets_nan_through_is_stopped_all_the_same() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -74,14 +74,8 @@ def run(
     )
     check_request(request)
     with _watch() as progress:
-        path = build_engine(open_bundle(bundle), request, _say, progress)
+        path = build_engine(open_bundle(bundle), request, shell.say, progress)
     shell.result(str(path))
-
-
-def _say(line: str) -> None:
-    """Print a line of progress as long as somebody reads it: minutes of building are not thrown away for it."""
-    with suppress(OSError, ValueError):  # stderr is closed
-        shell.say(line)
 
 
 @contextmanager
@@ -102,6 +96,6 @@ def _watch() -> Iterator[Callable[[str, float], None]]:
     def tell(phase: str, share: float) -> None:
         if int(10 * share) > told[0]:
             told[0] = int(10 * share)
-            _say(f"          {share:.0%} {phase}")
+            shell.say(f"          {share:.0%} {phase}")
 
     yield tell

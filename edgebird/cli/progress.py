@@ -70,7 +70,7 @@ class LineWatcher:
         """Say what all recordings that are through came to."""
         if self._several and self._done:
             speed = _speed(self._audio_s, time.monotonic() - self._began)
-            shell.say(f"{self._done} recordings: {self._audio_s:.1f} s{speed}")
+            shell.say(f"{self._done} recording{'s' * (self._done > 1)}: {self._audio_s:.1f} s{speed}")
 
     def _account(self, source: FileSource, summary: Summary) -> str:
         """One line on a recording that is through; no second of it goes unmentioned."""

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec
 
 import typer
@@ -47,18 +48,24 @@ def result(line: str) -> None:
 
 def say_error(error: BaseException | str) -> None:
     """Print `error: ...` on stderr, one line whatever the file names in it."""
-    print(f"error: {_one_line(str(error))}", file=sys.stderr)
+    _print(f"error: {error}")
 
 
 def say(line: str) -> None:
     """Print a line of progress on stderr; -q silences it."""
     if not quiet():
-        print(_one_line(line), file=sys.stderr, flush=True)
+        _print(line)
 
 
-def _one_line(text: str) -> str:
+def _print(text: str) -> None:
+    """Print one line on stderr, in one piece, as other threads print there too; work goes on when nobody reads it."""
+    if sys.stderr is None:
+        return
     encoding = sys.stderr.encoding or "utf-8"
-    return " ".join(text.split("\n")).encode(encoding, "backslashreplace").decode(encoding)
+    line = " ".join(text.split("\n")).encode(encoding, "backslashreplace").decode(encoding)
+    with suppress(OSError, ValueError):  # it is closed
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def quiet() -> bool:
@@ -91,7 +98,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record."""
-        print(_one_line(self.format(record)), file=sys.stderr)
+        _print(self.format(record))
 
 
 def stdout_is_terminal() -> bool:

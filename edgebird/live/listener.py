@@ -73,7 +73,6 @@ class Listener:
         self._scored_until = 0
         self._unscored = self._unheard = 0  # samples that were given up: in windows, and before any
         self._ended = False
-        self._began = time.monotonic()
         self.overrun = 0  # samples lost because the engine was late
 
     @property
@@ -105,7 +104,7 @@ class Listener:
 
     def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
         """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
-        account, heard = self._analysis.summary(0.0), self._position
+        account, heard = self._analysis.summary(), self._position
         unscored = [due.window for due in (*untaken, *self._pending) if due.listener is self]
         self._pending.clear()
         self._close_gap()
@@ -176,7 +175,7 @@ class Listener:
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _account(self) -> Summary:
-        account = self._analysis.summary(time.monotonic() - self._began)
+        account = self._analysis.summary()
         return replace(
             account,
             scored=account.scored - self._unscored,
