@@ -259,7 +259,7 @@ def test_an_engine_that_is_wrong_at_a_rest_of_the_streams_is_wrong(
         return infer(self, windows) * np.float32(0.5 if len(windows) == 3 else 1.0)
 
     monkeypatch.setattr(OrtRuntime, "infer", late)
-    (run,) = measured(tones, scenarios=(scenario,), streams=7, wanted=Wanted(("ort-cpu",), threads=2))["runs"]
+    (run,) = measured(tones, scenarios=(scenario,), streams=7, wanted=Wanted(("ort-cpu",), threads=4))["runs"]
     assert run["verdict"] == "INVALID"
     assert "scores of 3 at once differ" in run["reasons"][0]
 

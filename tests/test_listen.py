@@ -536,7 +536,9 @@ def microphones(tones: Path, mic: VirtualMicrophone, noise: Path) -> Iterator[Li
     with ExitStack() as stack:
         for name in ("slow", "hush", "well"):
             plug_in(mic, name)
-            player = subprocess.Popen(["paplay", f"--device={name}", noise], env=mic.env)
+            # A null sink renders ahead by as much as all its clients allow. Were that to become less when we record,
+            # it would be late for good, as if it had lost a fifth of a second.
+            player = subprocess.Popen(["paplay", "--latency-msec=50", f"--device={name}", noise], env=mic.env)
             stack.enter_context(player)
             stack.callback(player.kill)
         devices = {"moved": "virtmic", "late": "late.monitor", "gone": "gone.monitor"}
