@@ -68,11 +68,13 @@ def session_of(
     name: str = "ort-cpu",
     threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
+    spinning: bool = True,
 ) -> Any:
     """An InferenceSession of the file or bytes of a graph, on the provider of runtime `name` and on no other.
 
-    threads: None for all cores. provider_options: of the provider. Raises RuntimeUnavailableError if ONNX Runtime is
-    missing or refuses, or if another provider would run.
+    threads: None for all cores. provider_options: of the provider. spinning: whether threads that wait for work keep
+    their cores busy, which is a little faster where there is always more. Raises RuntimeUnavailableError if ONNX
+    Runtime is missing or refuses, or if another provider would run.
     """
     try:
         import onnxruntime as ort
@@ -86,6 +88,7 @@ def session_of(
     options.intra_op_num_threads = usable_cores() if threads is None else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     if provider.library:
         _make_strict(ort, options)
     try:
@@ -221,7 +224,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     model = bundle.model(options.precision)
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
     threads = 1 if streams > 1 else options.threads
-    session = session_of(model, name, threads, _provider_options(bundle, name, options.precision))
+    session = session_of(model, name, threads, _provider_options(bundle, name, options.precision), spinning=False)
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams)
