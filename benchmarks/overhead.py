@@ -20,7 +20,8 @@ _BLOCK_S = 1.0
 def measure(bundle: Bundle, subject: Subject, material: Material, hop_s: float) -> dict[str, Any]:
     """Milliseconds a window of cutting, stacking, checking and pooling; and of the bare engine, where it can be had.
 
-    The bare engine is ONNX Runtime's session, called as its own examples do. Medians, in turns.
+    The bare engine is ONNX Runtime's session with the product's settings, called as its own examples do. Medians, in
+    turns.
     """
     card, size = bundle.card, round(_BLOCK_S * material.rate)
     null = open_runtime(bundle, "null", RuntimeOptions(next(iter(card.precisions))))  # any: bf16 has no graph
@@ -43,7 +44,7 @@ def measure(bundle: Bundle, subject: Subject, material: Material, hop_s: float) 
 def _bare(bundle: Bundle, subject: Subject, material: Material) -> Step:
     from edgebird.runtimes.ort import session_of
 
-    session = session_of(bundle.model(subject.precision), threads=subject.threads, spinning=False)  # as the product's
+    session = session_of(bundle.model(subject.precision), threads=subject.threads, spinning=False)
     inputs = {bundle.card.input.name: material.windows[0].samples[None]}
     outputs = [bundle.card.output.name]
     return lambda: session.run(outputs, inputs)

@@ -72,8 +72,8 @@ def _cut(bundle: Bundle, subject: Subject, batch: int, material: Material) -> di
 
     card = bundle.card
     model = Extractor(onnx.load_model(bundle.model(subject.precision)))
-    part = session_of(model.extract_model([card.input.name], list(card.images)).SerializeToString(), "ort-cpu",
-                      subject.threads)  # fmt: skip
+    frontend_graph = model.extract_model([card.input.name], list(card.images)).SerializeToString()
+    part = session_of(frontend_graph, threads=subject.threads, spinning=False)
     windows = np.stack([window.samples for window in next(material.groups(batch))])
     inputs = {card.input.name: windows}
     steps = [lambda: subject.runtime.infer(windows), lambda: part.run(None, inputs)]

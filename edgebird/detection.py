@@ -154,7 +154,8 @@ def results_of(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Resul
     Raises the AudioError that broke the source off, when all that was heard before is told.
     """
     for step in steps:
-        if step.window is not None and step.scores is not None:
+        if step.window is not None:
+            assert step.scores is not None
             yield from analysis.take(step.window, step.scores)
             continue
         yield from analysis.close()

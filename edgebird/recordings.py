@@ -19,7 +19,7 @@ from edgebird.scoring import Step, scored, steps_of
 from edgebird.sources import FileSource, FoundAudio
 from edgebird.types import Origin, Summary, Window
 
-_AHEAD = 16  # windows that are read before they are asked for, more where more are scored at once
+_AHEAD = 16  # windows, and ends, that are read before they are asked for; more where more are scored at once
 
 Take: TypeAlias = Callable[[Result], None]
 

@@ -17,7 +17,7 @@ from edgebird.types import FloatArray, Window
 
 S = TypeVar("S")
 
-_MOST_STEPS = 16  # of a group, beside its windows
+_MOST_ENDS = 16  # in a group whose last step is no window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +82,9 @@ def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S
     windows = 0
     for step in steps:
         is_window = step.window is not None
-        if (is_window and windows == runtime.group) or len(group) >= _MOST_STEPS + runtime.group:
+        ends = len(group) - windows
+        full = windows == runtime.group if is_window else ends >= _MOST_ENDS and group[-1].window is None
+        if full:
             yield group
             group, windows = [], 0
         group.append(step)

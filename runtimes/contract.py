@@ -82,7 +82,8 @@ class Streams:
     """Scores the windows of a batch at the same time, each stream on a thread of its own.
 
     No thread waits for another within a network, as the threads of one inference do after each layer.
-    Two batches may be given at the same time: a stream that is through with its part of one takes up the next.
+    Two batches may be given at the same time: a stream that is through with its part of one takes up the next. That is
+    why a batch need be no more than a piece for every stream.
     runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. fixed: see `cut`.
     """
 

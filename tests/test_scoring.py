@@ -130,6 +130,13 @@ def test_what_has_no_window_waits_for_none() -> None:
     assert len(list(ends)) > 950
 
 
+def test_a_source_ends_with_its_last_window_also_after_many_without_one() -> None:
+    ear = Ear()
+    steps = scored([*[Step("short", "")] * 18, *many((1, 5))], ear)
+    assert [step.window is None for step in islice(steps, 20)] == [True] * 18 + [False, True]
+    assert ear.heard == [3]  # of b no more than what is in the group of a
+
+
 def test_giving_up_leaves_nothing_running() -> None:
     """Ctrl-C, a full disk: whoever reads the results stops."""
     steps = scored(many((8, 8, 8)), Ear(at_once=2))
