@@ -17,6 +17,7 @@ from pathlib import Path
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.detection import HOP_S, settings_for
 from edgebird.events import Event
+from edgebird.live.blocks import block_s
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions
@@ -24,8 +25,6 @@ from edgebird.runtimes import open_runtime
 from edgebird.sinks import Memory
 from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray, Origin
-
-BLOCK_S = 0.1
 
 
 class _Nowhere:
@@ -44,10 +43,10 @@ class _Nowhere:
         pass
 
 
-def _blocks(audio: FloatArray, seconds: float, rate_in: int, rate: int) -> Iterator[AudioBlock]:
-    """Real audio over and over, as blocks of 0.1 s at `rate_in`, resampled one by one if that is another."""
-    resampler, size, position = Resampler(rate_in, rate), round(BLOCK_S * rate_in), 0
-    for index in range(round(seconds / BLOCK_S)):
+def _blocks(audio: FloatArray, seconds: float, length_s: float, rates: tuple[int, int]) -> Iterator[AudioBlock]:
+    """Real audio over and over, as blocks at the first rate, resampled one by one if the second is another."""
+    resampler, size, position = Resampler(*rates), round(length_s * rates[0]), 0
+    for index in range(round(seconds / length_s)):
         start = index * size % (len(audio) - size)
         samples = resampler.push(audio[start : start + size])
         if len(samples):
@@ -61,11 +60,11 @@ def measure(bundle: Bundle, sources: int, seconds: float, rate_in: int) -> tuple
     audio = bundle.golden().windows().reshape(-1)
     runtime, nowhere = open_runtime(bundle, "null"), _Nowhere()
     station = Station(runtime, nowhere, StationOptions(HOP_S))
+    settings, rate = settings_for(card), card.sample_rate
+    length_s = block_s(card.window_samples, settings.hop, rate)
     for index in range(sources):
-        feed = PacedSource(
-            str(index), lambda: _blocks(audio, seconds, rate_in, card.sample_rate), card.sample_rate, buffer_s=15
-        )
-        station.add(Listener(feed, card, settings_for(card), ListenOptions(), Origin(feed.name)))
+        feed = PacedSource(str(index), lambda: _blocks(audio, seconds, length_s, (rate_in, rate)), rate, 15, length_s)
+        station.add(Listener(feed, card, settings, ListenOptions(), Origin(feed.name)))
     began, cpu = time.monotonic(), time.process_time()
     station.run()
     wall, cpu = time.monotonic() - began, time.process_time() - cpu

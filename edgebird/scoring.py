@@ -109,10 +109,15 @@ def infer(runtime: Runtime, windows: Sequence[Window], names: Sequence[str] = ()
     Raises ScoreError saying which audio it was.
     """
     try:
-        return runtime.infer(np.stack([window.samples for window in windows]))
+        return runtime.infer(_batch(windows))
     except ScoreError as error:
         name = names[error.windows[0]] if names else ""
         bad = [windows[index] for index in error.windows if not names or names[index] == name]
         rate, heard = runtime.card.sample_rate, f"{name}, audio" if name else "audio"
         span = f"{bad[0].start / rate:g}-{bad[-1].end / rate:g} s"
         raise ScoreError(f"{runtime.name}, {heard} at {span}: {error}", error.windows) from error
+
+
+def _batch(windows: Sequence[Window]) -> FloatArray:
+    """[windows, window_samples]; one alone is not copied."""
+    return windows[0].samples[np.newaxis] if len(windows) == 1 else np.stack([window.samples for window in windows])

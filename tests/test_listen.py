@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,7 +82,8 @@ def mic() -> Iterator[VirtualMicrophone]:
     with virtual_microphone(MIC_RATE) as mic:
         require("sounddevice")
         plug_in(mic, "low", RATE)
-        yield mic
+        with steady(mic, "low", Path("/dev/zero"), "--raw", f"--rate={RATE}", "--channels=1", "--format=s16le"):
+            yield mic
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,19 @@ def plug_in(mic: VirtualMicrophone, name: str, rate: int = MIC_RATE) -> str:
     """One more microphone, `pulse:NAME.monitor`: it hears what is played to NAME."""
     form = f"format=s16le rate={rate} channels=1"
     return mic.pactl("load-module", "module-null-sink", f"sink_name={name}", *form.split())
+
+
+@contextmanager
+def steady(mic: VirtualMicrophone, name: str, sound: Path, *form: str) -> Iterator[None]:
+    """Play a sound to a sink all the time.
+
+    A null sink renders ahead by as much as all its clients allow. Were that to become less when we record, or when
+    something is played there, it would be late for good, as if it had lost a fifth of a second.
+    """
+    command = ["paplay", *form, "--latency-msec=50", f"--device={name}", str(sound)]
+    with subprocess.Popen(command, env=mic.env) as player:
+        yield
+        player.kill()
 
 
 def detect(path: Path, bundle: Path) -> list[Event]:
@@ -536,11 +550,7 @@ def microphones(tones: Path, mic: VirtualMicrophone, noise: Path) -> Iterator[Li
     with ExitStack() as stack:
         for name in ("slow", "hush", "well"):
             plug_in(mic, name)
-            # A null sink renders ahead by as much as all its clients allow. Were that to become less when we record,
-            # it would be late for good, as if it had lost a fifth of a second.
-            player = subprocess.Popen(["paplay", "--latency-msec=50", f"--device={name}", noise], env=mic.env)
-            stack.enter_context(player)
-            stack.callback(player.kill)
+            stack.enter_context(steady(mic, name, noise))
         devices = {"moved": "virtmic", "late": "late.monitor", "gone": "gone.monitor"}
         devices |= {name: f"{name}.monitor" for name in ("slow", "hush", "well")}
         gone = plug_in(mic, "gone")

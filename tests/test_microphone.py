@@ -16,6 +16,7 @@ import soundfile
 from edgebird.cli import microphones
 from edgebird.errors import AudioError
 from edgebird.live import devices, microphone, wire
+from edgebird.live.blocks import LEAD_S
 from edgebird.live.child import CaptureError
 from edgebird.live.devices import Device, choose
 from tests.conftest import require
@@ -145,13 +146,30 @@ def test_a_parent_that_does_not_read_loses_nothing_for_some_seconds(mic: Virtual
         heard.reading.set()
         wait_until(lambda: heard.messages[-1].time > before + 3, "later sound")
     blocks = heard.all(wire.DATA)
-    assert {after.position - block.position for block, after in pairwise(blocks)} == {RATE // 10}
+    sizes = [after.position - block.position for block, after in pairwise(blocks)]
+    assert sizes == [round(LEAD_S * RATE)] + [RATE // 10] * (len(sizes) - 1)
     assert blocks[-1].position / RATE == pytest.approx(blocks[-1].time - blocks[0].time, abs=0.5)
+
+
+def test_a_window_ends_shortly_before_a_block_does(mic: VirtualMicrophone) -> None:
+    """Blocks are long because waking costs, so a window whose end begins a block would be half a second late."""
+    with captured("microphone", {"block_s": 0.5}, mic.env) as heard:
+        wait_until(lambda: len(heard.all(wire.DATA)) > 2, "three blocks")
+    assert [len(block.payload) // 4 for block in heard.all(wire.DATA)[:3]] == [round(LEAD_S * RATE), 24000, 24000]
+
+
+def test_of_the_first_block_the_last_frames_are_heard() -> None:
+    recorded = microphone._Recorded(lead=2, calls=2, block_s=0.5)
+    for number in range(3):
+        recorded.take(bytes(range(24 * number, 24 * number + 24)), 3, None, SimpleNamespace(input_overflow=False))
+    first, second = recorded.messages.get(), recorded.messages.get()
+    assert (first.payload, first.position) == (bytes(range(8, 24)), 0)  # of two channels
+    assert (second.payload, second.position) == (bytes(range(24, 72)), 2)
 
 
 def test_later_the_position_tells_what_was_dropped() -> None:
     """Memory does not grow while the parent hangs, and the parent sees the hole."""
-    recorded, fine = microphone._Recorded(), SimpleNamespace(input_overflow=False)
+    recorded, fine = microphone._Recorded(lead=1, calls=1, block_s=0.1), SimpleNamespace(input_overflow=False)
     for _ in range(150):
         recorded.take(bytes(4), 1, None, fine)
     kept = [recorded.messages.get().position for _ in range(recorded.messages.qsize())]

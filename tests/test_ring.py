@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebird.live.blocks import Boundaries, block_s
 from edgebird.live.clock import FrameClock
 from edgebird.live.history import History
+from edgebird.live.levels import LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece, Ring
 from edgebird.types import AudioBlock, Origin
 
@@ -70,6 +72,58 @@ def test_a_ring_that_nobody_reads_says_so_once() -> None:
     for _ in range(100):
         ring.write(ramp(ring.end, 30), at=0.0)
     assert ring.read() == Lost(0, 2900, OVERRUN)
+
+
+def test_a_reader_is_woken_once_when_what_it_expects_is_there() -> None:
+    ring, woken = Ring(100), []
+    ring.expect(30, lambda: woken.append("audio"))
+    ring.write(ramp(0, 29), at=0.0)
+    assert not woken
+    ring.write(ramp(29, 5), at=0.0)
+    ring.write(ramp(34, 5), at=0.0)
+    ring.expect(39, lambda: woken.append("at once"))
+    ring.expect(60, lambda: woken.append("replaced"))
+    ring.expect(50, lambda: woken.append("lost"))
+    ring.lose(70, "stalled")
+    assert woken == ["audio", "at once", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("window_s", "hop_s", "seconds"),
+    [(5, 2.5, 0.5), (5, 2, 0.5), (5, 5, 0.5), (5, 0.3, 0.1), (5, 1.2, 0.2), (3, 0.01, 0.1)],
+)
+def test_windows_end_where_blocks_do(window_s: float, hop_s: float, seconds: float) -> None:
+    assert block_s(round(window_s * 32000), round(hop_s * 32000), 32000) == pytest.approx(seconds)
+
+
+@given(st.lists(st.integers(1, 3000), max_size=40))
+def test_audio_that_comes_in_crumbs_is_joined_to_blocks(sizes: list[int]) -> None:
+    boundaries, come, passed = Boundaries(1000, block_s=0.5), 0, []
+    for size in sizes:
+        come += size
+        if boundaries.passed(come):
+            passed.append(come)
+    ends = [60 + 500 * count for count in range(250)]
+    firsts = {next((total for total in np.cumsum(sizes) if total >= end), None) for end in ends}
+    assert passed == sorted(firsts - {None})
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=12))
+def test_a_level_does_not_depend_on_how_audio_is_cut(sizes: list[int]) -> None:
+    """A quiet second beside a DC offset a thousand times as large."""
+    second = (0.9 + 1e-3 * np.random.default_rng(1).standard_normal(1000)).astype(np.float32)
+    watch, position = LevelWatch(1000), 0
+    for size in sizes:
+        size = min(size, 1000 - position)
+        if size:
+            watch.add(second[position : position + size])
+            position += size
+    if position < 1000:
+        watch.add(second[position:])
+    assert watch.level is not None
+    assert watch.level.rms_dbfs == pytest.approx(20 * np.log10(second.astype(np.float64).std()), abs=0.01)
+    assert watch.level.peak_dbfs == pytest.approx(20 * np.log10(second.max()), abs=0.01)
+    assert (watch.level.flat, watch.level.clipped) == (False, False)
 
 
 def deliver(clock: FrameClock, frames: int, start: float, seconds: float, rate: int = 1000) -> tuple[int, list[float]]:

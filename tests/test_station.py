@@ -125,6 +125,14 @@ def test_a_paced_file_is_heard_like_a_microphone() -> None:
     assert summary["latency_s"]["max"] < 1
 
 
+def test_a_window_that_is_due_and_the_end_of_a_source_wait_for_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(station_module, "_TICK_S", 30.0)
+    began = time.monotonic()
+    notes = run([PacedSource("file", lambda: blocks(bursts(3.0)), RATE, buffer_s=5)], None)
+    assert time.monotonic() - began < 25
+    assert notes.of("summary", "file")[0]["latency_s"]["max"] < 2
+
+
 # What happens to sound cards and streams, all in one station at once: none may disturb another.
 FAULTS: dict[str, list[list[Any]]] = {
     "well": [["audio", 99, 0.5]],

@@ -45,6 +45,8 @@ def test_a_lossless_stream_arrives_bit_by_bit(server: RtspServer, noise: Path, t
         assert heard.wait(wire.OPEN) == {"rate": RATE, "channels": 1, "device": server.url("/l16")}
         assert heard.wait(wire.FAIL) == {"reason": "ended", "text": f"{server.url('/l16')}: the stream ended"}
     np.testing.assert_array_equal(heard.samples(), soundfile.read(noise, dtype="float32")[0])
+    sizes = [len(block.payload) // 4 / RATE for block in heard.all(wire.DATA)]
+    assert set(np.round(sizes[1:-1], 1)) == {0.1}, "packets of 20 ms are not joined"
     last = heard.all(wire.DATA)[-1]
     assert last.position + len(last.payload) // 4 == 2 * RATE
 

@@ -21,13 +21,13 @@ from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
 from edgebird.detection import settings_for
 from edgebird.events import Event
+from edgebird.live.blocks import block_s
 from edgebird.live.listener import Due, Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions
 from edgebird.sinks import Memory
 from edgebird.types import FloatArray, Origin
 
-_BLOCK_S = 0.1
 _BUFFER_S = 15.0
 _WINDOWS = 10  # of each stream, at least
 
@@ -135,7 +135,9 @@ def _verdict(account: _Account, misses: int) -> dict[str, Any]:
 def _ear(name: str, subject: Subject, material: Material, timing: tuple[float, float], noted: _Noted) -> Listener:
     """timing: seconds to listen for, and the hop."""
     card, (seconds, hop_s) = subject.runtime.card, timing
-    feed = PacedSource(name, lambda: material.blocks(seconds, _BLOCK_S), card.sample_rate, _BUFFER_S)
-    ear = _Ear(feed, card, settings_for(card, hop_s), ListenOptions(), Origin(name))
+    settings = settings_for(card, hop_s)
+    size = block_s(card.window_samples, settings.hop, card.sample_rate)
+    feed = PacedSource(name, lambda: material.blocks(seconds, size), card.sample_rate, _BUFFER_S, size)
+    ear = _Ear(feed, card, settings, ListenOptions(), Origin(name))
     ear.noted = noted
     return ear

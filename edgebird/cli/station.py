@@ -54,14 +54,15 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     settings = read()
     _check(settings)
     bundle = _listening_bundle(settings.detection.bundle)
-    listeners = [open_listener(source, settings, bundle.card, shell.verbose()) for source in settings.sources]
+    shown = _is_shown(settings)
+    listeners = [open_listener(one, settings, bundle.card, shell.verbose(), shown) for one in settings.sources]
     with contextlib.ExitStack() as stack:
         several = len(settings.sources) > 1  # whose windows are due together
         options = RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
         runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
         stack.callback(runtime.close)
-        station, screen = _make_station(settings, bundle, runtime, any(one.feed.live for one in listeners))
-        reload = _Reload(station, settings, bundle, read) if reloads else None
+        station, screen = _make_station(settings, bundle, runtime, shown and any(one.feed.live for one in listeners))
+        reload = _Reload(station, settings, bundle, read, shown) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
             stack.enter_context(screen)
@@ -84,18 +85,24 @@ def _listening_bundle(path: Path) -> Bundle:
     return bundle
 
 
+def _is_shown(settings: StationSettings) -> bool:
+    """Tell whether a screen would show live sources."""
+    output = settings.output
+    return shell.screen_fits() and not (output.out or output.format or settings.detection.explain)
+
+
 def _make_station(
-    settings: StationSettings, bundle: Bundle, runtime: Runtime, live: bool
+    settings: StationSettings, bundle: Bundle, runtime: Runtime, shown: bool
 ) -> tuple[Station, Screen | None]:
     """A station with its sinks, and the screen that shows it, if one does."""
     rate, output = bundle.card.sample_rate, settings.output
     screen = None
-    if live and shell.screen_fits() and not (output.out or output.format or settings.detection.explain):
+    if shown:
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
     printer = _ScreenSink(screen) if screen else _printer(settings, rate)
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
-    shown: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    chain = Chain([*_keepers(output, rate), *shown, *_makers(settings, bundle, runtime)])
+    told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
+    chain = Chain([*_keepers(output, rate), *told, *_makers(settings, bundle, runtime)])
     watchdog = systemd.Watchdog()
 
     def tick() -> None:
@@ -287,6 +294,7 @@ class _Reload:
     settings: StationSettings
     bundle: Bundle
     read: Callable[[], StationSettings]
+    shown: bool
 
     def __call__(self) -> None:
         """Change everything or, if the new settings are wrong, nothing."""
@@ -298,7 +306,8 @@ class _Reload:
             new = replace(new, detection=replace(new.detection, **fixed), output=self.settings.output)
             judge, options = judging(new.detection, card), listening(new)
             old_sources = set(self.settings.sources)
-            added = [open_listener(one, new, card, shell.verbose()) for one in new.sources if one not in old_sources]
+            missing = [source for source in new.sources if source not in old_sources]
+            added = [open_listener(source, new, card, shell.verbose(), self.shown) for source in missing]
         except (EdgebirdError, OSError) as error:
             log.error("the new settings are wrong, the old ones stay: %s", error)
             return

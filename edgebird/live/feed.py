@@ -48,7 +48,11 @@ class Feed(Protocol):
         ...
 
     def start(self, wake: Callable[[], None]) -> None:
-        """Begin to fill it. wake: a source that is not live calls it when there is something to read again."""
+        """Begin to fill it. wake: to be called when there is what was expected, a change, or the end."""
+        ...
+
+    def expect(self, position: int) -> None:
+        """Say that nobody needs to wake before audio or losses up to a position can be read."""
         ...
 
     def read(self) -> Piece | None:

@@ -27,8 +27,9 @@ class History:
     def push(self, block: AudioBlock) -> None:
         """Take a block; what lies between it and the one before is remembered as silence."""
         self.skip(block.start)
-        values = np.clip(np.rint(block.samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
-        self._put(values)
+        values = block.samples * np.float32(_FULL_SCALE)
+        np.rint(values, out=values)
+        self._put(np.clip(values, -_FULL_SCALE, _FULL_SCALE - 1, out=values).astype(np.int16))
 
     def skip(self, to: int) -> None:
         """Remember silence up to a position."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,17 +28,39 @@ class Level:
     clipped: bool
 
 
-def measure(samples: FloatArray) -> Level:
-    """The level of samples, float32 [n], n > 0."""
-    peak = float(np.abs(samples).max())
-    flat = bool((samples == samples[0]).all())
-    rms = 0.0 if flat else float(np.std(samples, dtype=np.float64))
-    clipped = peak >= _CLIPPED and float(np.mean(np.abs(samples) >= _CLIPPED)) >= _CLIPPED_SHARE
-    return Level(_dbfs(rms), _dbfs(peak), flat, clipped)
+@dataclass(slots=True)
+class _Second:
+    """What is known of a second while it comes. power: sum of squares. clipped: samples at full scale."""
+
+    samples: int = 0
+    total: float = 0.0
+    power: float = 0.0
+    least: float = math.inf
+    most: float = -math.inf
+    clipped: int = 0
+
+    def add(self, samples: FloatArray) -> None:
+        """Take audio, float32 [n], n > 0."""
+        mean = float(samples.mean(dtype=np.float64))
+        centred = samples - np.float32(mean)  # or a DC offset would hide what is quiet in the rounding of squares
+        variance = float(np.square(centred, out=centred).mean())
+        self.samples += len(samples)
+        self.total += len(samples) * mean
+        self.power += len(samples) * (variance + mean**2)
+        self.least, self.most = min(self.least, float(samples.min())), max(self.most, float(samples.max()))
+        if max(-self.least, self.most) >= _CLIPPED:
+            self.clipped += int((np.abs(samples) >= _CLIPPED).sum())
+
+    def level(self) -> Level:
+        """Of all that came."""
+        flat = self.least == self.most
+        variance = 0.0 if flat else max(0.0, self.power / self.samples - (self.total / self.samples) ** 2)
+        clipped = self.clipped >= max(1, _CLIPPED_SHARE * self.samples)
+        return Level(_dbfs(math.sqrt(variance)), _dbfs(max(-self.least, self.most)), flat, clipped)
 
 
 def _dbfs(amplitude: float) -> float:
-    return max(_FLOOR_DBFS, 20.0 * float(np.log10(max(amplitude, 1e-9))))
+    return max(_FLOOR_DBFS, 20.0 * math.log10(max(amplitude, 1e-9)))
 
 
 class LevelWatch:
@@ -45,23 +68,20 @@ class LevelWatch:
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._buffer: list[FloatArray] = []
-        self._buffered = 0
+        self._second = _Second()
         self._flat = self._quiet = 0  # seconds on end
         self._clipped: list[bool] = []
         self.level: Level | None = None
         self.verdict = ""
 
     def add(self, samples: FloatArray) -> None:
-        """Take audio, float32 [n]."""
-        self._buffer.append(samples)
-        self._buffered += len(samples)
-        if self._buffered >= self._rate:
-            self._second(measure(np.concatenate(self._buffer)))
-            self._buffer.clear()
-            self._buffered = 0
+        """Take audio, float32 [n], n > 0."""
+        self._second.add(samples)
+        if self._second.samples >= self._rate:
+            self._judge(self._second.level())
+            self._second = _Second()
 
-    def _second(self, level: Level) -> None:
+    def _judge(self, level: Level) -> None:
         self.level = level
         self._flat = self._flat + 1 if level.flat else 0
         self._quiet = self._quiet + 1 if level.rms_dbfs < QUIET_DBFS else 0

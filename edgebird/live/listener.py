@@ -60,6 +60,7 @@ class Listener:
         self._events = Events(card.labels, card.sample_rate)
         self._origin = origin
         self._dated = origin.started is not None  # a recording that says when it was made
+        self._remembers = options.history_s > 0
         capacity = max(1, round(options.history_s * self._rate))
         self.memory = History(origin, self._rate, capacity)
         self._pending: deque[Due] = deque()
@@ -94,13 +95,9 @@ class Listener:
                 self._ended = self.memory.ended = True
                 self._pend(self._analysis.finish())
             else:
+                self.feed.expect(self._position + self._analysis.missing)
                 return None
         return self._pending.popleft() if self._pending else None
-
-    @property
-    def due_in_s(self) -> float:
-        """Seconds of sound until the next window is due."""
-        return 0.0 if self._pending else self._analysis.missing / self._rate
 
     def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
         """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
@@ -192,7 +189,7 @@ class Listener:
         self._last = piece.end, piece.at
         if self.feed.live and not self._dated:
             self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
-        if self._options.history_s:
+        if self._remembers:
             self.memory.push(piece.block)
         if self.feed.live:
             self._listen_to_level(piece)
@@ -227,7 +224,7 @@ class Listener:
             self._close_gap()
         self._gap = Lost(self._gap.start if self._gap else lost.start, lost.end, lost.reason)
         self.overrun += lost.end - lost.start if lost.reason == OVERRUN else 0
-        if self._options.history_s:
+        if self._remembers:
             self.memory.skip(lost.end)
         self._watch = LevelWatch(self._rate)  # what comes next may be another microphone
         self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)))

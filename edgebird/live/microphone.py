@@ -1,14 +1,15 @@
 """`python -m edgebird.live.microphone`: the capture process of a microphone, see wire.py.
 
 Options: {"device": null | "2" | "name or part of it" | "pulse:SOURCE", "channel": null | 1 ..., "rate": null | Hz,
-"verbose": false}. A device is opened at its own rate. With `channel` it is opened with so many channels that this one
-is among them, otherwise with as few as it allows. What to do with the channels is up to the parent.
+"block_s": 0.1, "verbose": false}. A device is opened at its own rate. With `channel` it is opened with so many channels
+that this one is among them, otherwise with as few as it allows. What to do with the channels is up to the parent.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import queue
 import threading
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from edgebird.live import wire
+from edgebird.live.blocks import LEAD_S
 from edgebird.live.child import CaptureError, Options, serve
 from edgebird.live.devices import (
     PULSE,
@@ -33,10 +35,11 @@ from edgebird.live.devices import (
     recording_changes,
 )
 
-_BLOCK_S = 0.1
-_BUFFER_S = 0.5  # so long may all cores be busy with scores before the sound card overruns
+_BLOCK_S = 0.1  # where the options do not say
+_PERIOD_S = 0.25  # at most, between two calls: sound servers hand over so much, and are late by less than that
+_BUFFER_S, _BUFFER_PERIODS = 0.5, 3  # so long may all cores be busy with scores before the sound card overruns
 _QUEUED_S = 10  # audio that waits for a parent who does not read; later audio is dropped
-_POLL_S = 0.5
+_POLL_S = 1.0
 _SOON_S, _LATEST_S = 2.0, 30.0  # a look at the sound server costs 10 ms: it tells when there is something to see
 _UNKNOWN_S = 10.0  # after which a sound server that does not know us is not asked again
 
@@ -59,21 +62,33 @@ class _Choice:
 
 
 class _Recorded:
-    """What PortAudio's thread leaves for the one that writes."""
+    """What PortAudio's thread leaves for the one that writes.
 
-    def __init__(self) -> None:
-        self.messages: queue.Queue[wire.Message] = queue.Queue(round(_QUEUED_S / _BLOCK_S))
-        self._position = 0
+    lead: frames of the first call that are heard, and make a block. calls: that make a later one. block_s: how long
+    that is.
+    """
+
+    def __init__(self, lead: int, calls: int, block_s: float) -> None:
+        self.messages: queue.Queue[wire.Message] = queue.Queue(round(_QUEUED_S / block_s))
+        self._lead, self._calls = lead, calls
+        self._waiting: list[bytes] = []
+        self._start = self._end = 0  # positions of what waits
 
     def take(self, block: Any, frames: int, _times: Any, status: Any) -> None:
         """Be PortAudio's callback: copy, put, return. A full queue drops the block, and the position tells it."""
         now = time.monotonic()
+        first = self._end == 0
+        heard = min(self._lead, frames) if first else frames
+        self._waiting.append(bytes(block[len(block) - len(block) // frames * heard :]))
+        self._end += heard
         with suppress(queue.Full):
             if status.input_overflow:
                 note = b'{"kind": "overflow", "text": "the sound card was read too late: samples are lost"}'
-                self.messages.put_nowait(wire.Message(wire.NOTE, note, now, self._position))
-            self.messages.put_nowait(wire.Message(wire.DATA, bytes(block), now, self._position))
-        self._position += frames
+                self.messages.put_nowait(wire.Message(wire.NOTE, note, now, self._end - heard))
+            if first or len(self._waiting) == self._calls:
+                data, start = b"".join(self._waiting), self._start
+                self._waiting, self._start = [], self._end
+                self.messages.put_nowait(wire.Message(wire.DATA, data, now, start))
 
 
 class _Watch:
@@ -113,8 +128,7 @@ def capture(options: Options, pipe: BinaryIO) -> None:
         os.environ["PULSE_SOURCE"] = wanted.removeprefix(PULSE)  # before PortAudio loads the client library
     sounddevice = load_sounddevice()
     choice = _choose(inputs(sounddevice), sources, wanted)
-    recorded = _Recorded()
-    stream = _open(sounddevice, choice, options, recorded)
+    stream, recorded = _open(sounddevice, choice, options)
     watch = _Watch(wanted if wanted and wanted.startswith(PULSE) else None)
     threading.Thread(target=watch.run, name="watch", daemon=True).start()
     messages = _messages(stream, recorded, watch)
@@ -156,22 +170,29 @@ def _formats(choice: _Choice, options: Options) -> list[tuple[int, int]]:
     ]
 
 
-def _open(sounddevice: ModuleType, choice: _Choice, options: Options, recorded: _Recorded) -> Any:
-    """Return the running stream. Raises CaptureError: `busy`, `not_found`, or `error` with what was refused."""
+def _open(sounddevice: ModuleType, choice: _Choice, options: Options) -> tuple[Any, _Recorded]:
+    """Return the running stream, and what it records.
+
+    Raises CaptureError: `busy`, `not_found`, or `error` with what was refused.
+    """
     formats = _formats(choice, options)
+    block_s = options.get("block_s", _BLOCK_S)
+    calls = math.ceil(block_s / _PERIOD_S)
+    period_s = block_s / calls
     for rate, channels in formats:
+        recorded = _Recorded(round(rate * LEAD_S), calls, block_s)
         try:
             stream = sounddevice.RawInputStream(
                 device=choice.device.index,
                 samplerate=rate,
                 channels=channels,
                 dtype="float32",
-                blocksize=round(rate * _BLOCK_S),
-                latency=_BUFFER_S,
+                blocksize=round(rate * period_s),
+                latency=max(_BUFFER_S, _BUFFER_PERIODS * period_s),
                 callback=recorded.take,
             )
             stream.start()
-            return stream
+            return stream, recorded
         except sounddevice.PortAudioError as error:
             code = error.args[1] if len(error.args) > 1 else None
             if code not in (_INVALID_CHANNELS, _INVALID_RATE):

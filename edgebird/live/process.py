@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -15,7 +16,7 @@ from typing import Any
 
 from edgebird.live.wire import FAIL, Message, Parser
 
-_READ_BYTES = 1 << 16
+_PIPE_BYTES = 1 << 18  # half a second of two channels at 96 kHz is more: that takes two readings
 _END_S = 2.0
 
 
@@ -42,6 +43,9 @@ class CaptureProcess:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._parser = Parser()
+        self._buffer = memoryview(bytearray(_PIPE_BYTES))
+        with contextlib.suppress(AttributeError, OSError):  # not Linux, or too many pipes: then it is small
+            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self.ended = False
         with contextlib.suppress(BrokenPipeError):  # one that ended at once is seen at the first read
             self._stdin.write(json.dumps(dict(capture.options)).encode() + b"\n")
@@ -65,10 +69,10 @@ class CaptureProcess:
         What is no message comes as a FAIL.
         """
         if select.select([self._stdout], [], [], patience_s)[0]:
-            data = os.read(self._stdout.fileno(), _READ_BYTES)
-            self.ended = not data
+            size = os.readv(self._stdout.fileno(), [self._buffer])
+            self.ended = not size
             try:
-                yield from self._parser.feed(data)
+                yield from self._parser.feed(self._buffer[:size])
             except ValueError as error:
                 fault = json.dumps({"reason": "error", "text": str(error)}).encode()
                 yield Message(FAIL, fault, time.monotonic(), 0)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edgebird.errors import AudioError, UsageError
+from edgebird.live.blocks import Boundaries
 from edgebird.live.feed import Change
 from edgebird.live.ring import Heard, Piece, Ring
 from edgebird.sources import Resampler
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 _SAMPLES = {"s16le": "<i2", "s24le": "s24le", "s32le": "<i4", "f32le": "<f4"}
 _PIECE_S = 1.0  # of audio handed over at once
 _PIECES_AHEAD = 4
-_PACE_S = 0.1
 _PATIENCE_S = 0.25
 
 Blocks = Callable[[], Iterable[AudioBlock]]
@@ -36,6 +36,7 @@ class _Threaded:
     """What both kinds share: a thread that goes through blocks, and a state."""
 
     live: bool
+    _piece_s = _PIECE_S
 
     def __init__(self, name: str, blocks: Blocks, rate: int) -> None:
         self.name = name
@@ -86,7 +87,8 @@ class _Threaded:
             self._ended = True
             self._wake()
 
-    _piece_s = _PIECE_S
+    def expect(self, position: int) -> None:
+        """See `Feed`; this one wakes for every piece."""
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         raise NotImplementedError
@@ -138,10 +140,10 @@ class PacedSource(_Threaded):
     """As fast as the clock, like a live source: what nobody reads in time is lost; see `Feed`."""
 
     live = True
-    _piece_s = _PACE_S
 
-    def __init__(self, name: str, blocks: Blocks, rate: int, buffer_s: float) -> None:
+    def __init__(self, name: str, blocks: Blocks, rate: int, buffer_s: float, block_s: float = 0.1) -> None:
         super().__init__(name, blocks, rate)
+        self._piece_s = block_s
         self._ring = Ring(round(buffer_s * rate))
         self._began: float | None = None
 
@@ -159,6 +161,10 @@ class PacedSource(_Threaded):
         """See `Feed`."""
         return self._ring.read()
 
+    def expect(self, position: int) -> None:
+        """See `Feed`."""
+        self._ring.expect(position, self._wake)
+
     def _pass_on(self, piece: AudioBlock) -> bool:
         self._began = time.monotonic() if self._began is None else self._began
         due = self._began + piece.end / self._rate
@@ -169,8 +175,12 @@ class PacedSource(_Threaded):
 
 
 def _pieces(block: AudioBlock, size: int) -> Iterator[AudioBlock]:
-    for start in range(0, len(block.samples), size):
-        yield AudioBlock(block.samples[start : start + size], block.start + start)
+    """Cut a block where positions are multiples of a size."""
+    start = 0
+    while start < len(block.samples):
+        end = start + size - (block.start + start) % size
+        yield AudioBlock(block.samples[start:end], block.start + start)
+        start = end
 
 
 @dataclass(frozen=True)
@@ -217,23 +227,28 @@ class PcmFormat:
         return mono
 
 
-def pcm_blocks(stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int) -> Iterator[AudioBlock]:
-    """Raw PCM as blocks of mono audio at `rate`, a tenth of a second at most; a last half frame is dropped.
+def pcm_blocks(
+    stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int, block_s: float = 0.1
+) -> Iterator[AudioBlock]:
+    """Raw PCM as blocks of mono audio at `rate`; a last half frame is dropped.
 
     While nothing comes, empty blocks come now and then, so that nobody waits for ever. Raises OSError.
     """
     resampler = Resampler(form.rate, rate)
-    rest, position, most = b"", 0, form.rate * form.frame_bytes // 10
-    while True:
+    boundaries = Boundaries(form.rate, block_s)
+    most = max(1, round(form.rate * block_s)) * form.frame_bytes
+    rest, came, position, ended = b"", 0, 0, False
+    while not ended:
         if not select.select([stream], [], [], _PATIENCE_S)[0]:
             yield AudioBlock(np.empty(0, np.float32), position)
             continue
-        if not (data := os.read(stream.fileno(), max(most, form.frame_bytes))):
-            break
-        data = rest + data
-        whole = len(data) // form.frame_bytes * form.frame_bytes
-        rest = data[whole:]
-        samples = resampler.push(form.decode(data[:whole], channel)) if whole else np.empty(0, np.float32)
+        data = os.read(stream.fileno(), most)
+        ended, came, rest = not data, came + len(data), rest + data
+        if not ended and not boundaries.passed(came // form.frame_bytes):
+            continue
+        whole = len(rest) // form.frame_bytes * form.frame_bytes
+        samples = resampler.push(form.decode(rest[:whole], channel)) if whole else np.empty(0, np.float32)
+        rest = rest[whole:]
         if len(samples):
             yield AudioBlock(samples, position)
             position += len(samples)

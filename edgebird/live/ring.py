@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,6 +51,7 @@ class Ring:
         self._pieces: deque[Piece] = deque()
         self._held = 0
         self._end = 0
+        self._expected: tuple[int, Callable[[], None]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -80,6 +82,7 @@ class Ring:
                 self._end = block.end
                 self._held += len(block.samples)
                 self._make_room()
+                self._call()
 
     def lose(self, until: int, reason: str) -> None:
         """Say that the audio up to a position never came; nothing if that is not ahead."""
@@ -87,6 +90,7 @@ class Ring:
             if until > self._end:
                 self._append(Lost(self._end, until, reason))
                 self._end = until
+                self._call()
 
     def read(self) -> Piece | None:
         """Take the oldest piece, None if there is none."""
@@ -97,6 +101,21 @@ class Ring:
             if isinstance(piece, Heard):
                 self._held -= len(piece.block.samples)
             return piece
+
+    def expect(self, position: int, wake: Callable[[], None]) -> None:
+        """Have `wake` called, once, as soon as the end is at a position or after it; at once if it is.
+
+        One expectation replaces another. `wake` is called by the thread that writes, and must not wait.
+        """
+        with self._lock:
+            self._expected = position, wake
+            self._call()
+
+    def _call(self) -> None:
+        if self._expected and self._end >= self._expected[0]:
+            _, wake = self._expected
+            self._expected = None
+            wake()
 
     def _append(self, lost: Lost) -> None:
         last = self._pieces[-1] if self._pieces else None

@@ -27,7 +27,8 @@ OPENING_S = 15.0  # without a first block, after which a capture is given up
 STALL_S = 5.0  # without a block
 STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-_PATIENCE_S = 0.25
+_PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing comes
+_HEARING_S = 1.0  # the same while we are heard: blocks wake us
 _NOTE_S = 60.0  # between two notes in the log
 _BEHIND_S = 1.0  # how far a growing loss is told behind the clock: the next audio may reach back so far
 
@@ -119,6 +120,7 @@ class LiveSource:
         self._ring = Ring(round(options.buffer_s * options.rate))
         self._changes: deque[Change] = deque()
         self._stopping = threading.Event()
+        self._wake: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._zero: float | None = None  # monotonic seconds of position 0
         self._state, self._why_lost = "starting", ("", "")
@@ -152,7 +154,12 @@ class LiveSource:
 
     def start(self, wake: Callable[[], None]) -> None:
         """See `Feed`."""
+        self._wake = wake
         self._thread.start()
+
+    def expect(self, position: int) -> None:
+        """See `Feed`."""
+        self._ring.expect(position, self._wake)
 
     def read(self) -> Piece | None:
         """See `Feed`."""
@@ -212,7 +219,7 @@ class LiveSource:
             self._process = process
             last, patience = time.monotonic(), OPENING_S
             while not self._stopping.is_set():
-                for message in process.messages(_PATIENCE_S):
+                for message in process.messages(_HEARING_S if self._stretch else _PATIENCE_S):
                     if message.kind == FAIL:
                         fault = message.json()
                         return str(fault["reason"]), str(fault["text"])
@@ -326,3 +333,4 @@ class LiveSource:
     def _change(self, state: str, detail: str) -> None:
         self._changes.append(Change(state, detail, time.monotonic(), self._ring.end))
         self._state = "open" if state == "recovered" else state  # last: a closed source is not asked again
+        self._wake()

@@ -32,8 +32,7 @@ from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 0.03  # between two looks at what was heard, when a window is nearly due
-_TICK_S = 0.5  # when none is
+_TICK_S = 0.5  # between two looks at everything, when no window is due
 _ADVICE_S = 60.0
 _END_S = 10.0  # for sources to end after they were told to
 
@@ -142,9 +141,8 @@ class Station:
         busy = self._pass()
         self._keep_house(now)
         self._dismiss()
-        if not busy:
-            soonest = min((listener.due_in_s for listener in self._listeners), default=0.0)
-            self._wake.wait(min(max(soonest, _PAUSE_S), _TICK_S))
+        if self._listeners and not busy:
+            self._wake.wait(_TICK_S)
 
     def _end(self, deadline: float) -> None:
         """Score what the sources still have; what is not scored at the deadline is told as a gap."""

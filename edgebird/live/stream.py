@@ -1,6 +1,7 @@
 """`python -m edgebird.live.stream`: the capture process of a network stream (RTSP, HTTP, HLS, ...), see wire.py.
 
-Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5, "verbose": false}; the
+Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5,
+"block_s": 0.1, "verbose": false}; the
 transport is that of RTSP. The first audio of the stream is decoded at its own rate and channels. A stream that ends
 is `ended`, whatever the reason: a server that dies and one that has finished look alike. Its address comes over stdin
 because everyone can read the arguments of a process, and credentials are in no message.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from edgebird.live import wire
+from edgebird.live.blocks import Boundaries
 from edgebird.live.child import CaptureError, Options, serve
 
 if TYPE_CHECKING:
@@ -113,14 +115,16 @@ class Timeline:
 class _Sender:
     """Sends decoded audio to the parent as interleaved float32, at the rate and channels of its first frame."""
 
-    def __init__(self, pipe: BinaryIO, name: str, first: AudioFrame) -> None:
+    def __init__(self, pipe: BinaryIO, name: str, first: AudioFrame, block_s: float) -> None:
         from av import AudioResampler
 
         self._pipe, self._name = pipe, name
+        self._block, self._at = bytearray(), 0.0
         self._rate, self._channels = first.sample_rate, first.layout.nb_channels
         self._format = _format(first)
         self._convert = AudioResampler(format="flt")  # the sample format alone
-        self._timeline = Timeline(self._rate)
+        self._timeline, self._block_s = Timeline(self._rate), block_s
+        self._begin(0)
         self._opened = time.monotonic()
         wire.say(pipe, wire.OPEN, rate=self._rate, channels=self._channels, device=name)
 
@@ -134,13 +138,30 @@ class _Sender:
         if frame.pts is not None and frame.time_base is not None:
             stamp = round(frame.pts * frame.time_base * self._rate)
         position = self._timeline.place(stamp, frame.samples, now)
+        if position > self._next:
+            self.flush()
+            self._begin(position)
+        self._at = now
         for converted in self._convert.resample(frame):
-            payload = bytes(converted.planes[0])[: converted.samples * self._channels * 4]  # planes are padded
-            wire.write(self._pipe, wire.Message(wire.DATA, payload, now, position))
-            position += converted.samples
+            self._block += bytes(converted.planes[0])[: converted.samples * self._channels * 4]  # planes are padded
+            self._next += converted.samples
+        if self._boundaries.passed(self._next - self._from):
+            self.flush()
         surplus = self._timeline.ahead_s - _AHEAD_S - (_CATCH_UP - 1) * (now - self._opened)
         if surplus > 0:
             time.sleep(surplus)
+
+    def flush(self) -> None:
+        """Send what waits for its block to be full."""
+        if self._block:
+            start = self._next - len(self._block) // (4 * self._channels)
+            wire.write(self._pipe, wire.Message(wire.DATA, bytes(self._block), self._at, start))
+            self._block.clear()
+
+    def _begin(self, position: int) -> None:
+        """Begin an unbroken piece of audio."""
+        self._from = self._next = position
+        self._boundaries = Boundaries(self._rate, self._block_s)
 
 
 def capture(options: Options, pipe: BinaryIO) -> None:
@@ -152,12 +173,15 @@ def capture(options: Options, pipe: BinaryIO) -> None:
     try:
         container = _open(av, url, options.get("transport", "tcp"), timeout_s)
         for frame in _frames(av, container, name):
-            sender = sender or _Sender(pipe, name, frame)
+            sender = sender or _Sender(pipe, name, frame, options.get("block_s", 0.1))
             sender.send(frame)
             heard = time.monotonic()
     except av.error.FFmpegError as error:
         if time.monotonic() - heard < timeout_s:
             raise _told(error, url) from error  # which keeps the container: to close it may wait for the server
+    finally:
+        if sender:
+            sender.flush()
     if time.monotonic() - heard < timeout_s:
         raise CaptureError("ended", f"{name}: the stream ended")
     # Our timeout interrupts FFmpeg, which then calls it what it likes: damaged data, for example.

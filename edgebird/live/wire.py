@@ -8,7 +8,9 @@ stop, also when the parent has died. It answers in messages, each a header and a
     NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved; capture goes on
     FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.
 
-`position` counts frames since OPEN before the first of DATA, those included that the capture process knows to be lost.
+DATA comes in blocks of the option `block_s`, seconds, the first of them shorter: see
+blocks.py. `position` counts frames since OPEN before the first of DATA, those included that the capture process knows
+to be lost.
 `time` is the monotonic clock (seconds, the same in all processes of a machine) when the last frame was captured, as
 far as is known. Needs the standard library alone, so that a capture process stays small.
 """
@@ -62,21 +64,21 @@ class Parser:
     """Makes messages of bytes as they come, however they are cut."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest = b""
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | memoryview) -> list[Message]:
         """Take bytes; return the messages they complete. Raises ValueError for what is not ours."""
-        self._rest += data
+        unread = memoryview(self._rest + data if self._rest else data)
         messages = []
-        while len(self._rest) >= _HEADER.size:
-            kind, size, at, position = _HEADER.unpack_from(self._rest)
+        while len(unread) >= _HEADER.size:
+            kind, size, at, position = _HEADER.unpack_from(unread)
             if kind not in (OPEN, DATA, NOTE, FAIL) or size > _LARGEST:
-                raise ValueError(f"not a message of a capture process: {bytes(self._rest[:8])!r}")
-            if len(self._rest) < _HEADER.size + size:
+                raise ValueError(f"not a message of a capture process: {bytes(unread[:8])!r}")
+            if len(unread) < _HEADER.size + size:
                 break
-            payload = bytes(self._rest[_HEADER.size : _HEADER.size + size])
-            del self._rest[: _HEADER.size + size]
-            messages.append(Message(kind, payload, at, position))
+            messages.append(Message(kind, bytes(unread[_HEADER.size : _HEADER.size + size]), at, position))
+            unread = unread[_HEADER.size + size :]
+        self._rest = bytes(unread)
         return messages
 
 
