@@ -104,7 +104,7 @@ class Listening:
         code = self.process.wait(seconds)
         self.close()
         wait_until(lambda: not self.captures(), "no capture process left behind")
-        assert "Traceback" not in self.err
+        assert "Traceback" not in self.err, self.err
         self.check_accounts()
         return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.benchmarks import comparison, figures, memory, overhead, session, subjects
+from edgebird.benchmarks import comparison, figures, listening, memory, overhead, session, subjects
 from edgebird.benchmarks.material import read_material
 from edgebird.benchmarks.method import ROUNDS, Duration, take_turns
 from edgebird.benchmarks.page import page_of
@@ -370,6 +371,18 @@ def test_listening_is_measured_from_sound_to_event(edgebird: Command, tones: Bun
     assert run["events"] >= 2  # what is heard goes the whole way
     assert run["cpu_percent"] > 0
     assert run["missed_deadlines"] == sum(late > 50 for late in run["samples_ms"])
+
+
+@pytest.mark.slow
+def test_what_listening_takes_is_that_of_a_station_that_runs(tones: Bundle, tmp_path: Path) -> None:
+    recording = tmp_path / "tones.wav"
+    soundfile.write(recording, scene(20, [(1, 0.8, 0, 5)]), RATE)
+    command = [sys.executable, "-m", "edgebird", "listen", "--bundle", str(tones.path), "--realtime", "--file"]
+    station, capture = listening.listen([*command, str(recording)], windows=2, hop_s=1.0, settle_s=5.0)
+    assert 0 < station < 500
+    assert capture == 0  # a file has no process of its own
+    with pytest.raises(UsageError, match=r"^listen has ended with exit code 1$"):
+        listening.listen([*command, str(tmp_path / "nowhere.wav")], windows=1, hop_s=0.1, settle_s=3.0)
 
 
 def test_windows_that_share_a_floor_are_refused_where_they_have_no_meaning(tmp_path: Path) -> None:

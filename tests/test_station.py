@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from edgebird.live import station as station_module
 from edgebird.live import wire
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
-from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource
+from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.ring import Heard, Lost
 from edgebird.live.source import LiveOptions, LiveSource
 from edgebird.live.station import Station, StationOptions
@@ -329,6 +330,17 @@ def test_audio_that_never_came_is_a_gap_though_the_capture_ends_before_that_is_c
     pieces = card.pieces()
     assert [(piece.end - piece.start) / RATE for piece in pieces if isinstance(piece, Lost)] == [2.0, 3.0]
     assert pieces[-1].end == 10 * RATE, "ten seconds by the clock"
+
+
+def test_what_a_recorder_has_piped_is_heard_though_it_pauses_in_the_middle_of_a_block() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as recorder:
+        recorder.write(np.ones(3000, "<f4").tobytes() + b"ha")
+        come = pcm_blocks(stream, PcmFormat.parse(f"f32le:{RATE}:1"), None, RATE, block_s=0.5)
+        heard = [len(next(come).samples) for _ in range(2)]
+        recorder.write(b"lf" + np.ones(1000, "<f4").tobytes())
+        heard += [len(next(come).samples) for _ in range(2)]
+    assert heard == [3000, 0, 1001, 0]
 
 
 def test_event_times_are_right_when_summer_time_has_ended_meanwhile() -> None:

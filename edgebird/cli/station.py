@@ -61,7 +61,7 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
         options = RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
         runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
         stack.callback(runtime.close)
-        station, screen = _make_station(settings, bundle, runtime, shown and any(one.feed.live for one in listeners))
+        station, screen = _make_station(settings, bundle, runtime, shown)
         reload = _Reload(station, settings, bundle, read, shown) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
@@ -86,9 +86,9 @@ def _listening_bundle(path: Path) -> Bundle:
 
 
 def _is_shown(settings: StationSettings) -> bool:
-    """Tell whether a screen would show live sources."""
-    output = settings.output
-    return shell.screen_fits() and not (output.out or output.format or settings.detection.explain)
+    """Tell whether a screen shows it: files that are read as fast as can be are none to watch."""
+    output, live = settings.output, any(source.kind != "file" or source.realtime for source in settings.sources)
+    return live and shell.screen_fits() and not (output.out or output.format or settings.detection.explain)
 
 
 def _make_station(

@@ -1,36 +1,45 @@
 """How much audio a live source hands over at once: as much as costs no window any time.
 
-Waking up is what listening costs beside the engine, so blocks are long. They begin with a short one: what a resampler
-holds back then comes with a window's last samples, and not a whole block after them.
+Waking up is what listening costs beside the engine, so blocks are long, and windows end where blocks do. The first
+block is a short one, a lead: what a resampler holds back then comes with a window's last samples, and not a whole block
+after them. A loss in a capture shifts windows against blocks until the source is opened again: results are then late by
+a block at most.
 """
 
 from __future__ import annotations
 
 import math
 
-LEAD_S = 0.06  # of the first block: a resampler (soxr HQ) holds back 20 ms from 44.1 kHz on, 58 from 16 kHz
-_LONGEST_S, _SHORTEST_S = 0.5, 0.1
+SHORTEST_S, _LONGEST_S = 0.1, 0.5
 
 
 def block_s(window: int, hop: int, rate: int) -> float:
-    """Seconds of a block: 0.1 to 0.5, and where that can be so many that windows end where blocks do.
+    """Seconds of a block: 0.1 to 0.5, of whole samples, and where that can be so that windows end where blocks do.
 
     window, hop: of the model, in samples at `rate`, Hz.
     """
-    shared = math.gcd(window, hop) / rate
-    return max(_SHORTEST_S, shared / math.ceil(shared / _LONGEST_S))
+    shared = math.gcd(window, hop)
+    fewest, most = math.ceil(shared / (_LONGEST_S * rate)), math.floor(shared / (SHORTEST_S * rate))
+    counts = (count for count in range(fewest, most + 1) if shared % count == 0)
+    count = next(counts, None)
+    return shared / count / rate if count else SHORTEST_S
+
+
+def lead_s(rate: int) -> float:
+    """Seconds of the first block: more than a resampler (soxr HQ) holds back, from `rate`, Hz, to any other."""
+    return max(0.06, 960 / rate)  # 18 ms at 48 kHz, 58 at 16 kHz, 115 at 8 kHz
 
 
 class Boundaries:
     """Where to cut audio of which no one knows how it comes. rate: Hz, of what is cut. block_s: see `block_s`."""
 
     def __init__(self, rate: int, block_s: float) -> None:
-        self._lead, self._size = LEAD_S * rate, block_s * rate
+        self._lead, self._size = lead_s(rate) * rate, block_s * rate
         self._count = 0
 
     def passed(self, frames: int) -> bool:
         """Tell whether a block is full when so many frames have come since the beginning; once for each."""
-        if frames < self._lead + self._count * self._size:
-            return False
-        self._count = 1 + math.floor((frames - self._lead) / self._size)
-        return True
+        before = self._count
+        while frames >= self._lead + self._count * self._size:
+            self._count += 1
+        return self._count > before

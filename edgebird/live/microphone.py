@@ -15,13 +15,12 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from edgebird.live import wire
-from edgebird.live.blocks import LEAD_S
+from edgebird.live.blocks import SHORTEST_S, Boundaries, lead_s
 from edgebird.live.child import CaptureError, Options, serve
 from edgebird.live.devices import (
     PULSE,
@@ -35,7 +34,6 @@ from edgebird.live.devices import (
     recording_changes,
 )
 
-_BLOCK_S = 0.1  # where the options do not say
 _PERIOD_S = 0.25  # at most, between two calls: sound servers hand over so much, and are late by less than that
 _BUFFER_S, _BUFFER_PERIODS = 0.5, 3  # so long may all cores be busy with scores before the sound card overruns
 _QUEUED_S = 10  # audio that waits for a parent who does not read; later audio is dropped
@@ -62,33 +60,56 @@ class _Choice:
 
 
 class _Recorded:
-    """What PortAudio's thread leaves for the one that writes.
+    """What PortAudio's thread leaves for the one that writes: messages, with `_QUEUED_S` of audio at most.
 
-    lead: frames of the first call that are heard, and make a block. calls: that make a later one. block_s: how long
-    that is.
+    rate: Hz. block_s: of a block, see `blocks`.
     """
 
-    def __init__(self, lead: int, calls: int, block_s: float) -> None:
-        self.messages: queue.Queue[wire.Message] = queue.Queue(round(_QUEUED_S / block_s))
-        self._lead, self._calls = lead, calls
-        self._waiting: list[bytes] = []
+    def __init__(self, rate: int, channels: int, block_s: float) -> None:
+        self._rate, self._frame_bytes, self._block_s = rate, 4 * channels, block_s
+        self._messages: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
+        self._waiting: list[bytes] = []  # for their block to be full
         self._start = self._end = 0  # positions of what waits
+        self._at = 0.0  # when its last frame came
+        self._put_bytes = self._taken_bytes = 0  # of audio; each is counted by one thread alone
+        self._begin()
 
     def take(self, block: Any, frames: int, _times: Any, status: Any) -> None:
-        """Be PortAudio's callback: copy, put, return. A full queue drops the block, and the position tells it."""
-        now = time.monotonic()
-        first = self._end == 0
-        heard = min(self._lead, frames) if first else frames
-        self._waiting.append(bytes(block[len(block) - len(block) // frames * heard :]))
+        """Be PortAudio's callback: copy, put, return. Of the first block all but the lead is left out."""
+        heard = frames if self._end else min(round(lead_s(self._rate) * self._rate), frames)
+        if status.input_overflow:
+            self._hand_over()
+            self._begin()
+            note = b'{"kind": "overflow", "text": "the sound card was read too late: samples are lost"}'
+            self._put(wire.Message(wire.NOTE, note, time.monotonic(), self._end))
+        self._waiting.append(bytes(block[(frames - heard) * self._frame_bytes :]))
         self._end += heard
-        with suppress(queue.Full):
-            if status.input_overflow:
-                note = b'{"kind": "overflow", "text": "the sound card was read too late: samples are lost"}'
-                self.messages.put_nowait(wire.Message(wire.NOTE, note, now, self._end - heard))
-            if first or len(self._waiting) == self._calls:
-                data, start = b"".join(self._waiting), self._start
-                self._waiting, self._start = [], self._end
-                self.messages.put_nowait(wire.Message(wire.DATA, data, now, start))
+        self._at = time.monotonic()
+        if self._boundaries.passed(self._end - self._from):
+            self._hand_over()
+
+    def next(self) -> wire.Message:
+        """Wait for a message; raises queue.Empty if none comes for a while."""
+        message = self._messages.get(timeout=_POLL_S)
+        self._taken_bytes += len(message.payload) if message.kind == wire.DATA else 0
+        return message
+
+    def _begin(self) -> None:
+        """Begin blocks anew."""
+        self._from, self._boundaries = self._end, Boundaries(self._rate, self._block_s)
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._put(wire.Message(wire.DATA, b"".join(self._waiting), self._at, self._start))
+            self._waiting, self._start = [], self._end
+
+    def _put(self, message: wire.Message) -> None:
+        """Put it, or drop it where too much waits: the position of the next tells it."""
+        if self._put_bytes - self._taken_bytes >= _QUEUED_S * self._rate * self._frame_bytes:
+            self._begin()
+            return
+        self._put_bytes += len(message.payload) if message.kind == wire.DATA else 0
+        self._messages.put(message)
 
 
 class _Watch:
@@ -170,25 +191,30 @@ def _formats(choice: _Choice, options: Options) -> list[tuple[int, int]]:
     ]
 
 
+def _period(rate: int, block_s: float) -> int:
+    """Frames of a call, so that some make a block, if there is a way."""
+    block, fewest = round(rate * block_s), math.ceil(block_s / _PERIOD_S)
+    calls = next((calls for calls in range(fewest, 2 * fewest + 1) if block % calls == 0), fewest)
+    return round(block / calls)
+
+
 def _open(sounddevice: ModuleType, choice: _Choice, options: Options) -> tuple[Any, _Recorded]:
     """Return the running stream, and what it records.
 
     Raises CaptureError: `busy`, `not_found`, or `error` with what was refused.
     """
     formats = _formats(choice, options)
-    block_s = options.get("block_s", _BLOCK_S)
-    calls = math.ceil(block_s / _PERIOD_S)
-    period_s = block_s / calls
+    block_s = options.get("block_s", SHORTEST_S)
     for rate, channels in formats:
-        recorded = _Recorded(round(rate * LEAD_S), calls, block_s)
+        recorded, period = _Recorded(rate, channels, block_s), _period(rate, block_s)
         try:
             stream = sounddevice.RawInputStream(
                 device=choice.device.index,
                 samplerate=rate,
                 channels=channels,
                 dtype="float32",
-                blocksize=round(rate * period_s),
-                latency=max(_BUFFER_S, _BUFFER_PERIODS * period_s),
+                blocksize=period,
+                latency=max(_BUFFER_S, _BUFFER_PERIODS * period / rate),
                 callback=recorded.take,
             )
             stream.start()
@@ -206,7 +232,7 @@ def _messages(stream: Any, recorded: _Recorded, watch: _Watch) -> Iterator[wire.
     """Give what was recorded. Raises CaptureError: `disconnected`."""
     while watch.moved is None:
         try:
-            yield recorded.messages.get(timeout=_POLL_S)
+            yield recorded.next()
         except queue.Empty:
             if not stream.active:
                 raise CaptureError("disconnected", "the microphone has gone") from None

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edgebird.errors import AudioError, UsageError
-from edgebird.live.blocks import Boundaries
+from edgebird.live.blocks import SHORTEST_S, Boundaries
 from edgebird.live.feed import Change
 from edgebird.live.ring import Heard, Piece, Ring
 from edgebird.sources import Resampler
@@ -141,7 +141,7 @@ class PacedSource(_Threaded):
 
     live = True
 
-    def __init__(self, name: str, blocks: Blocks, rate: int, buffer_s: float, block_s: float = 0.1) -> None:
+    def __init__(self, name: str, blocks: Blocks, rate: int, buffer_s: float, block_s: float = SHORTEST_S) -> None:
         super().__init__(name, blocks, rate)
         self._piece_s = block_s
         self._ring = Ring(round(buffer_s * rate))
@@ -175,10 +175,10 @@ class PacedSource(_Threaded):
 
 
 def _pieces(block: AudioBlock, size: int) -> Iterator[AudioBlock]:
-    """Cut a block where positions are multiples of a size."""
-    start = 0
+    """Cut a block that is longer than a size where positions are multiples of it; an empty one has no pieces."""
+    start, short = 0, len(block.samples) <= size
     while start < len(block.samples):
-        end = start + size - (block.start + start) % size
+        end = len(block.samples) if short else start + size - (block.start + start) % size
         yield AudioBlock(block.samples[start:end], block.start + start)
         start = end
 
@@ -228,7 +228,7 @@ class PcmFormat:
 
 
 def pcm_blocks(
-    stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int, block_s: float = 0.1
+    stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int, block_s: float = SHORTEST_S
 ) -> Iterator[AudioBlock]:
     """Raw PCM as blocks of mono audio at `rate`; a last half frame is dropped.
 
@@ -239,12 +239,13 @@ def pcm_blocks(
     most = max(1, round(form.rate * block_s)) * form.frame_bytes
     rest, came, position, ended = b"", 0, 0, False
     while not ended:
-        if not select.select([stream], [], [], _PATIENCE_S)[0]:
+        if select.select([stream], [], [], _PATIENCE_S)[0]:
+            data = os.read(stream.fileno(), most)
+            ended, came, rest = not data, came + len(data), rest + data
+            if not ended and not boundaries.passed(came // form.frame_bytes):
+                continue
+        elif len(rest) < form.frame_bytes:
             yield AudioBlock(np.empty(0, np.float32), position)
-            continue
-        data = os.read(stream.fileno(), most)
-        ended, came, rest = not data, came + len(data), rest + data
-        if not ended and not boundaries.passed(came // form.frame_bytes):
             continue
         whole = len(rest) // form.frame_bytes * form.frame_bytes
         samples = resampler.push(form.decode(rest[:whole], channel)) if whole else np.empty(0, np.float32)

@@ -82,7 +82,7 @@ class Ring:
                 self._end = block.end
                 self._held += len(block.samples)
                 self._make_room()
-                self._call()
+                self._wake_reader()
 
     def lose(self, until: int, reason: str) -> None:
         """Say that the audio up to a position never came; nothing if that is not ahead."""
@@ -90,7 +90,7 @@ class Ring:
             if until > self._end:
                 self._append(Lost(self._end, until, reason))
                 self._end = until
-                self._call()
+                self._wake_reader()
 
     def read(self) -> Piece | None:
         """Take the oldest piece, None if there is none."""
@@ -109,9 +109,9 @@ class Ring:
         """
         with self._lock:
             self._expected = position, wake
-            self._call()
+            self._wake_reader()
 
-    def _call(self) -> None:
+    def _wake_reader(self) -> None:
         if self._expected and self._end >= self._expected[0]:
             _, wake = self._expected
             self._expected = None

@@ -24,7 +24,7 @@ from edgebird.types import AudioBlock, FloatArray
 log = logging.getLogger(__name__)
 
 OPENING_S = 15.0  # without a first block, after which a capture is given up
-STALL_S = 5.0  # without a block
+STALL_S = 6.0  # without a block; streams notice it themselves after 5 s, and send what they still have
 STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing comes
@@ -219,7 +219,7 @@ class LiveSource:
             self._process = process
             last, patience = time.monotonic(), OPENING_S
             while not self._stopping.is_set():
-                for message in process.messages(_HEARING_S if self._stretch else _PATIENCE_S):
+                for message in process.messages(max(0.0, min(self._nap_s, last + patience - time.monotonic()))):
                     if message.kind == FAIL:
                         fault = message.json()
                         return str(fault["reason"]), str(fault["text"])
@@ -233,6 +233,10 @@ class LiveSource:
                 if self._stretch is None:
                     self._grow_loss(_BEHIND_S)
         return "closed", ""
+
+    @property
+    def _nap_s(self) -> float:
+        return _HEARING_S if self._stretch else _PATIENCE_S
 
     def _take(self, message: Message) -> None:
         if message.kind == OPEN:

@@ -1,10 +1,9 @@
 """`python -m edgebird.live.stream`: the capture process of a network stream (RTSP, HTTP, HLS, ...), see wire.py.
 
-Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5,
-"block_s": 0.1, "verbose": false}; the
-transport is that of RTSP. The first audio of the stream is decoded at its own rate and channels. A stream that ends
-is `ended`, whatever the reason: a server that dies and one that has finished look alike. Its address comes over stdin
-because everyone can read the arguments of a process, and credentials are in no message.
+Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5, "block_s": 0.1, "verbose":
+false}; the transport is that of RTSP. The first audio of the stream is decoded at its own rate and channels. A stream
+that ends is `ended`, whatever the reason: a server that dies and one that has finished look alike. Its address comes
+over stdin because everyone can read the arguments of a process, and credentials are in no message.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from edgebird.live import wire
-from edgebird.live.blocks import Boundaries
+from edgebird.live.blocks import SHORTEST_S, Boundaries
 from edgebird.live.child import CaptureError, Options, serve
 
 if TYPE_CHECKING:
@@ -172,16 +171,17 @@ def capture(options: Options, pipe: BinaryIO) -> None:
     sender, heard = None, time.monotonic()
     try:
         container = _open(av, url, options.get("transport", "tcp"), timeout_s)
-        for frame in _frames(av, container, name):
-            sender = sender or _Sender(pipe, name, frame, options.get("block_s", 0.1))
-            sender.send(frame)
-            heard = time.monotonic()
+        try:
+            for frame in _frames(av, container, name):
+                sender = sender or _Sender(pipe, name, frame, options.get("block_s", SHORTEST_S))
+                sender.send(frame)
+                heard = time.monotonic()
+        finally:
+            if sender:
+                sender.flush()
     except av.error.FFmpegError as error:
         if time.monotonic() - heard < timeout_s:
             raise _told(error, url) from error  # which keeps the container: to close it may wait for the server
-    finally:
-        if sender:
-            sender.flush()
     if time.monotonic() - heard < timeout_s:
         raise CaptureError("ended", f"{name}: the stream ended")
     # Our timeout interrupts FFmpeg, which then calls it what it likes: damaged data, for example.

@@ -8,11 +8,10 @@ stop, also when the parent has died. It answers in messages, each a header and a
     NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved; capture goes on
     FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.
 
-DATA comes in blocks of the option `block_s`, seconds, the first of them shorter: see
+DATA comes in blocks of `block_s` seconds, an option, and in shorter ones at the beginning and around losses: see
 blocks.py. `position` counts frames since OPEN before the first of DATA, those included that the capture process knows
-to be lost.
-`time` is the monotonic clock (seconds, the same in all processes of a machine) when the last frame was captured, as
-far as is known. Needs the standard library alone, so that a capture process stays small.
+to be lost. `time` is the monotonic clock (seconds, the same in all processes of a machine) when the last frame was
+captured, as far as is known. Needs the standard library alone, so that a capture process stays small.
 """
 
 from __future__ import annotations
