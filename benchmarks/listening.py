@@ -49,6 +49,8 @@ def listen(command: Sequence[str], windows: int, hop_s: float, settle_s: float =
             after = _cpu_ms(process.pid), sum(map(_cpu_ms, captures))
             if process.poll() is not None:
                 raise UsageError(f"listen has ended with exit code {process.returncode}")
+            if list(_children(process.pid)) != captures:
+                raise UsageError("a capture has begun or ended meanwhile")
         finally:
             process.terminate()
     return (after[0] - before[0]) / windows, (after[1] - before[1]) / windows

@@ -62,8 +62,9 @@ def measure(bundle: Bundle, sources: int, seconds: float, rate_in: int) -> tuple
     station = Station(runtime, nowhere, StationOptions(HOP_S))
     settings, rate = settings_for(card), card.sample_rate
     length_s = block_s(card.window_samples, settings.hop, rate)
+    longest_s = 2 * length_s  # what a resampler gives varies
     for index in range(sources):
-        feed = PacedSource(str(index), lambda: _blocks(audio, seconds, length_s, (rate_in, rate)), rate, 15, length_s)
+        feed = PacedSource(str(index), lambda: _blocks(audio, seconds, length_s, (rate_in, rate)), rate, 15, longest_s)
         station.add(Listener(feed, card, settings, ListenOptions(), Origin(feed.name)))
     began, cpu = time.monotonic(), time.process_time()
     station.run()

@@ -16,7 +16,7 @@ import soundfile
 from edgebird.cli import microphones
 from edgebird.errors import AudioError
 from edgebird.live import devices, microphone, wire
-from edgebird.live.blocks import lead_s
+from edgebird.live.blocks import lead
 from edgebird.live.child import CaptureError
 from edgebird.live.devices import Device, choose
 from tests.conftest import require
@@ -147,7 +147,7 @@ def test_a_parent_that_does_not_read_loses_nothing_for_some_seconds(mic: Virtual
         wait_until(lambda: heard.messages[-1].time > before + 3, "later sound")
     blocks = heard.all(wire.DATA)
     sizes = [after.position - block.position for block, after in pairwise(blocks)]
-    assert sizes == [round(lead_s(RATE) * RATE)] + [RATE // 10] * (len(sizes) - 1)
+    assert sizes == [lead(RATE)] + [RATE // 10] * (len(sizes) - 1)
     assert blocks[-1].position / RATE == pytest.approx(blocks[-1].time - blocks[0].time, abs=0.5)
 
 
@@ -166,42 +166,51 @@ def test_a_window_ends_shortly_before_a_block_does(mic: VirtualMicrophone) -> No
     """Blocks are long because waking costs, so a window whose end begins a block would be half a second late."""
     with captured("microphone", {"block_s": 0.5}, mic.env) as heard:
         wait_until(lambda: len(heard.all(wire.DATA)) > 2, "three blocks")
-    assert [len(block.payload) // 4 for block in heard.all(wire.DATA)[:3]] == [round(lead_s(RATE) * RATE), 24000, 24000]
+    assert [len(block.payload) // 4 for block in heard.all(wire.DATA)[:3]] == [lead(RATE), 24000, 24000]
 
 
 def test_of_the_first_block_the_last_frames_are_heard() -> None:
-    recorded, lead = microphone._Recorded(RATE, 2, block_s=0.5), round(lead_s(RATE) * RATE)
+    recorded, least = microphone._Recorded(RATE, 2, block_s=0.5), lead(RATE)
     sounds = [call(recorded, RATE // 4, channels=2) for _ in range(3)]
     first, second = read(recorded)
-    assert (first.payload, first.position) == (sounds[0][-8 * lead :], 0)
-    assert (second.payload, second.position) == (sounds[1] + sounds[2], lead)
+    assert (first.payload, first.position) == (sounds[0][-8 * least :], 0)
+    assert (second.payload, second.position) == (sounds[1] + sounds[2], least)
 
 
 def test_what_came_before_a_loss_is_not_joined_to_what_came_after() -> None:
     recorded = microphone._Recorded(RATE, 1, block_s=0.5)
     sounds = [call(recorded, RATE // 4, overflow=number == 2) for number in range(5)]
-    lead, before, note, *after = read(recorded)
-    assert (lead.payload, before.payload) == (sounds[0][-len(lead.payload) :], sounds[1])
+    first, before, note, *after = read(recorded)
+    assert (first.payload, before.payload) == (sounds[0][-4 * lead(RATE) :], sounds[1])
     assert (note.kind, note.position) == (wire.NOTE, after[0].position)
     assert [block.payload for block in after] == [sounds[2], sounds[3] + sounds[4]]
-    assert after[0].position == len(lead.payload + before.payload) // 4
+    assert after[0].position == lead(RATE) + RATE // 4
 
 
-@pytest.mark.parametrize("rate", [16000, 22050, 32000, 44100, 48000, 96000])
-def test_calls_of_the_sound_card_fill_a_block(rate: int) -> None:
-    assert round(0.5 * rate) % microphone._period(rate, 0.5) == 0
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000])
+@pytest.mark.parametrize(("hop_s", "block_s"), [(2.5, 0.5), (1.25, 0.3125), (0.3, 0.1)])
+def test_calls_of_the_sound_card_end_where_windows_do(rate: int, hop_s: float, block_s: float) -> None:
+    period = microphone._period(rate, block_s)
+    assert 0.02 < period / rate <= 0.25
+    assert round(4 * hop_s * rate) % period == 0
+
+
+def test_what_waited_for_its_block_is_heard_when_the_microphone_has_gone() -> None:
+    recorded = microphone._Recorded(RATE, 1, block_s=0.5)
+    sounds = [call(recorded, RATE // 4) for _ in range(2)]
+    assert [message.payload for message in recorded.rest()] == [sounds[0][-4 * lead(RATE) :], sounds[1]]
 
 
 def test_later_the_position_tells_what_was_dropped() -> None:
     """Memory does not grow while the parent hangs, and the parent sees the hole."""
     recorded = microphone._Recorded(RATE, 1, block_s=0.1)
-    call(recorded, round(lead_s(RATE) * RATE))
+    call(recorded, lead(RATE))
     for _ in range(200):
         call(recorded, RATE // 10, overflow=True)
     assert read(recorded)[-1].position / RATE == pytest.approx(10, abs=0.1)
     call(recorded, RATE // 10, overflow=True)
     note, block = read(recorded)
-    assert (note.kind, note.json()["kind"], block.position / RATE) == (wire.NOTE, "overflow", 20 + lead_s(RATE))
+    assert (note.kind, note.json()["kind"], block.position / RATE) == (wire.NOTE, "overflow", 20 + lead(RATE) / RATE)
 
 
 @pytest.mark.slow

@@ -304,7 +304,7 @@ class _Reload:
             fixed = {name: getattr(self.settings.detection, name) for name in _FIXED}
             self._tell_what_stays(new)
             new = replace(new, detection=replace(new.detection, **fixed), output=self.settings.output)
-            judge, options = judging(new.detection, card), listening(new)
+            judge, options = judging(new.detection, card), listening(new, self.shown)
             old_sources = set(self.settings.sources)
             missing = [source for source in new.sources if source not in old_sources]
             added = [open_listener(source, new, card, shell.verbose(), self.shown) for source in missing]

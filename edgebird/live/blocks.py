@@ -25,21 +25,29 @@ def block_s(window: int, hop: int, rate: int) -> float:
     return shared / count / rate if count else SHORTEST_S
 
 
-def lead_s(rate: int) -> float:
-    """Seconds of the first block: more than a resampler (soxr HQ) holds back, from `rate`, Hz, to any other."""
-    return max(0.06, 960 / rate)  # 18 ms at 48 kHz, 58 at 16 kHz, 115 at 8 kHz
+def lead(rate: int) -> int:
+    """Frames of the first block at `rate`, Hz: more than a resampler (soxr HQ) holds back on the way to 32 kHz.
+
+    That is 18 ms from 48 kHz, 58 from 16, 115 from 8. To a model below 22 kHz, or to 48 kHz from 12 or less, it is
+    more: windows then wait for a block.
+    """
+    return max(960, round(0.06 * rate))
 
 
 class Boundaries:
     """Where to cut audio of which no one knows how it comes. rate: Hz, of what is cut. block_s: see `block_s`."""
 
     def __init__(self, rate: int, block_s: float) -> None:
-        self._lead, self._size = lead_s(rate) * rate, block_s * rate
-        self._count = 0
+        self._lead, self._size = lead(rate), block_s * rate
+        self.begin(0)
 
-    def passed(self, frames: int) -> bool:
-        """Tell whether a block is full when so many frames have come since the beginning; once for each."""
+    def begin(self, position: int) -> None:
+        """Begin anew at a position, in frames: with a lead."""
+        self._from, self._count = position, 0
+
+    def passed(self, position: int) -> bool:
+        """Tell whether a block is full when all up to a position has come; once for each."""
         before = self._count
-        while frames >= self._lead + self._count * self._size:
+        while position - self._from >= self._lead + self._count * self._size:
             self._count += 1
         return self._count > before

@@ -75,11 +75,14 @@ class LevelWatch:
         self.verdict = ""
 
     def add(self, samples: FloatArray) -> None:
-        """Take audio, float32 [n], n > 0."""
-        self._second.add(samples)
-        if self._second.samples >= self._rate:
-            self._judge(self._second.level())
-            self._second = _Second()
+        """Take audio, float32 [n]."""
+        while len(samples):
+            rest = self._rate - self._second.samples
+            self._second.add(samples[:rest])
+            samples = samples[rest:]
+            if self._second.samples == self._rate:
+                self._judge(self._second.level())
+                self._second = _Second()
 
     def _judge(self, level: Level) -> None:
         self.level = level

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from edgebird.live import wire
-from edgebird.live.blocks import SHORTEST_S, Boundaries, lead_s
+from edgebird.live.blocks import SHORTEST_S, Boundaries, lead
 from edgebird.live.child import CaptureError, Options, serve
 from edgebird.live.devices import (
     PULSE,
@@ -66,26 +66,26 @@ class _Recorded:
     """
 
     def __init__(self, rate: int, channels: int, block_s: float) -> None:
-        self._rate, self._frame_bytes, self._block_s = rate, 4 * channels, block_s
+        self._rate, self._frame_bytes = rate, 4 * channels
+        self._boundaries = Boundaries(rate, block_s)
         self._messages: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
         self._waiting: list[bytes] = []  # for their block to be full
         self._start = self._end = 0  # positions of what waits
         self._at = 0.0  # when its last frame came
         self._put_bytes = self._taken_bytes = 0  # of audio; each is counted by one thread alone
-        self._begin()
 
     def take(self, block: Any, frames: int, _times: Any, status: Any) -> None:
         """Be PortAudio's callback: copy, put, return. Of the first block all but the lead is left out."""
-        heard = frames if self._end else min(round(lead_s(self._rate) * self._rate), frames)
+        heard = frames if self._end else min(lead(self._rate), frames)
         if status.input_overflow:
             self._hand_over()
-            self._begin()
+            self._boundaries.begin(self._end)
             note = b'{"kind": "overflow", "text": "the sound card was read too late: samples are lost"}'
             self._put(wire.Message(wire.NOTE, note, time.monotonic(), self._end))
         self._waiting.append(bytes(block[(frames - heard) * self._frame_bytes :]))
         self._end += heard
         self._at = time.monotonic()
-        if self._boundaries.passed(self._end - self._from):
+        if self._boundaries.passed(self._end):
             self._hand_over()
 
     def next(self) -> wire.Message:
@@ -94,9 +94,11 @@ class _Recorded:
         self._taken_bytes += len(message.payload) if message.kind == wire.DATA else 0
         return message
 
-    def _begin(self) -> None:
-        """Begin blocks anew."""
-        self._from, self._boundaries = self._end, Boundaries(self._rate, self._block_s)
+    def rest(self) -> Iterator[wire.Message]:
+        """Give what is left when no more is taken."""
+        self._hand_over()
+        while not self._messages.empty():
+            yield self.next()
 
     def _hand_over(self) -> None:
         if self._waiting:
@@ -106,7 +108,7 @@ class _Recorded:
     def _put(self, message: wire.Message) -> None:
         """Put it, or drop it where too much waits: the position of the next tells it."""
         if self._put_bytes - self._taken_bytes >= _QUEUED_S * self._rate * self._frame_bytes:
-            self._begin()
+            self._boundaries.begin(self._end)
             return
         self._put_bytes += len(message.payload) if message.kind == wire.DATA else 0
         self._messages.put(message)
@@ -192,10 +194,13 @@ def _formats(choice: _Choice, options: Options) -> list[tuple[int, int]]:
 
 
 def _period(rate: int, block_s: float) -> int:
-    """Frames of a call, so that some make a block, if there is a way."""
-    block, fewest = round(rate * block_s), math.ceil(block_s / _PERIOD_S)
-    calls = next((calls for calls in range(fewest, 2 * fewest + 1) if block % calls == 0), fewest)
-    return round(block / calls)
+    """Frames of a call, so that calls make a block, or if that has no whole frames as few blocks as can be."""
+    for blocks in range(1, 17):
+        frames, fewest = rate * block_s * blocks, math.ceil(block_s * blocks / _PERIOD_S)
+        calls = (calls for calls in range(fewest, 2 * fewest + 1) if round(frames) % calls == 0)
+        if abs(frames - round(frames)) < 1e-6 and (found := next(calls, None)):
+            return round(frames) // found
+    return round(rate * min(block_s, _PERIOD_S))
 
 
 def _open(sounddevice: ModuleType, choice: _Choice, options: Options) -> tuple[Any, _Recorded]:
@@ -235,6 +240,7 @@ def _messages(stream: Any, recorded: _Recorded, watch: _Watch) -> Iterator[wire.
             yield recorded.next()
         except queue.Empty:
             if not stream.active:
+                yield from recorded.rest()
                 raise CaptureError("disconnected", "the microphone has gone") from None
     note = json.dumps({"kind": "moved", "text": watch.moved}).encode()
     yield wire.Message(wire.NOTE, note, time.monotonic(), 0)

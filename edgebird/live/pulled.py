@@ -107,11 +107,12 @@ class PulledSource(_Threaded):
         super().__init__(name, blocks, rate)
         self.live = live
         self._queue: queue.Queue[AudioBlock] = queue.Queue(_PIECES_AHEAD)
+        self._put = self._taken = 0  # samples; each is counted by one thread alone
 
     @property
     def waiting(self) -> int:
         """See `Feed`."""
-        return round(self._queue.qsize() * _PIECE_S * self._rate)
+        return max(0, self._put - self._taken)
 
     @property
     def finished(self) -> bool:
@@ -121,9 +122,11 @@ class PulledSource(_Threaded):
     def read(self) -> Piece | None:
         """See `Feed`."""
         try:
-            return Heard(self._queue.get_nowait(), time.monotonic())
+            block = self._queue.get_nowait()
         except queue.Empty:
             return None
+        self._taken += len(block.samples)
+        return Heard(block, time.monotonic())
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         while not self._stopping.is_set():
@@ -131,6 +134,7 @@ class PulledSource(_Threaded):
                 self._queue.put(piece, timeout=_PATIENCE_S)
             except queue.Full:
                 continue
+            self._put += len(piece.samples)
             self._wake()
             return True
         return False
@@ -230,7 +234,7 @@ class PcmFormat:
 def pcm_blocks(
     stream: BinaryIO, form: PcmFormat, channel: int | None, rate: int, block_s: float = SHORTEST_S
 ) -> Iterator[AudioBlock]:
-    """Raw PCM as blocks of mono audio at `rate`; a last half frame is dropped.
+    """Raw PCM as blocks of mono audio at `rate`, or less before a pause; a last half frame is dropped.
 
     While nothing comes, empty blocks come now and then, so that nobody waits for ever. Raises OSError.
     """

@@ -28,7 +28,7 @@ STALL_S = 6.0  # without a block; streams notice it themselves after 5 s, and se
 STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing comes
-_HEARING_S = 1.0  # the same while we are heard: blocks wake us
+_HEARING_S = 1.0  # the same while we hear: blocks wake us
 _NOTE_S = 60.0  # between two notes in the log
 _BEHIND_S = 1.0  # how far a growing loss is told behind the clock: the next audio may reach back so far
 

@@ -122,8 +122,8 @@ class _Sender:
         self._rate, self._channels = first.sample_rate, first.layout.nb_channels
         self._format = _format(first)
         self._convert = AudioResampler(format="flt")  # the sample format alone
-        self._timeline, self._block_s = Timeline(self._rate), block_s
-        self._begin(0)
+        self._timeline, self._boundaries = Timeline(self._rate), Boundaries(self._rate, block_s)
+        self._next = 0  # position after what waits
         self._opened = time.monotonic()
         wire.say(pipe, wire.OPEN, rate=self._rate, channels=self._channels, device=name)
 
@@ -139,12 +139,13 @@ class _Sender:
         position = self._timeline.place(stamp, frame.samples, now)
         if position > self._next:
             self.flush()
-            self._begin(position)
+            self._boundaries.begin(position)
+            self._next = position
         self._at = now
         for converted in self._convert.resample(frame):
             self._block += bytes(converted.planes[0])[: converted.samples * self._channels * 4]  # planes are padded
             self._next += converted.samples
-        if self._boundaries.passed(self._next - self._from):
+        if self._boundaries.passed(self._next):
             self.flush()
         surplus = self._timeline.ahead_s - _AHEAD_S - (_CATCH_UP - 1) * (now - self._opened)
         if surplus > 0:
@@ -156,11 +157,6 @@ class _Sender:
             start = self._next - len(self._block) // (4 * self._channels)
             wire.write(self._pipe, wire.Message(wire.DATA, bytes(self._block), self._at, start))
             self._block.clear()
-
-    def _begin(self, position: int) -> None:
-        """Begin an unbroken piece of audio."""
-        self._from = self._next = position
-        self._boundaries = Boundaries(self._rate, self._block_s)
 
 
 def capture(options: Options, pipe: BinaryIO) -> None:
