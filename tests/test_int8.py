@@ -259,9 +259,14 @@ def test_windows_that_share_a_floor_are_calibrated_together(narrow_folds: dict[s
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A really trained fold with an INT8 graph."""
+    """A really trained fold with an INT8 graph, exported with as many threads as a user has: they sway the choice."""
     folds, out = (demo.FOLDS / "exp105",), tmp_path_factory.mktemp("trained") / "bundle"
-    return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.slow
