@@ -78,12 +78,12 @@ def low_meadow(meadow: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def mic() -> Iterator[VirtualMicrophone]:
-    """With a second microphone, pulse:low.monitor, at the rate of the model."""
+    """With a second microphone, pulse:lowmic, at the rate of the model."""
     with virtual_microphone(MIC_RATE) as mic:
         require("sounddevice")
         plug_in(mic, "low", RATE)
-        with steady(mic, "low", Path("/dev/zero"), "--raw", f"--rate={RATE}", "--channels=1", "--format=s16le"):
-            yield mic
+        mic.pactl("load-module", "module-remap-source", "source_name=lowmic", "master=low.monitor")
+        yield mic
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,9 @@ def plug_in(mic: VirtualMicrophone, name: str, rate: int = MIC_RATE) -> str:
 
 
 @contextmanager
-def steady(mic: VirtualMicrophone, name: str, sound: Path, *form: str) -> Iterator[None]:
-    """Play a sound to a sink all the time.
-
-    A null sink renders ahead by as much as all its clients allow. Were that to become less when we record, or when
-    something is played there, it would be late for good, as if it had lost a fifth of a second.
-    """
-    command = ["paplay", *form, "--latency-msec=50", f"--device={name}", str(sound)]
-    with subprocess.Popen(command, env=mic.env) as player:
+def playing(mic: VirtualMicrophone, name: str, sound: Path) -> Iterator[None]:
+    """Play a sound to a sink."""
+    with subprocess.Popen(["paplay", f"--device={name}", str(sound)], env=mic.env) as player:
         yield
         player.kill()
 
@@ -152,7 +147,7 @@ def heard(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Heard:
     folder = tmp_path_factory.mktemp("station")
-    devices = ("--device", "garden=pulse:virtmic", "--device", "low=pulse:low.monitor")
+    devices = ("--device", "garden=pulse:virtmic", "--device", "low=pulse:lowmic")
     kept = ("--log", folder / "log", "--csv", folder / "birds.csv", "--database", folder / "birds.sqlite")
     clips = ("--clips", folder / "clips", "--clip-format", "wav", "--clip-post", 1)
     place = ("--latitude", 48.1, "--longitude", 11.5)
@@ -546,17 +541,22 @@ def test_a_password_is_shown_nowhere(servers: Listening) -> None:
 
 @pytest.fixture(scope="module")
 def microphones(tones: Path, mic: VirtualMicrophone, noise: Path) -> Iterator[Listening]:
-    """A station with microphones of one sound server, to each of which something happens. The last one is well."""
+    """A station with microphones of one sound server, to each of which something happens. The last one is well.
+
+    It is a monitor, ahead of the clock until something is played there.
+    """
     with ExitStack() as stack:
-        for name in ("slow", "hush", "well"):
+        plug_in(mic, "well")
+        for name in ("slow", "hush"):
             plug_in(mic, name)
-            stack.enter_context(steady(mic, name, noise))
+            stack.enter_context(playing(mic, name, noise))
         devices = {"moved": "virtmic", "late": "late.monitor", "gone": "gone.monitor"}
         devices |= {name: f"{name}.monitor" for name in ("slow", "hush", "well")}
         gone = plug_in(mic, "gone")
         arguments = [argument for name, at in devices.items() for argument in ("--device", f"{name}=pulse:{at}")]
         run = stack.enter_context(listening(*arguments, "--bundle", tones, env=mic.env))
         run.wait_states(*((name, "open") for name in ("moved", "gone", "slow", "hush", "well")), ("late", "lost"))
+        stack.enter_context(playing(mic, "well", noise))
         mic.take_away()
         mic.pactl("unload-module", gone)
         mic.pactl("suspend-sink", "slow", "1")

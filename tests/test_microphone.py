@@ -47,7 +47,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_played_is_recorded_bit_by_bit(mic: VirtualMicrophone, noise: Path) -> None:
     """At the microphone's own rate, though PortAudio says that all of a sound server has 44100 Hz."""
     with captured("microphone", {}, mic.env) as heard:
-        assert heard.wait(wire.OPEN) == {"rate": RATE, "channels": 1, "device": "pulse:virtmic"}
+        assert heard.wait(wire.OPEN) == {"rate": RATE, "channels": 1, "device": "pulse:virtmic", "virtual": True}
         mic.play(noise).wait()
         played = soundfile.read(noise, dtype="float32")[0].tobytes()
         wait_until(lambda: played in heard.samples().tobytes(), "recording of what was played")

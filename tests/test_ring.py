@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebird.live.blocks import Boundaries, block_s
-from edgebird.live.clock import FrameClock
+from edgebird.live.clock import VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.history import History
 from edgebird.live.levels import LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece, Ring
@@ -167,6 +167,16 @@ def test_frames_that_never_come_are_found_to_the_block() -> None:
     assert abs(found[0] - 3.0) < 0.051
     _, found = deliver(clock, frames, 13.0, 60.0)
     assert not found, "told once"
+
+
+def test_a_sound_server_that_stops_to_be_ahead_has_lost_nothing() -> None:
+    """As of a monitor, half a second ahead until a program plays there; what is really lost is found."""
+    clock = FrameClock(1000, VIRTUAL_JUMP_S)
+    frames, _ = deliver(clock, 0, 0.0, 5.0)
+    frames, found = deliver(clock, frames, 5.5, 60.0)
+    assert not found
+    _, found = deliver(clock, frames, 66.5, 10.0)
+    assert found == [pytest.approx(1.0)]
 
 
 def test_a_short_loss_that_the_sound_card_tells_is_found() -> None:

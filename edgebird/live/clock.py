@@ -5,6 +5,9 @@ at which frames arrive, less the time they stand for, is therefore an almost fla
 second. Frames that were lost raise that line for good, frames that were late only for a moment, on a busy machine for
 two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a
 second now and then: what is usual is the median of the last half minute.
+
+A sound server is ahead of the clock by up to half a second with sound that no hardware paces, as of a monitor, until
+another program begins to play there: then the line rises for good, and nothing was lost.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 JUMP_S = 0.15  # a rise above what is usual that may be a loss
+VIRTUAL_JUMP_S = 0.75  # the same of sound that no hardware paces
 SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
 SETTLE_S = 3.0  # of rise, after which it is one
 SUSPICION_S = SETTLE_S + 1.0
@@ -51,10 +55,12 @@ class Drift:
 class FrameClock:
     """Watches the frames of one unbroken capture.
 
-    rate: frames per second, nominal. `observe` says what was lost; positions it is given must not count that.
+    rate: frames per second, nominal. jump_s: a rise that may be a loss. `observe` says what was lost; positions it is
+    given must not count that.
     """
 
     rate: float
+    jump_s: float = JUMP_S
     drift: Drift = field(default_factory=Drift)
     _first: float | None = None
     _lost: float = 0.0  # seconds found to be lost so far
@@ -87,7 +93,7 @@ class FrameClock:
             self._first = time - frames / self.rate
             self._next_point = time + ENVELOPE_S
         delay = time - self._first - frames / self.rate - self._lost
-        if delay - self._usual <= self._jump_s(time):
+        if delay - self._usual <= self._allowed_s(time):
             self._suspected = None
             self._remember(time, delay)
             return 0.0
@@ -101,9 +107,9 @@ class FrameClock:
         self._lost += lost
         return lost
 
-    def _jump_s(self, time: float) -> float:
+    def _allowed_s(self, time: float) -> float:
         if not self._suspicious:
-            return JUMP_S
+            return self.jump_s
         if self._suspicious_until is None:
             self._suspicious_until = time + SUSPICION_S
         self._suspicious = time < self._suspicious_until

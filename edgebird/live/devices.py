@@ -44,7 +44,10 @@ _NO_SOUND = f"it gives no sound, also after {_GRACE_S} s"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A microphone. index: of PortAudio, None for a sound server's source. rate: its own, in Hz."""
+    """A microphone. index: of PortAudio, None for a sound server's source. rate: its own, in Hz.
+
+    virtual: a sound server's source that no hardware paces, as a monitor.
+    """
 
     index: int | None
     name: str
@@ -52,6 +55,7 @@ class Device:
     channels: int
     rate: int
     default: bool
+    virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,7 @@ def _source(source: dict[str, Any], default: str | None) -> Device:
         channels=int(channels.removesuffix("ch")),
         rate=int(rate.removesuffix("Hz")),
         default=source["name"] == default,
+        virtual="HARDWARE" not in source["flags"],
     )
 
 

@@ -58,6 +58,11 @@ class _Choice:
         """What was opened, as `--device` takes it."""
         return (self.source or self.device).name
 
+    @property
+    def virtual(self) -> bool:
+        """Whether no hardware paces it."""
+        return (self.source or self.device).virtual
+
 
 class _Recorded:
     """What PortAudio's thread leaves for the one that writes: messages, with `_QUEUED_S` of audio at most.
@@ -156,7 +161,8 @@ def capture(options: Options, pipe: BinaryIO) -> None:
     threading.Thread(target=watch.run, name="watch", daemon=True).start()
     messages = _messages(stream, recorded, watch)
     first = next(messages)  # the device is open when it is heard: a sound server may take two seconds
-    wire.say(pipe, wire.OPEN, rate=round(stream.samplerate), channels=stream.channels, device=choice.name)
+    opened = {"rate": round(stream.samplerate), "channels": stream.channels, "device": choice.name}
+    wire.say(pipe, wire.OPEN, **opened, virtual=choice.virtual)
     for message in itertools.chain([first], messages):
         wire.write(pipe, message)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgebird.errors import AudioError
-from edgebird.live.clock import FrameClock
+from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import Piece, Ring
@@ -126,6 +126,7 @@ class LiveSource:
         self._state, self._why_lost = "starting", ("", "")
         self._stretch: _Stretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
+        self._jump_s = JUMP_S
         self._expected = 0  # position of its next frame
         self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
         self._next_note = 0.0
@@ -242,6 +243,7 @@ class LiveSource:
         if message.kind == OPEN:
             opened = message.json()
             self._opened = opened["rate"], opened["channels"], str(opened["device"])
+            self._jump_s = VIRTUAL_JUMP_S if opened.get("virtual") else JUMP_S
             if (self._options.channel or 1) > opened["channels"]:
                 raise AudioError(f"channel {self._options.channel}: it has {opened['channels']}")
             self._expected = 0
@@ -290,7 +292,7 @@ class LiveSource:
             self._zero = first
         self._heard_from = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
-        clock = FrameClock(rate) if self._options.clocked else None
+        clock = FrameClock(rate, self._jump_s) if self._options.clocked else None
         self._stretch = _Stretch(rate, self._options.rate, clock)
 
     def _write(self, samples: FloatArray, at: float) -> None:
