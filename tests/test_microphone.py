@@ -99,6 +99,32 @@ def test_a_name_means_the_device_of_that_name_before_those_that_contain_it() -> 
         choose([], None)
 
 
+@pytest.mark.parametrize(
+    ("name", "virtual"),
+    [
+        ("card", False),
+        ("speaker.monitor", True),
+        ("echo-free", False),
+        ("loud", True),
+        ("null", True),
+        ("loop", True),
+    ],
+)
+def test_what_programs_play_is_told_from_sound_cards(name: str, virtual: bool) -> None:
+    """A filter passes no flags on; PipeWire gives the monitor of a sound card those of the card."""
+    flags = {"card": ["HARDWARE", "LATENCY"], "speaker.monitor": ["HARDWARE"]}
+    masters = {"echo-free": "card", "loud": "speaker.monitor", "loop": "loop"}
+    listed = {
+        source: {
+            "flags": flags.get(source, ["LATENCY"]),
+            "monitor_source": "speaker" if source.endswith(".monitor") else "",
+            "properties": {"device.master_device": masters[source]} if source in masters else {},
+        }
+        for source in ("card", "speaker.monitor", "echo-free", "loud", "null", "loop")
+    }
+    assert devices._is_virtual(listed[name], listed) is virtual
+
+
 def test_unplugging_is_noticed(mic: VirtualMicrophone) -> None:
     with captured("microphone", {"device": "pulse:virtmic"}, mic.env) as heard:
         heard.wait(wire.OPEN)

@@ -175,8 +175,10 @@ def test_a_sound_server_that_stops_to_be_ahead_has_lost_nothing() -> None:
     frames, _ = deliver(clock, 0, 0.0, 5.0)
     frames, found = deliver(clock, frames, 5.5, 60.0)
     assert not found
-    _, found = deliver(clock, frames, 66.5, 10.0)
+    frames, found = deliver(clock, frames, 66.5, 10.0)
     assert found == [pytest.approx(1.0)]
+    deliver(clock, frames, 76.5, 300.0)
+    assert clock.drift.ppm == pytest.approx(0.0, abs=1.0), "a step is no drift"
 
 
 def test_a_short_loss_that_the_sound_card_tells_is_found() -> None:

@@ -6,8 +6,8 @@ second. Frames that were lost raise that line for good, frames that were late on
 two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a
 second now and then: what is usual is the median of the last half minute.
 
-A sound server is ahead of the clock by up to half a second with sound that no hardware paces, as of a monitor, until
-another program begins to play there: then the line rises for good, and nothing was lost.
+With what programs play a sound server is ahead of the clock by up to half a second (twice what it hands over at once),
+until another program begins to play: then the line rises for good, and nothing was lost. Such a step is no drift.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 JUMP_S = 0.15  # a rise above what is usual that may be a loss
-VIRTUAL_JUMP_S = 0.75  # the same of sound that no hardware paces
+VIRTUAL_JUMP_S = 0.75  # the same of what programs play
 SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
 SETTLE_S = 3.0  # of rise, after which it is one
 SUSPICION_S = SETTLE_S + 1.0
@@ -69,6 +69,7 @@ class FrameClock:
     _usual: float = 0.0
     _suspected: tuple[float, float] | None = None  # since when, and the least delay since
     _next_point: float = 0.0
+    _last_point: float = 0.0  # what was usual then
     _suspicious: bool = False
     _suspicious_until: float | None = None
 
@@ -125,5 +126,8 @@ class FrameClock:
             self._minima.append(self._second[1])
             self._second, self._usual = None, median(self._minima)
         if time >= self._next_point:
+            if abs(self._usual - self._last_point) > SUSPECTED_JUMP_S:
+                self.drift = Drift()
             self.drift.add(time, self._usual)
+            self._last_point = self._usual
             self._next_point = time + ENVELOPE_S

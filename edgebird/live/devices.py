@@ -20,7 +20,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -46,7 +46,7 @@ _NO_SOUND = f"it gives no sound, also after {_GRACE_S} s"
 class Device:
     """A microphone. index: of PortAudio, None for a sound server's source. rate: its own, in Hz.
 
-    virtual: a sound server's source that no hardware paces, as a monitor.
+    virtual: a sound server's source of what programs play, as a monitor, and not of a sound card.
     """
 
     index: int | None
@@ -136,7 +136,8 @@ def pulse_sources() -> list[Device]:
     info, listed = _pactl("info"), _pactl("list", "sources")
     if info is None or listed is None:
         return []
-    sources = [_source(source, info.get("default_source_name")) for source in listed]
+    by_name = {source["name"]: source for source in listed}
+    sources = [_source(source, info.get("default_source_name"), by_name) for source in listed]
     return sorted(sources, key=lambda source: is_monitor(source.name))
 
 
@@ -252,7 +253,7 @@ def _are(devices: Sequence[Device]) -> str:
     return f"are: {names}" if names else "is none"
 
 
-def _source(source: dict[str, Any], default: str | None) -> Device:
+def _source(source: dict[str, Any], default: str | None, by_name: Mapping[str, dict[str, Any]]) -> Device:
     _, channels, rate = source["sample_specification"].split()  # such as `s16le 1ch 48000Hz`
     return Device(
         index=None,
@@ -261,8 +262,15 @@ def _source(source: dict[str, Any], default: str | None) -> Device:
         channels=int(channels.removesuffix("ch")),
         rate=int(rate.removesuffix("Hz")),
         default=source["name"] == default,
-        virtual="HARDWARE" not in source["flags"],
+        virtual=_is_virtual(source, by_name),
     )
+
+
+def _is_virtual(source: dict[str, Any], by_name: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether a source is a monitor or no sound card's; a filter, as against echoes, is what its master is."""
+    for _ in by_name:  # a filter's master may be one, too
+        source = by_name.get(source.get("properties", {}).get("device.master_device", ""), source)
+    return bool(source.get("monitor_source")) or "HARDWARE" not in source.get("flags", ())
 
 
 def _pactl_env() -> dict[str, str]:

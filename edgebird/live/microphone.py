@@ -60,7 +60,7 @@ class _Choice:
 
     @property
     def virtual(self) -> bool:
-        """Whether no hardware paces it."""
+        """Whether the sound server makes it of what programs play."""
         return (self.source or self.device).virtual
 
 
@@ -162,7 +162,7 @@ def capture(options: Options, pipe: BinaryIO) -> None:
     messages = _messages(stream, recorded, watch)
     first = next(messages)  # the device is open when it is heard: a sound server may take two seconds
     opened = {"rate": round(stream.samplerate), "channels": stream.channels, "device": choice.name}
-    wire.say(pipe, wire.OPEN, **opened, virtual=choice.virtual)
+    wire.say(pipe, wire.OPEN, **opened | {"virtual": choice.virtual})
     for message in itertools.chain([first], messages):
         wire.write(pipe, message)
 
