@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.detection import HOP_S
-from edgebird.errors import UsageError
+from edgebird.errors import EdgebirdError, UsageError
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 
 _SETTLE_S = 12.0  # until the source is open, its first window is scored, and loading is forgotten
@@ -85,19 +85,24 @@ def main() -> None:
     engine = ["--runtime", args.runtime, "--precision", args.precision, "--hop", str(args.hop)]
     engine += ["--threads", str(args.threads)] if args.threads else []
     command = [sys.executable, "-m", "edgebird", "-q", "listen", "--bundle", str(args.bundle), *engine, *args.listen]
-    bundle = open_bundle(args.bundle)
+    try:
+        _take_turns(open_bundle(args.bundle), command, args)
+    except EdgebirdError as error:
+        sys.exit(f"error: {error}")
+
+
+def _take_turns(bundle: Bundle, command: Sequence[str], args: argparse.Namespace) -> None:
     runtime = open_runtime(bundle, args.runtime, RuntimeOptions(args.precision, args.threads))
     heard, bare = [], []
-    for number in range(args.rounds):
-        try:
+    try:
+        for number in range(args.rounds):
             station, capture = listen(command, args.windows, args.hop)
-        except UsageError as error:
-            sys.exit(f"error: {error}")
-        heard.append(station + capture)
-        bare.append(alone(bundle, runtime, args.windows, args.hop))
-        told = f"the station {station:.1f}, its capture {capture:.1f}, the engine alone {bare[-1]:.1f}"
-        print(f"round {number + 1}: {told} ms of CPU a window")
-    runtime.close()
+            heard.append(station + capture)
+            bare.append(alone(bundle, runtime, args.windows, args.hop))
+            told = f"the station {station:.1f}, its capture {capture:.1f}, the engine alone {bare[-1]:.1f}"
+            print(f"round {number + 1}: {told} ms of CPU a window")
+    finally:
+        runtime.close()
     together, engine_ms = statistics.median(heard), statistics.median(bare)
     print(f"medians: {together:.1f} ms with all, {engine_ms:.1f} of the engine", end="")
     print(f", {100 * (together / engine_ms - 1):.1f} % more" if engine_ms > 1 else "")

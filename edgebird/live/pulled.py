@@ -87,9 +87,6 @@ class _Threaded:
             self._ended = True
             self._wake()
 
-    def expect(self, position: int) -> None:
-        """See `Feed`; this one wakes for every piece."""
-
     def _pass_on(self, piece: AudioBlock) -> bool:
         raise NotImplementedError
 
@@ -127,6 +124,9 @@ class PulledSource(_Threaded):
             return None
         self._taken += len(block.samples)
         return Heard(block, time.monotonic())
+
+    def expect(self, position: int) -> None:
+        """See `Feed`; this one wakes for every piece."""
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         while not self._stopping.is_set():

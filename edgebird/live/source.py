@@ -220,7 +220,8 @@ class LiveSource:
             self._process = process
             last, patience = time.monotonic(), OPENING_S
             while not self._stopping.is_set():
-                for message in process.messages(max(0.0, min(self._nap_s, last + patience - time.monotonic()))):
+                nap_s = _HEARING_S if self._stretch else _PATIENCE_S
+                for message in process.messages(max(0.0, min(nap_s, last + patience - time.monotonic()))):
                     if message.kind == FAIL:
                         fault = message.json()
                         return str(fault["reason"]), str(fault["text"])
@@ -234,10 +235,6 @@ class LiveSource:
                 if self._stretch is None:
                     self._grow_loss(_BEHIND_S)
         return "closed", ""
-
-    @property
-    def _nap_s(self) -> float:
-        return _HEARING_S if self._stretch else _PATIENCE_S
 
     def _take(self, message: Message) -> None:
         if message.kind == OPEN:
