@@ -51,7 +51,7 @@ class Precision:
     proofs: each further thing it was held to -> parity. kept: node that stayed in FP32 though it is of the backbone ->
     why. share: of a window's multiplications, how many are in lower precision; None where nobody counted.
     costs: node in lower precision -> root mean square of the score differences that it alone causes, if measured.
-    lint: node that TensorRT 10.3 does not take -> why.
+    lint: node that TensorRT 10.3 does not take -> why. refused: how many graphs the same proofs had refused before it.
     """
 
     file: str
@@ -64,6 +64,7 @@ class Precision:
     share: float | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     lint: Mapping[str, str] = field(default_factory=dict)
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

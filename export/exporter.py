@@ -159,7 +159,14 @@ def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) 
     worst = max(parity.max_abs for parity in lowered.proofs.values())
     tell(f"{made.precision:<9} largest score difference {worst:.1e}, with {made.share:.0%} of the multiplications")
     written = _write_graph(folder, made.precision, made.model, lowered.parity, tell)
-    return replace(written, proofs=proofs, kept=made.kept, share=round(made.share, 4), costs=_short(made.costs))
+    return replace(
+        written,
+        proofs=proofs,
+        kept=made.kept,
+        share=round(made.share, 4),
+        costs=_short(made.costs),
+        refused=lowered.refused,
+    )
 
 
 def _short(costs: Mapping[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ import pytest
 from edgebird.bundle import Bundle, new_bundle, open_bundle
 from edgebird.errors import CheckpointError, EdgebirdError, LabelError, OutputError, ParityError
 from edgebird.files import file_sha256
-from edgebird.parity import TOLERANCES
+from edgebird.parity import TOLERANCES, compare
 from edgebird.verification import verify
 from tests.conftest import require
 
@@ -50,7 +50,7 @@ def fold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
     """Instead of the network's own steps, those of a bundle that is there: for what surrounds them."""
     golden, model = bundle.golden(), onnx.load(bundle.model())
-    parity = exporter.compare(golden.scores, golden.scores.astype(np.float32), TOLERANCES["fp32"])
+    parity = compare(golden.scores, golden.scores.astype(np.float32), TOLERANCES["fp32"])
     monkeypatch.setattr(exporter, "record_golden", lambda *_: golden)
     monkeypatch.setattr(exporter, "build_graph", lambda *_: (model, parity))
 
@@ -104,6 +104,15 @@ def test_the_golden_scores_are_the_original_networks_in_float64(db_floor: str) -
     np.testing.assert_allclose(golden.scores[group], wanted, rtol=0, atol=1e-12)
     assert golden.scores.shape == (len(golden.names), len(CODES))
     assert next(untouched[0].parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("windows", [1, 12, 100, 101])
+def test_windows_that_are_scored_twice_prove_neither_more_nor_less(windows: int) -> None:
+    """An export scores them in one batch size, `verify` in two: a graph that passes the one must pass the other."""
+    scores = np.random.default_rng(windows).random((windows, 3))
+    parities = [compare(np.zeros((n * windows, 3)), np.tile(scores, (n, 1)), TOLERANCES["fp32"]) for n in (1, 2)]
+    assert parities[0].p99 == parities[1].p99
+    assert np.mean(scores <= parities[0].p99) >= 0.99
 
 
 def test_the_labels_that_come_with_edgebird_are_the_264_of_the_competition() -> None:

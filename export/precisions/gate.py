@@ -52,6 +52,32 @@ class Candidate:
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fault:
+    """Why a candidate is refused. way: in which it was computed. known: the evidence. window: the worst, its index.
+
+    told: what is wrong with the scores, up to `in ...`.
+    """
+
+    candidate: Candidate
+    way: str
+    known: Evidence
+    window: int
+    told: str
+
+    def __str__(self) -> str:
+        where = f"{self.known.name} window {self.window} ({self.known.windows[self.window]})"
+        return f"{self.told} in {where}"
+
+    def error(self) -> ParityError:
+        """The same with the blocks that cause most of it, which takes a while."""
+        suspects = _suspects(self.candidate, self.known, self.window)
+        return ParityError(
+            f"{self.candidate.precision} ({self.way}) is not written: {self}; suspected: {suspects}; export without "
+            "it, or give --calibration recordings that are like this window"
+        )
+
+
 def scorer(model: ModelProto) -> Callable[[FloatArray], FloatArray]:
     """What scores windows [batch, samples] with the graph in ONNX Runtime -> [batch, classes]."""
     session = session_of(model.SerializeToString())
@@ -63,40 +89,33 @@ def scorer(model: ModelProto) -> Callable[[FloatArray], FloatArray]:
     return run
 
 
-def prove(candidate: Candidate, evidence: Sequence[Evidence]) -> dict[str, Parity]:
-    """Parity of every way on every evidence, `golden, rounded` -> parity.
-
-    Raises ParityError with the worst window and the blocks that cause most of it.
-    """
+def prove(candidate: Candidate, evidence: Sequence[Evidence]) -> dict[str, Parity] | Fault:
+    """Parity of every way on every evidence, `golden, rounded` -> parity, or the first that does not pass."""
     proofs = {}
     for way, model in candidate.ways.items():
         score = scorer(model)
         for known in evidence:
-            scores = score_in_groups(score, known.audio, known.group)
-            proofs[f"{known.name}, {way}"] = _judge(candidate, way, known, scores)
+            judged = _judge(candidate, way, known, score_in_groups(score, known.audio, known.group))
+            if isinstance(judged, Fault):
+                return judged
+            proofs[f"{known.name}, {way}"] = judged
     return proofs
 
 
-def _judge(candidate: Candidate, way: str, known: Evidence, scores: FloatArray) -> Parity:
-    """Parity of the scores of a way, if they pass."""
+def _judge(candidate: Candidate, way: str, known: Evidence, scores: FloatArray) -> Parity | Fault:
     tolerance = TOLERANCES[candidate.precision]
     broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(broken):
-        worst, fault = int(broken[0]), f"scores of {len(broken)} windows are not finite, first"
-    else:
-        parity = compare(known.scores, scores, tolerance)
-        if parity.passes(tolerance):
-            return parity
-        worst = parity.worst_window
-        fault = (
-            f"scores differ by up to {parity.max_abs:.2g} (99 %: {parity.p99:.2g}; allowed {tolerance.max:g}, "
-            f"{tolerance.p99:g}), the top label agrees in {parity.top1_agreement:.0%}; most"
-        )
-    raise ParityError(
-        f"{candidate.precision} ({way}) is not written: {fault} in {known.name} window {worst} "
-        f"({known.windows[worst]}); suspected: {_suspects(candidate, known, worst)}; export without it, or give "
-        f"--calibration recordings that are like this window"
+        told = f"scores of {len(broken)} windows are not finite, first"
+        return Fault(candidate, way, known, int(broken[0]), told)
+    parity = compare(known.scores, scores, tolerance)
+    if parity.passes(tolerance):
+        return parity
+    told = (
+        f"scores differ by up to {parity.max_abs:.2g} (99 %: {parity.p99:.2g}; allowed {tolerance.max:g}, "
+        f"{tolerance.p99:g}), the top label agrees in {parity.top1_agreement:.0%}; most"
     )
+    return Fault(candidate, way, known, parity.worst_window, told)
 
 
 def _suspects(candidate: Candidate, known: Evidence, worst: int) -> str:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
 from edgebird.bundle import GoldenData
+from edgebird.errors import ParityError
 from edgebird.export.precisions.audio import Windows, read_calibration
 from edgebird.export.precisions.fp16 import to_fp16
-from edgebird.export.precisions.gate import Candidate, Evidence, prove, scorer
+from edgebird.export.precisions.gate import Candidate, Evidence, Fault, prove, scorer
 from edgebird.export.precisions.int8 import to_int8
 from edgebird.parity import Parity, score_in_groups
 from edgebird.types import FloatArray
 
 Tell = Callable[[str], None]
 _ENOUGH = 12  # windows held out, of one minute: with fewer a trained fold passed that failed on other audio
-# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size;
-# it may tell how far it is. INT8 is fitted to what it sees, so it does not see the golden windows.
-CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int, Tell], Candidate]] = {
-    "fp16": lambda model, calibration, golden, group, _tell: to_fp16(model, calibration, golden, group),
+# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size:
+# candidates, each more careful than the one before. It may tell how far it is. INT8 is fitted to what it sees, so it
+# does not see the golden windows.
+CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int, Tell], Iterable[Candidate]]] = {
+    "fp16": lambda model, calibration, golden, group, _tell: [to_fp16(model, calibration, golden, group)],
     "int8": lambda model, calibration, _golden, group, tell: to_int8(model, calibration, group, tell),
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lowered:
-    """A graph that passed. proofs: `golden, rounded` -> parity. parity: the worst on the golden windows."""
+    """A graph that passed. proofs: `golden, rounded` -> parity. parity: the worst on the golden windows.
+
+    refused: how many candidates did not pass before it.
+    """
 
     candidate: Candidate
     proofs: dict[str, Parity]
+    refused: int
 
     @property
     def parity(self) -> Parity:
@@ -57,6 +63,8 @@ def lower(
 ) -> Lowered:
     """Convert the finished FP32 graph and prove the result on the golden windows and on those held out.
 
+    Of several candidates it is the first that passes.
+
     The golden windows' scores are the original network's, those of the others the FP32 graph's. group: windows that
     are scored at once. tell: takes a line per step. Raises ParityError, ScoreError.
     """
@@ -71,5 +79,15 @@ def lower(
         Evidence("golden", golden.windows(), golden.scores, golden.names, group),
         Evidence("held out", held_out.audio, reference, held_out.names, group),
     ]
-    candidate = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group, tell)
-    return Lowered(candidate, prove(candidate, evidence))
+    candidates = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group, tell)
+    faults: list[Fault] = []
+    for candidate in candidates:
+        if faults:
+            tell(f"{precision:<9} refused: {faults[-1]}; now with fewer of its nodes")
+        judged = prove(candidate, evidence)
+        if not isinstance(judged, Fault):
+            return Lowered(candidate, judged, len(faults))
+        faults.append(judged)
+    if not faults:
+        raise ParityError(f"{precision} is not written: none of its nodes can be in it within the tolerance")
+    raise faults[-1].error()
