@@ -23,8 +23,9 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 from edgebird import demo  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.precisions import int8  # noqa: E402
-from edgebird.export.precisions.audio import read_calibration, varied  # noqa: E402
+from edgebird.export.precisions.audio import Windows, read_calibration, varied  # noqa: E402
 from edgebird.export.precisions.backbone import backbone_nodes, low_share  # noqa: E402
+from edgebird.export.precisions.lower import Recordings, lower  # noqa: E402
 from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E402
 from edgebird.export.precisions.rounding import Kernel, Range, choose_range, round_kernel  # noqa: E402
 from edgebird.export.precisions.stepwise import Geometry, Stepwise  # noqa: E402
@@ -239,13 +240,12 @@ def test_nothing_is_written_when_a_scale_is_wrong(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_bears_no_int8_at_all_is_refused(
-    narrow_folds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_that_bears_no_int8_at_all_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "MARGINS", (0.0,))
+    calibration, held_out = read_calibration([])
+    recordings = Recordings(Windows(calibration.audio[:1], calibration.names[:1]), held_out)
     with pytest.raises(ParityError, match="int8 is not written: none of its nodes"):
-        export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "out", precisions=("int8",)))
-    assert not list(tmp_path.iterdir())
+        lower("int8", onnx.load(bundle.model()), bundle.golden(), recordings, 1, lambda _line: None)
 
 
 def test_what_is_refused_is_tried_again_with_fewer_convolutions(
