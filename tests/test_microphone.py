@@ -116,8 +116,8 @@ def test_what_programs_play_is_told_from_sound_cards(name: str, virtual: bool) -
     masters = {"echo-free": "card", "loud": "speaker.monitor", "loop": "loop"}
     listed = {
         source: {
+            "name": source,
             "flags": flags.get(source, ["LATENCY"]),
-            "monitor_source": "speaker" if source.endswith(".monitor") else "",
             "properties": {"device.master_device": masters[source]} if source in masters else {},
         }
         for source in ("card", "speaker.monitor", "echo-free", "loud", "null", "loop")

@@ -270,7 +270,7 @@ def _is_virtual(source: dict[str, Any], by_name: Mapping[str, dict[str, Any]]) -
     """Whether a source is a monitor or no sound card's; a filter, as against echoes, is what its master is."""
     for _ in by_name:  # a filter's master may be one, too
         source = by_name.get(source.get("properties", {}).get("device.master_device", ""), source)
-    return bool(source.get("monitor_source")) or "HARDWARE" not in source.get("flags", ())
+    return is_monitor(PULSE + source["name"]) or "HARDWARE" not in source.get("flags", ())
 
 
 def _pactl_env() -> dict[str, str]:
