@@ -51,7 +51,8 @@ class Precision:
     proofs: each further thing it was held to -> parity. kept: node that stayed in FP32 though it is of the backbone ->
     why. share: of a window's multiplications, how many are in lower precision; None where nobody counted.
     costs: node in lower precision -> root mean square of the score differences that it alone causes, if measured.
-    lint: node that TensorRT 10.3 does not take -> why. refused: how many graphs the same proofs had refused before it.
+    lint: engine and its versions -> node that it does not take -> why; empty for an engine that takes all.
+    refused: how many graphs the same proofs had refused before it.
     """
 
     file: str
@@ -63,7 +64,7 @@ class Precision:
     kept: Mapping[str, str] = field(default_factory=dict)
     share: float | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
-    lint: Mapping[str, str] = field(default_factory=dict)
+    lint: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     refused: int = 0
 
 
@@ -171,13 +172,21 @@ def _card(content: dict[str, Any]) -> Card:
         labels=tuple(Label(**label) for label in content.pop("labels")),
         input=_tensor(content.pop("input")),
         output=_tensor(content.pop("output")),
-        precisions={name: Precision(**value) for name, value in content.pop("precisions").items()},
+        precisions={name: _precision(value) for name, value in content.pop("precisions").items()},
         images=tuple(content.pop("images", ())),
         maps=tuple(content.pop("maps", ())),
         folds=tuple(Fold(**fold) for fold in content.pop("folds", ())),
         golden=Golden(**golden) if (golden := content.pop("golden", None)) else None,
         **content,
     )
+
+
+def _precision(content: dict[str, Any]) -> Precision:
+    """A card of before engines were told apart has the nodes that TensorRT 10.3 does not take."""
+    found = content.get("lint", {})
+    if any(isinstance(reason, str) for reason in found.values()):
+        content = {**content, "lint": {"TensorRT 10.3 (JetPack 6)": found}}
+    return Precision(**content)
 
 
 def _tensor(content: dict[str, Any]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -145,8 +146,11 @@ def _write_graph(
     path = folder / f"model.{precision}.onnx"
     path.write_bytes(model.SerializeToString())
     refused = lint(model)
-    for node, reason in refused.items():
-        tell(f"lint      TensorRT 10.3 (JetPack 6) will not take {node} of {path.name}: {reason}")
+    for engine, nodes in refused.items():
+        for reason, count in Counter(nodes.values()).items():
+            first = next(node for node, why in nodes.items() if why == reason)
+            more = f" and {count - 1} more nodes" if count > 1 else ""
+            tell(f"lint      {engine} will not take {first}{more} of {path.name}: {reason}")
     tolerance = asdict(TOLERANCES[precision])
     return Precision(path.name, file_sha256(path), graph.OPSET, tolerance, parity.to_json(), lint=refused)
 

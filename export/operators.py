@@ -1,14 +1,20 @@
-"""Which ONNX operators the engines on a device take.
+"""Which ONNX operators the engines on a device take, as far as that can be told without one.
 
-Source: "Supported ONNX Operators" of onnx-tensorrt, release/10.1-GA, docs/operators.md (Apache-2.0): the oldest
+TensorRT: "Supported ONNX Operators" of onnx-tensorrt, release/10.1-GA, docs/operators.md (Apache-2.0): the oldest
 TensorRT edgebird builds for is 10.3 (JetPack 6), and no later version takes fewer.
+ONNX Runtime's GPU providers: data/kernels.json, read from the wheels by `python -m tests.read_kernels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
 
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, defs, numpy_helper
 
 from edgebird.export.precisions.backbone import element_types
 
@@ -39,11 +45,28 @@ _TYPES = {
 }  # fmt: skip
 
 
-def lint(model: ModelProto) -> dict[str, str]:
-    """Node -> why TensorRT 10.3 (JetPack 6) does not take it; empty when it takes the graph. Shapes must be inferred.
+TENSORRT_NAME = "TensorRT 10.3 (JetPack 6)"
+_KERNELS = Path(__file__).parent / "data" / "kernels.json"
 
-    An opset that is too new is told of the graph, by its name.
+
+def lint(model: ModelProto) -> dict[str, dict[str, str]]:
+    """Engine -> node -> why it does not take the node; empty for an engine that takes the graph.
+
+    Engines are TensorRT and, by version, ONNX Runtime's GPU providers; versions that answer alike are one entry. Shapes
+    must be inferred. An opset that is too new for TensorRT is told of the graph, by its name.
     """
+    found = {TENSORRT_NAME: _tensorrt(model)}
+    for engine, about in _kernel_tables().items():
+        refused = [(version, _without_kernel(model, about["kernels"], version)) for version in about["versions"]]
+        for answer, alike in groupby(refused, key=lambda entry: entry[1]):
+            versions = [version for version, _answer in alike]
+            span = versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+            found[f"{engine} {span}"] = answer
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- TensorRT
+def _tensorrt(model: ModelProto) -> dict[str, str]:
     types = element_types(model)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found = {}
@@ -57,7 +80,7 @@ def lint(model: ModelProto) -> dict[str, str]:
 
 
 def _refusal(node: NodeProto, types: Mapping[str, int], constants: Mapping[str, TensorProto]) -> str:
-    """Why a node is not taken, `` if it is."""
+    """Why TensorRT does not take a node, `` if it does."""
     if node.domain not in ("", "ai.onnx") or node.op_type not in TENSORRT:
         return f"operator {f'{node.domain}.' if node.domain else ''}{node.op_type}"
     for name in (*node.input, *node.output):
@@ -68,3 +91,72 @@ def _refusal(node: NodeProto, types: Mapping[str, int], constants: Mapping[str, 
         if zero_point is None or numpy_helper.to_array(zero_point).any():
             return "its zero point is not a constant 0: only symmetric quantization is taken"
     return ""
+
+
+# --------------------------------------------------------------------------------------- ONNX Runtime's GPU providers
+@cache
+def _kernel_tables() -> dict[str, Any]:
+    """Engine -> package, versions that were read, and its kernels by operator."""
+    content: dict[str, Any] = json.loads(_KERNELS.read_text(encoding="utf-8"))
+    return content
+
+
+def _without_kernel(model: ModelProto, kernels: Mapping[str, Any], version: str) -> dict[str, str]:
+    types = element_types(model)
+    opset = _opset(model)
+    found = {}
+    for node in model.graph.node:
+        rows = [row for row in kernels.get(node.op_type, ()) if version in row["versions"]]
+        if node.domain not in ("", "ai.onnx") or not rows:
+            found[node.name] = f"no kernel for {node.op_type}"
+            continue
+        schema = defs.get_schema(node.op_type, opset)
+        fitting = [row for row in rows if _covers(row["opsets"], schema.since_version)]
+        if not fitting:
+            spans = ", ".join(f"{first} to {last}" if last else f"{first}" for first, last in _spans(rows))
+            found[node.name] = f"{node.op_type} of opset {schema.since_version}, kernels are of {spans}"
+        elif not any(_takes(row["types"], _kernel_types(node, schema, types)) for row in fitting):
+            found[node.name] = f"no kernel of {node.op_type} for its types"
+    return found
+
+
+def _spans(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int | None]]:
+    return sorted({(row["opsets"][0], row["opsets"][1]) for row in rows}, key=lambda span: span[0])
+
+
+def _covers(opsets: Sequence[int | None], since: int) -> bool:
+    """Whether a kernel of these opsets serves an operator whose definition is of opset `since`.
+
+    As ONNX Runtime's kernel registry does: a range without an end serves the definition it begins with and no later.
+    """
+    first, last = opsets
+    assert first is not None
+    return first == since or (last is not None and first < since <= last)
+
+
+def _takes(constraints: Mapping[str, Sequence[str]], types: Mapping[str, set[str]]) -> bool:
+    return all(found <= set(constraints.get(name, found)) for name, found in types.items())
+
+
+def _opset(model: ModelProto) -> int:
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def since_version(node: NodeProto, model: ModelProto) -> int:
+    """The opset that a node's definition is of, in the model it is part of."""
+    return int(defs.get_schema(node.op_type, _opset(model)).since_version)
+
+
+def kernel_types(node: NodeProto, model: ModelProto) -> dict[str, set[str]]:
+    """Type parameter of a node's definition, such as `T`, -> the types it has there, such as `float16`."""
+    return _kernel_types(node, defs.get_schema(node.op_type, _opset(model)), element_types(model))
+
+
+def _kernel_types(node: NodeProto, schema: Any, types: Mapping[str, int]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for formals, names in ((schema.inputs, node.input), (schema.outputs, node.output)):
+        for index, name in enumerate(names):
+            formal = formals[min(index, len(formals) - 1)]  # the last may stand for any number
+            if name in types and "(" not in formal.type_str:  # else it has one type only, such as `tensor(int64)`
+                found.setdefault(formal.type_str, set()).add(TensorProto.DataType.Name(types[name]).lower())
+    return found

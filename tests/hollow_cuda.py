@@ -1,0 +1,118 @@
+"""A CUDA that computes nothing: with it the real CUDA provider of ONNX Runtime loads, names its kernels and takes the
+nodes of a graph, on a machine without a GPU. Whether a session opens is ONNX Runtime's own answer; what it would
+compute is nobody's.
+
+For every function that the providers of a wheel want there is one of that name which succeeds; those that give
+memory, copy it or tell of the device do so. `python -m tests.read_kernels` reads the table of kernels with it.
+Needs gcc and binutils (nm, objdump).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+TOOLS = ("gcc", "nm", "objdump")
+_LIBRARY = re.compile(r"lib(cu|nv)\w+\.so\.\d+")
+_CAPABILITY = (8, 6)  # of the device that it tells of
+
+_MEMORY = "{ *p = calloc(1, n ? n : 1); return 0; }"
+_SPECIAL = {
+    "cudaGetDeviceCount": "int cudaGetDeviceCount(int *n) { *n = 1; return 0; }",
+    "cudaGetDevice": "int cudaGetDevice(int *n) { *n = 0; return 0; }",
+    "cudaMalloc": f"int cudaMalloc(void **p, size_t n) {_MEMORY}",
+    "cudaMallocHost": f"int cudaMallocHost(void **p, size_t n) {_MEMORY}",
+    "cudaHostAlloc": f"int cudaHostAlloc(void **p, size_t n, unsigned flags) {_MEMORY}",
+    "cudaFree": "int cudaFree(void *p) { free(p); return 0; }",
+    "cudaFreeHost": "int cudaFreeHost(void *p) { free(p); return 0; }",
+    "cudaMemcpy": "int cudaMemcpy(void *to, void *from, size_t n, int kind) { memcpy(to, from, n); return 0; }",
+    "cudaMemcpyAsync": "int cudaMemcpyAsync(void *to, void *from, size_t n, int kind, void *stream) "
+    "{ memcpy(to, from, n); return 0; }",
+    "cudaMemGetInfo": "int cudaMemGetInfo(size_t *left, size_t *all) { *left = *all = (size_t)8 << 30; return 0; }",
+    "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int *value, int which, int device) "
+    f"{{ *value = which == 75 ? {_CAPABILITY[0]} : which == 76 ? {_CAPABILITY[1]} : 1; return 0; }}",
+    "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int *v) { *v = 12080; return 0; }",
+    "cudaDriverGetVersion": "int cudaDriverGetVersion(int *v) { *v = 13000; return 0; }",
+    "cudnnGetVersion": "size_t cudnnGetVersion(void) { return 91000; }",
+    "getInferLibVersion": "int getInferLibVersion(void) { return 101300; }",
+}
+_TEXTS = re.compile(r"\w+(ErrorString|ErrorName|StatusName|StatusString)")
+# Offsets of cudaDeviceProp, the same in CUDA 12 and 13 as far as they are used here.
+_PROPERTIES = """int {name}(char *p, int device) {{
+  memset(p, 0, 1000); strcpy(p, "none"); *(size_t *)(p + 288) = (size_t)8 << 30; *(size_t *)(p + 296) = 49152;
+  *(int *)(p + 304) = 65536; *(int *)(p + 308) = 32; *(int *)(p + 320) = 1024;
+  *(int *)(p + 360) = {major}; *(int *)(p + 364) = {minor}; return 0;
+}}"""
+# TensorRT gives objects: every method of this one returns 0.
+_OBJECT = """static int nothing(void) { return 0; }
+static void *methods[200], *object[1];
+static void *an_object(void) { for (int i = 0; i < 200; i++) methods[i] = nothing; object[0] = methods; return object; }
+"""
+
+
+def missing_tool() -> str | None:
+    """The first program that it needs and this machine lacks."""
+    return next((tool for tool in TOOLS if shutil.which(tool) is None), None)
+
+
+def build(onnxruntime: Path, folder: Path) -> Path:
+    """Write the libraries that the providers of a wheel want into `folder`, which then belongs on LD_LIBRARY_PATH.
+
+    onnxruntime: the package as it is unpacked or installed. Returns the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for library, functions in _wanted(onnxruntime / "capi").items():
+        source, versions = folder / f"{library}.c", folder / f"{library}.map"
+        lines = [_function(name) for name in sorted(functions)]
+        source.write_text("\n".join(["#include <stdlib.h>", "#include <string.h>", _OBJECT, *lines, ""]))
+        versions.write_text(f"{library} {{ global: *; }};\n")
+        command = ["gcc", "-shared", "-fPIC", "-w", "-fno-builtin", "-o", str(folder / library), str(source)]
+        marked = () if library.startswith("libnv") and "nvrtc" not in library else (f"-Wl,--version-script={versions}",)
+        subprocess.run([*command, f"-Wl,-soname,{library}", *marked], check=True)
+    return folder
+
+
+def _wanted(capi: Path) -> dict[str, set[str]]:
+    """Library -> the functions that the CUDA and TensorRT providers want of it."""
+    wanted: defaultdict[str, set[str]] = defaultdict(set)
+    for name in ("cuda", "tensorrt"):
+        provider = capi / f"libonnxruntime_providers_{name}.so"
+        for needed in re.findall(r"NEEDED\s+(\S+)", _told("objdump", "-p", provider)):
+            if _LIBRARY.fullmatch(needed):
+                wanted[needed]  # also if nothing of it is called
+        for line in _told("nm", "-D", "--undefined-only", provider).splitlines():
+            function, _, library = line.split()[-1].partition("@")
+            library = library.lstrip("@") or _home(function)
+            if _LIBRARY.fullmatch(library):
+                wanted[library].add(function)
+    return wanted
+
+
+def _home(function: str) -> str:
+    """The library of a function whose symbol does not name it."""
+    if re.match(r"cu[A-Z]\w+$", function):
+        return "libcuda.so.1"
+    if "NvOnnx" in function:
+        return "libnvonnxparser.so.10"
+    return "libnvinfer.so.10" if function.startswith(("createInfer", "getInfer", "getPluginRegistry")) else ""
+
+
+def _function(name: str) -> str:
+    if name in _SPECIAL:
+        return _SPECIAL[name]
+    if name.startswith("cudaGetDeviceProperties"):
+        return _PROPERTIES.format(name=name, major=_CAPABILITY[0], minor=_CAPABILITY[1])
+    if _TEXTS.fullmatch(name):
+        return f'const char *{name}(int code) {{ return "none"; }}'
+    if name.endswith("_INTERNAL") or name == "getPluginRegistry":
+        return f"void *{name}(void) {{ return an_object(); }}"
+    if "Create" in name:
+        return f"static int made_{name}; int {name}(void **p) {{ *p = &made_{name}; return 0; }}"
+    return f"int {name}(void) {{ return 0; }}"
+
+
+def _told(*command: object) -> str:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout
