@@ -130,11 +130,16 @@ def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
     return output.astype(np.float32, copy=False)
 
 
-def warm_up(runtime: Runtime, options: RuntimeOptions) -> None:
-    """Run every batch size that will be used once."""
+def warm_up(runtime: Runtime, options: RuntimeOptions, sizes: Iterable[int] = ()) -> None:
+    """Run every batch size that will be used once.
+
+    sizes: those that the engine runs, where it fills up other numbers of windows; detection and listening may meet all
+    of them.
+    """
     card = runtime.card
     usual = (*card.batches, runtime.group) if options.throughput else card.batches
-    for windows in warm_up_windows(usual if options.batches is None else options.batches, card):
+    met = (*usual, *(size for size in sizes if size <= runtime.group))
+    for windows in warm_up_windows(met if options.batches is None else options.batches, card):
         runtime.infer(windows)
 
 

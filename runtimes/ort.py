@@ -6,7 +6,6 @@ The GPU wheel lists its providers where none can run and then falls back to the 
 from __future__ import annotations
 
 import base64
-import ctypes
 import logging
 import os
 from collections.abc import Mapping
@@ -32,6 +31,8 @@ from edgebird.runtimes.contract import (
     warm_up,
     worth_giving,
 )
+from edgebird.runtimes.ort_libraries import missing_library, preload
+from edgebird.runtimes.ort_placement import left_to_cpu
 from edgebird.runtimes.sidecar import ENGINES
 from edgebird.types import FloatArray
 
@@ -42,25 +43,36 @@ log = logging.getLogger(__name__)
 class _Provider:
     """A provider as ONNX Runtime calls it.
 
-    library: of the wheel, None for what is built in. group: windows worth giving at once, chosen without a GPU at hand.
-    largest: batch that it may be given, None for any.
+    sizes: of the batches that it runs, in order; other numbers of windows are filled up to the next with zeros. Each is
+    another graph for the GPU, measured or built when it is met first. Empty: any number as it comes.
     """
 
     name: str
-    library: str | None = None
-    group: int = 1
-    largest: int | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU, with memory of its own."""
+        return bool(self.sizes)
 
 
 _PROVIDERS = {
     "ort-cpu": _Provider("CPUExecutionProvider"),
-    "ort-cuda": _Provider("CUDAExecutionProvider", "libonnxruntime_providers_cuda.so", group=8),
+    "ort-cuda": _Provider("CUDAExecutionProvider", (1, 2, 4, 8)),  # chosen without a GPU at hand
     # Its profile: what `verify` and groups that share a floor use.
-    "ort-tensorrt": _Provider("TensorrtExecutionProvider", "libonnxruntime_providers_tensorrt.so", group=4, largest=4),
+    "ort-tensorrt": _Provider("TensorrtExecutionProvider", (1, 2, 4)),
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
+_SHOWN = 3  # nodes that an error names
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
 _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
+
+
+_LEFT_TO_CPU = "fallback to CPU EP has been explicitly disabled"
+
+
+class _LeftToCpuError(RuntimeUnavailableError):
+    """Nodes of the graph would run on the CPU instead."""
 
 
 def session_of(
@@ -89,7 +101,8 @@ def session_of(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    if provider.library:
+    if provider.on_gpu:
+        preload(ort)
         _make_strict(ort, options)
     try:
         session = ort.InferenceSession(
@@ -100,8 +113,9 @@ def session_of(
             enable_fallback=0,
         )
     except Exception as error:
-        reason = _missing_library(ort, name) or f"ONNX Runtime refuses the model: {_first_line(error)}"
-        raise RuntimeUnavailableError(f"{name}: {reason}") from error
+        reason = missing_library(ort, name) if provider.on_gpu else None
+        told = f"{name}: {reason or f'ONNX Runtime refuses the model: {_first_line(error)}'}"
+        raise (_LeftToCpuError if _LEFT_TO_CPU in str(error) else RuntimeUnavailableError)(told) from error
     if session.get_providers()[:1] != [wanted]:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
     log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
@@ -111,7 +125,7 @@ def session_of(
 def _install(name: str) -> str:
     if name == "ort-cpu":
         return "pip install 'edgebird[cpu]'"
-    return "pip install 'edgebird[gpu]' in place of edgebird[cpu]"
+    return "pip install 'edgebird[gpu,cuda13]', or cuda12 by the driver, in place of edgebird[cpu] (docs/gpu.md)"
 
 
 def _make_strict(ort: ModuleType, options: Any) -> None:
@@ -120,22 +134,6 @@ def _make_strict(ort: ModuleType, options: Any) -> None:
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # before the first session; the TensorRT provider has no option for it
     options.log_severity_level = 4
     ort.set_default_logger_severity(4)  # else lines about what is told in one line anyway
-
-
-def _missing_library(ort: ModuleType, name: str) -> str | None:
-    """Why the provider's library cannot be loaded, if it cannot: it names what is missing, its errors do not."""
-    library = _PROVIDERS[name].library
-    if library is None:
-        return None
-    folder = Path(str(ort.__file__)).parent / "capi"
-    try:
-        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(folder / library))
-    except OSError as error:
-        missing = str(error).partition(":")[0]
-        needs = "CUDA and cuDNN" if name == "ort-cuda" else "CUDA, cuDNN and TensorRT"
-        return f"{missing} is missing: ONNX Runtime {ort.__version__} needs {needs} on the library path (docs/gpu.md)"
-    return None
 
 
 def _dtype(text: str) -> str:
@@ -150,7 +148,7 @@ def _first_line(error: Exception) -> str:
 class OrtRuntime:
     """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros.
 
-    On a GPU its memory is taken once for each batch size; pieces are no larger than the TensorRT provider's profile.
+    On a GPU its memory is taken once for each batch size, and no sizes are run but those of its provider.
     streams: how many windows are scored at the same time, for a session of one thread; 1: with all threads on each.
     """
 
@@ -158,7 +156,8 @@ class OrtRuntime:
         self.name, self.card = name, card
         self._session = session
         self.streams = Streams([self._run] * streams, card) if streams > 1 else None
-        self.group = self.streams.group if self.streams else worth_giving(card, _PROVIDERS[name].group)
+        self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
+        self.group = self.streams.group if self.streams else worth_giving(card, max(self.sizes, default=1))
         self.at_once = self.streams.at_once if self.streams else 1
         self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
@@ -172,11 +171,11 @@ class OrtRuntime:
     def _score(self, windows: FloatArray) -> FloatArray:
         if self.streams:
             return self.streams.run(windows)
-        return in_pieces(self._run, windows, self.card, largest=_PROVIDERS[self.name].largest)
+        return in_pieces(self._run, windows, self.card, largest=max(self.sizes, default=None))
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:
-            if _PROVIDERS[self.name].library:
+            if _PROVIDERS[self.name].on_gpu:
                 return self._run_bound(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
         except Exception as error:
@@ -184,10 +183,12 @@ class OrtRuntime:
         return output
 
     def _run_bound(self, windows: FloatArray, device: str = "cuda") -> FloatArray:
-        bound = self._bound.get(len(windows))
+        count = len(windows)
+        size = next((size for size in self.sizes if size >= count), count)
+        bound = self._bound.get(size)
         if bound is None:
-            bound = self._bound[len(windows)] = _Bound(self._session, self.card, len(windows), device)
-        return bound.run(windows)
+            bound = self._bound[size] = _Bound(self._session, self.card, size, device)
+        return bound.run(np.pad(windows, ((0, size - count), (0, 0))))[:count]
 
     def close(self) -> None:
         """Free the session."""
@@ -221,15 +222,36 @@ class _Bound:
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
-    model = bundle.model(options.precision)
+    model, precision = bundle.model(options.precision), options.precision
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
     threads = 1 if streams > 1 else options.threads
-    session = session_of(model, name, threads, _provider_options(bundle, name, options.precision), spinning=False)
+    try:
+        session = session_of(model, name, threads, _provider_options(bundle, name, precision), spinning=False)
+    except _LeftToCpuError as error:
+        raise RuntimeUnavailableError(
+            _explained(error, name, model, bundle.card.precisions[precision].opset)
+        ) from error
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams)
-    warm_up(runtime, options)
+    warm_up(runtime, options, runtime.sizes)
     return runtime
+
+
+def _explained(error: _LeftToCpuError, name: str, model: Path, opset: int) -> str:
+    """Why a session was refused whose nodes do not all run on the GPU: which, and what mends it."""
+    import onnxruntime as ort
+
+    left = left_to_cpu(model, _PROVIDERS[name].name)
+    if not left:
+        return str(error)
+    shown = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return (
+        f"{name}: ONNX Runtime {ort.__version__} has no GPU kernel for {len(left)} nodes of {model.name} at opset "
+        f"{opset}: {shown}{more}: export the bundle again with this edgebird, whose graphs every onnxruntime-gpu that "
+        "it names can run, or install a newer onnxruntime-gpu"
+    )
 
 
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:
@@ -253,7 +275,7 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
         # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
     }
     if card.fixed_batch is None:
-        for key, batch in (("min", 1), ("opt", 1), ("max", _PROVIDERS[name].largest)):
+        for key, batch in (("min", 1), ("opt", 1), ("max", max(_PROVIDERS[name].sizes))):
             given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
     return given
 
