@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgebird.bundle import Bundle, open_bundle
+from edgebird.capture.blocks import block_s
 from edgebird.detection import HOP_S, settings_for
 from edgebird.events import Event
-from edgebird.live.blocks import block_s
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions

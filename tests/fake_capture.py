@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from edgebird.live import wire
+from edgebird.capture import wire
 
 BLOCK_S = 0.05
 

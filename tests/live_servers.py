@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
-from edgebird.live import wire
+from edgebird.capture import wire
 from edgebird.types import FloatArray
 
 _SYSTEM_PYTHON = "/usr/bin/python3"  # the one for which Debian's python3-gi is made
@@ -274,7 +274,7 @@ class Captured:
 @contextmanager
 def captured(module: str, options: dict[str, Any], env: dict[str, str] | None = None) -> Iterator[Captured]:
     """Run a capture process, `microphone` or `stream`; it is killed at the end."""
-    command = [sys.executable, "-m", f"edgebird.live.{module}"]
+    command = [sys.executable, "-m", f"edgebird.capture.{module}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
         assert process.stdin is not None
         process.stdin.write(json.dumps(options).encode() + b"\n")

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from edgebird.capture import microphone, pulse, wire
+from edgebird.capture.blocks import lead
+from edgebird.capture.devices import Device, choose
+from edgebird.capture.serve import CaptureError
 from edgebird.cli import microphones
 from edgebird.errors import AudioError
-from edgebird.live import devices, microphone, wire
-from edgebird.live.blocks import lead
-from edgebird.live.child import CaptureError
-from edgebird.live.devices import Device, choose
+from edgebird.live import microphones as live_microphones
 from tests.conftest import require
 from tests.live_servers import VirtualMicrophone, captured, virtual_microphone, wait_until
 
@@ -122,7 +123,7 @@ def test_what_programs_play_is_told_from_sound_cards(name: str, virtual: bool) -
         }
         for source in ("card", "speaker.monitor", "echo-free", "loud", "null", "loop")
     }
-    assert devices._is_virtual(listed[name], listed) is virtual
+    assert pulse._is_virtual(listed[name], listed) is virtual
 
 
 def test_unplugging_is_noticed(mic: VirtualMicrophone) -> None:
@@ -246,7 +247,7 @@ def test_the_command_tells_how_loud_each_microphone_is(
     for name in ("PULSE_SERVER", "PULSE_COOKIE"):
         monkeypatch.setenv(name, mic.env[name])
     found = [Device(None, "pulse:virtmic", "", 1, RATE, True), Device(7, "gone", "", 1, RATE, False)]
-    monkeypatch.setattr(devices, "list_microphones", lambda: found)
+    monkeypatch.setattr(live_microphones, "list_microphones", lambda: found)
     microphones.run(seconds=0.2, as_json=False)
     heading, silent, gone = capsys.readouterr().out.splitlines()
     assert heading.split() == ["name", "channels", "rate", "level"]
@@ -266,14 +267,14 @@ def test_the_command_lists_what_portaudio_and_the_sound_server_have(
 ) -> None:
     for name in ("PULSE_SERVER", "PULSE_COOKIE"):
         monkeypatch.setenv(name, mic.env[name])
-    found = {device.name: device for device in devices.list_microphones()}
+    found = {device.name: device for device in live_microphones.list_microphones()}
     assert {"default", "pulse", "pulse:virtmic"} <= found.keys()
     assert found["pulse:virtmic"].default
     assert not [name for name in found if name.endswith(".monitor")]
 
 
 def test_no_microphone_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "list_microphones", list)
+    monkeypatch.setattr(live_microphones, "list_microphones", list)
     with pytest.raises(AudioError, match="there is no microphone: plug one in"):
         microphones.run()
 
@@ -286,4 +287,4 @@ def test_what_is_missing_is_told(code: str, text: str, tmp_path: Path, monkeypat
     (tmp_path / "sounddevice.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(AudioError, match=text):
-        devices.list_microphones()
+        live_microphones.list_microphones()

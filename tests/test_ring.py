@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebird.live.blocks import Boundaries, block_s
+from edgebird.capture.blocks import Boundaries, block_s
 from edgebird.live.clock import VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.history import History
 from edgebird.live.levels import LevelWatch

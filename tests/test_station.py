@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from edgebird.capture import wire
 from edgebird.card import Card
 from edgebird.detection import Settings, analyse
 from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, timestamp
 from edgebird.live import source as live_source
 from edgebird.live import station as station_module
-from edgebird.live import wire
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks

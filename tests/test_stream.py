@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.live import wire
-from edgebird.live.stream import Timeline, redact
+from edgebird.capture import wire
+from edgebird.capture.stream import Timeline, redact
 from tests.conftest import require
 from tests.live_servers import RtspServer, captured, free_port, rtsp_server, wait_until
 

@@ -48,6 +48,7 @@ LAYERS = [
     ["edgebird.detection"],
     ["edgebird.recordings", "edgebird.outputs", "edgebird.verification", "edgebird.doctor"],
     ["edgebird.config", "edgebird.demo", "edgebird.sinks"],
+    ["edgebird.capture"],  # another process
     ["edgebird.live"],
     ["edgebird.benchmarks"],
     ["edgebird.cli"],
@@ -73,7 +74,8 @@ MEASURE_EXPORT = tuple(f"edgebird.benchmarks.{name}" for name in ("baseline", "e
 THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
     "edgebird.config": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
-    "edgebird.live": {"numpy", "sounddevice", "av"},
+    "edgebird.capture": {"sounddevice", "av"},
+    "edgebird.live": {"numpy"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
@@ -263,6 +265,24 @@ def test_every_module_imports_with_the_base_dependencies_alone() -> None:
     missing = json.loads(python(IMPORT_ALL, json.dumps(HEAVY), json.dumps(names)))
     assert missing.keys() == NEED_TORCH | NEED_ONNX
     assert set(missing.values()) <= {"torch", "onnx", "onnx_ir", "onnxscript"}
+
+
+ADDED = """
+import importlib, json, sys
+before = set(sys.modules)
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_a_capture_process_imports_the_standard_library_alone() -> None:
+    """A station has one for each source: numpy would be 20 MB and a tenth of a second in each."""
+    names = sorted(name for name in modules() if within(name, "edgebird.capture"))
+    loaded = json.loads(python(ADDED, json.dumps(names)))
+    assert set(names) <= set(loaded)
+    foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"edgebird", "edgebird.errors", *names}
 
 
 RUN = """

@@ -19,9 +19,9 @@ from edgebird.benchmarks.scenarios.batches import energy_of
 from edgebird.benchmarks.scenarios.multi import Streams, sizes_of
 from edgebird.benchmarks.split import includes
 from edgebird.benchmarks.subjects import Subject
+from edgebird.capture.blocks import block_s
 from edgebird.detection import settings_for
 from edgebird.events import Event
-from edgebird.live.blocks import block_s
 from edgebird.live.listener import Due, Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions

@@ -9,7 +9,8 @@ import typer
 from edgebird.cli import shell
 
 if TYPE_CHECKING:
-    from edgebird.live.devices import Device, Level
+    from edgebird.capture.devices import Device
+    from edgebird.live.microphones import Loudness
 
 NAME = "microphones"
 
@@ -27,7 +28,7 @@ def run(
     import json
 
     from edgebird.errors import AudioError
-    from edgebird.live.devices import list_microphones, measure
+    from edgebird.live.microphones import list_microphones, measure
 
     devices = list_microphones()
     if not devices:
@@ -44,7 +45,7 @@ def run(
         _print([_cells(device, level) for device, level in zip(devices, levels, strict=True)])
 
 
-def _cells(device: Device, level: Level) -> list[str]:
+def _cells(device: Device, level: Loudness) -> list[str]:
     return [
         "-" if device.index is None else str(device.index),
         device.name + (" (default)" if device.default else ""),
@@ -54,7 +55,7 @@ def _cells(device: Device, level: Level) -> list[str]:
     ]
 
 
-def _level(level: Level) -> str:
+def _level(level: Loudness) -> str:
     if level.peak_dbfs is None or level.rms_dbfs is None:
         return level.problem or ""
     if level.is_silence:
@@ -62,7 +63,7 @@ def _level(level: Level) -> str:
     return f"{level.rms_dbfs:.1f} dBFS, peak {level.peak_dbfs:.1f}"
 
 
-def _to_json(device: Device, level: Level) -> dict[str, object]:
+def _to_json(device: Device, level: Loudness) -> dict[str, object]:
     heard = level.peak_dbfs is not None and not level.is_silence  # JSON has no infinity
     return {
         "index": device.index,

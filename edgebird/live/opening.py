@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebird.capture.blocks import block_s
 from edgebird.card import Card
 from edgebird.config import DetectionSettings, SourceSettings, StationSettings
 from edgebird.detection import LONGEST_S, Settings, settings_for
 from edgebird.errors import EdgebirdError, UsageError
-from edgebird.live.blocks import block_s
 from edgebird.live.feed import Feed
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
@@ -97,11 +97,11 @@ def _open_feed(
     if source.kind == "mic":
         _require("sounddevice", "mic")
         device = {"device": source.address or None, "channel": source.channel, "rate": None}
-        return LiveSource(source.name, Capture("edgebird.live.microphone", device | common), live), origin
+        return LiveSource(source.name, Capture("edgebird.capture.microphone", device | common), live), origin
     if source.kind == "url":
         _require("av", "stream")
         address = {"url": source.address, "transport": source.transport, "timeout_s": _STREAM_TIMEOUT_S}
-        return LiveSource(source.name, Capture("edgebird.live.stream", address | common), live), origin
+        return LiveSource(source.name, Capture("edgebird.capture.stream", address | common), live), origin
     if source.kind == "stdin":
         form = PcmFormat.parse(source.address)
         if sys.stdin is None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgebird.live.wire import FAIL, Message, Parser
+from edgebird.capture.wire import FAIL, Message, Parser
 
 _PIPE_BYTES = 1 << 18  # half a second of two channels at 96 kHz is more: that takes two readings
 _END_S = 2.0

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from edgebird.capture.blocks import SHORTEST_S, Boundaries
 from edgebird.errors import AudioError, UsageError
-from edgebird.live.blocks import SHORTEST_S, Boundaries
 from edgebird.live.feed import Change
 from edgebird.live.ring import Heard, Piece, Ring
 from edgebird.sources import Resampler

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from edgebird.capture.wire import DATA, FAIL, NOTE, OPEN, Message
 from edgebird.errors import AudioError
 from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import Piece, Ring
-from edgebird.live.wire import DATA, FAIL, NOTE, OPEN, Message
 from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray
 

@@ -1,4 +1,4 @@
-"""`python -m edgebird.live.microphone`: the capture process of a microphone, see wire.py.
+"""`python -m edgebird.capture.microphone`: the capture process of a microphone, see wire.py.
 
 Options: {"device": null | "2" | "name or part of it" | "pulse:SOURCE", "channel": null | 1 ..., "rate": null | Hz,
 "block_s": 0.1, "verbose": false}. A device is opened at its own rate. With `channel` it is opened with so many channels
@@ -19,20 +19,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from edgebird.live import wire
-from edgebird.live.blocks import SHORTEST_S, Boundaries, lead
-from edgebird.live.child import CaptureError, Options, serve
-from edgebird.live.devices import (
-    PULSE,
-    Device,
-    choose,
-    choose_source,
-    inputs,
-    load_sounddevice,
-    pulse_sources,
-    recorded_source,
-    recording_changes,
-)
+from edgebird.capture import wire
+from edgebird.capture.blocks import SHORTEST_S, Boundaries, lead
+from edgebird.capture.devices import Device, choose, choose_source, inputs, load_sounddevice
+from edgebird.capture.pulse import PULSE, pulse_sources, recorded_source, recording_changes
+from edgebird.capture.serve import CaptureError, Options, serve
 
 _PERIOD_S = 0.25  # at most, between two calls: sound servers hand over so much, and are late by less than that
 _BUFFER_S, _BUFFER_PERIODS = 0.5, 3  # so long may all cores be busy with scores before the sound card overruns

@@ -1,4 +1,4 @@
-"""`python -m edgebird.live.stream`: the capture process of a network stream (RTSP, HTTP, HLS, ...), see wire.py.
+"""`python -m edgebird.capture.stream`: the capture process of a network stream (RTSP, HTTP, HLS, ...), see wire.py.
 
 Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5, "block_s": 0.1, "verbose":
 false}; the transport is that of RTSP. The first audio of the stream is decoded at its own rate and channels. A stream
@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from edgebird.live import wire
-from edgebird.live.blocks import SHORTEST_S, Boundaries
-from edgebird.live.child import CaptureError, Options, serve
+from edgebird.capture import wire
+from edgebird.capture.blocks import SHORTEST_S, Boundaries
+from edgebird.capture.serve import CaptureError, Options, serve
 
 if TYPE_CHECKING:
     from av import AudioFrame

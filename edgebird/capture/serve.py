@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
 
+from edgebird.capture import wire
 from edgebird.errors import AudioError
-from edgebird.live import wire
 
 Options: TypeAlias = dict[str, Any]
 
@@ -26,7 +26,7 @@ class CaptureError(AudioError):
 
 
 def serve(capture: Callable[[Options, BinaryIO], None]) -> None:
-    """Be a capture process: read the options, capture until the parent closes our input, tell it what went wrong.
+    """Run a capture process: read the options, capture until the parent closes our input, tell it what went wrong.
 
     capture: takes the options and the pipe to write messages to, ends by raising CaptureError. Never returns.
     """
