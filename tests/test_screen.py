@@ -23,7 +23,7 @@ from rich.console import Console
 from edgebird.cli.screen import Screen
 from edgebird.cli.spectrum import COLUMN_S, Spectrum
 from edgebird.events import Event
-from edgebird.live.status import Percentiles, Performance, SourceStatus, Status
+from edgebird.live.figures import Percentiles, Performance, SourceStatus, Status
 from edgebird.types import FloatArray
 
 RATE = 32000
@@ -191,7 +191,7 @@ from rich.console import Console
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
 from tests.test_screen import COST, GARDEN, RATE, onset, whistle
-from edgebird.live.status import Status
+from edgebird.live.figures import Status
 import logging
 shell.set_verbosity([])
 log = logging.getLogger("edgebird.station")

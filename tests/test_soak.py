@@ -27,11 +27,11 @@ import soundfile
 
 from edgebird.bundle import open_bundle
 from edgebird.config import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
-from edgebird.live.heap import keep_steady
+from edgebird.live.assembly import detection_settings, listen_options, open_listener
+from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.listener import Listener
-from edgebird.live.opening import judging, listening, open_listener
 from edgebird.live.process import Capture
-from edgebird.live.source import LiveOptions, LiveSource
+from edgebird.live.service import keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.sinks import clips, lines
@@ -72,11 +72,11 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
     signal.signal(signal.SIGTERM, lambda *_: station.stop())
     for source in settings.sources:
         station.add(open_listener(source, settings, bundle.card))
-    judge = judging(settings.detection, bundle.card)
+    judge = detection_settings(settings.detection, bundle.card)
     for number, name in enumerate(SCRIPTS):
         capture = Capture("tests.fake_capture", {"rate": RATE, "script": script(random.Random(seed + number))})
         feed = LiveSource(name, capture, LiveOptions(RATE))
-        station.add(Listener(feed, bundle.card, judge, listening(settings), Origin(name)))
+        station.add(Listener(feed, bundle.card, judge, listen_options(settings), Origin(name)))
     station.run()
     runtime.close()
 

@@ -20,13 +20,13 @@ from edgebird.card import Card
 from edgebird.detection import Settings, analyse
 from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, timestamp
-from edgebird.live import source as live_source
+from edgebird.live import captured
 from edgebird.live import station as station_module
+from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.ring import Heard, Lost
-from edgebird.live.source import LiveOptions, LiveSource
 from edgebird.live.station import Station, StationOptions
 from edgebird.sinks import Memory
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin
@@ -153,7 +153,7 @@ FAULTS: dict[str, list[list[Any]]] = {
 def faults() -> Notes:
     """The events of eight seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(live_source, "STALL_S", 1.5)
+        patch.setattr(captured, "STALL_S", 1.5)
         return run([fake(name, script) for name, script in FAULTS.items()], 8.0)
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from edgebird.cli.spectrum import COLUMN_S, Spectrum, in_characters, in_colours
 from edgebird.events import Event
-from edgebird.live.status import Percentiles, Performance, SourceStatus, Status
+from edgebird.live.figures import Percentiles, Performance, SourceStatus, Status
 from edgebird.types import FloatArray
 
 _INTERVAL_S = 0.5

@@ -23,10 +23,10 @@ from edgebird.config import ClipSettings, OutputSettings, StationSettings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.events import Event
 from edgebird.formats import formatter
-from edgebird.live import systemd
-from edgebird.live.heap import keep_steady
+from edgebird.live import service
+from edgebird.live.assembly import detection_settings, listen_options, open_listener
 from edgebird.live.listener import Listener
-from edgebird.live.opening import judging, listening, open_listener
+from edgebird.live.service import keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.sinks import Memory, Sink
@@ -103,7 +103,7 @@ def _make_station(
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
     chain = Chain([*_keepers(output, rate), *told, *_makers(settings, bundle, runtime)])
-    watchdog = systemd.Watchdog()
+    watchdog = service.Watchdog()
 
     def tick() -> None:
         watchdog.tick()
@@ -117,11 +117,11 @@ def _make_station(
 def _listen(station: Station, listeners: Sequence[Listener]) -> None:
     for listener in listeners:
         station.add(listener)
-    systemd.notify("READY=1")
+    service.notify("READY=1")
     try:
         station.run()
     finally:
-        systemd.notify("STOPPING=1")
+        service.notify("STOPPING=1")
 
 
 def _check(settings: StationSettings) -> None:
@@ -304,7 +304,7 @@ class _Reload:
             fixed = {name: getattr(self.settings.detection, name) for name in _FIXED}
             self._tell_what_stays(new)
             new = replace(new, detection=replace(new.detection, **fixed), output=self.settings.output)
-            judge, options = judging(new.detection, card), listening(new, self.shown)
+            judge, options = detection_settings(new.detection, card), listen_options(new, self.shown)
             old_sources = set(self.settings.sources)
             missing = [source for source in new.sources if source not in old_sources]
             added = [open_listener(source, new, card, shell.verbose(), self.shown) for source in missing]

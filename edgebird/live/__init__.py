@@ -1,10 +1,24 @@
-"""Listening to live sources, for months: capture processes -> rings -> windows -> one runtime -> events -> sinks.
+"""The station process: captured audio -> rings -> windows -> one runtime -> events -> sinks, for months.
 
-microphone.py, stream.py   capture processes: what they hear goes to their parent over a pipe (wire.py)
-process.py                 starts and stops one of them
-ring.py                    the last seconds of a source; its writer never waits
-clock.py                   tells audio that was lost from a sound card that is a little slow
-source.py                  a source that recovers by itself
-heap.py                    memory of a process that runs for months
-station.py                 all sources through one runtime, every second accounted for
+In the thread of a source, one each:
+    captured.py      a capture process whose audio goes into a ring, started again whatever happens to it
+    process.py       starts, reads and ends one capture process
+    stretch.py       audio between two losses: resampled, timed
+    clock.py         tells audio that was lost from a sound card that is a little slow
+    pulled.py        files and standard input, which wait for their reader
+Between the threads:
+    ring.py          the last seconds of a source; its writer never waits
+    feed.py          what the station asks of a source, live or not
+In the scoring thread, one for all:
+    station.py       windows of all sources through one runtime, every second accounted for
+    listener.py      windows, events and the account of one source
+    levels.py        tells silent, clipping and quiet sources
+    history.py       the last seconds of sound, for clips and the screen
+    figures.py       how the station is doing
+Before and around them:
+    assembly.py      from a station's settings to sources and listeners
+    microphones.py   the microphones of this machine, and how loud they are
+    service.py       systemd and the memory of a process that runs for months
+
+What runs in a capture process is in edgebird/capture.
 """

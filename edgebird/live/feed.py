@@ -11,7 +11,7 @@ from edgebird.live.ring import Piece
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A source changed its state (`status.SourceStatus`). at: monotonic seconds. position: in samples, or so far."""
+    """A source changed its state (`figures.SourceStatus`). at: monotonic seconds. position: in samples, or so far."""
 
     state: str
     detail: str

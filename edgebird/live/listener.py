@@ -15,10 +15,10 @@ from edgebird.card import Card
 from edgebird.detection import Analysis, Result, Settings
 from edgebird.events import Event, Events, head, seconds
 from edgebird.live.feed import Change, Feed
+from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
 from edgebird.live.levels import VERDICTS, LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
-from edgebird.live.status import SourceStatus
 from edgebird.pooling import Onset
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary, Window
 

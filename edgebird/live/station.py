@@ -21,10 +21,9 @@ import numpy as np
 
 from edgebird.errors import EdgebirdError
 from edgebird.events import Event
-from edgebird.live.heap import collecting
+from edgebird.live.figures import Meter, Performance, Status, Usage
 from edgebird.live.listener import Due, Listener
-from edgebird.live.performance import Meter, Usage
-from edgebird.live.status import Performance, Status
+from edgebird.live.service import collecting
 from edgebird.runtimes import Runtime
 from edgebird.scoring import infer
 from edgebird.sinks import Memory

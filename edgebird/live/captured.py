@@ -18,7 +18,7 @@ from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import Piece, Ring
-from edgebird.sources import Resampler
+from edgebird.live.stretch import Stretch
 from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
@@ -47,64 +47,6 @@ class LiveOptions:
     clocked: bool = True
 
 
-class _Stretch:
-    """An unbroken stretch of one capture: its resampler, its clock, and the audio that the clock is not sure of."""
-
-    def __init__(self, rate_in: int, rate_out: int, clock: FrameClock | None) -> None:
-        self._rate_in, self._rate_out, self._clock = rate_in, rate_out, clock
-        self._resampler = Resampler(rate_in, rate_out)
-        self._held: list[tuple[FloatArray, float]] = []
-        self.last_at = 0.0  # monotonic seconds of the last frame that came
-        self._inside_s = 0.0  # audio in the resampler
-
-    @property
-    def drift_ppm(self) -> float | None:
-        return self._clock.drift.ppm if self._clock else None
-
-    def sort(self, mono: FloatArray, frames: int, at: float) -> list[tuple[FloatArray, float, float]]:
-        """Take audio, of whose capture `frames` have come by now; give what is certain: samples, time, lost before."""
-        self.last_at = at
-        lost_s = self._clock.observe(frames, at) if self._clock else 0.0
-        self._held.append((mono, at))
-        return [] if lost_s is None else self._certain(lost_s)
-
-    def give_up(self) -> list[tuple[FloatArray, float, float]]:
-        """The same of what is held back, now that no more comes: what it is late by was lost."""
-        return self._certain(self._clock.give_up() if self._clock else 0.0)
-
-    def _certain(self, lost_s: float) -> list[tuple[FloatArray, float, float]]:
-        return [(samples, time, lost_s if index == 0 else 0.0) for index, (samples, time) in enumerate(self.held())]
-
-    def held(self) -> list[tuple[FloatArray, float]]:
-        """Take the audio that was held back."""
-        held, self._held = self._held, []
-        return held
-
-    def resampled(self, mono: FloatArray) -> FloatArray:
-        samples = self._resampler.push(mono)
-        self._inside_s += len(mono) / self._rate_in - len(samples) / self._rate_out
-        return samples
-
-    def heard_at(self, at: float) -> float:
-        """When the last sample that `resampled` gave was heard, if the last it took was at `at`."""
-        return at - self._inside_s
-
-    def rest(self) -> FloatArray:
-        """End it."""
-        return self._resampler.finish()
-
-    def continued(self) -> _Stretch:
-        """The stretch after a loss in the same capture."""
-        following = _Stretch(self._rate_in, self._rate_out, self._clock)
-        following.last_at = self.last_at
-        return following
-
-    def suspect(self) -> None:
-        """The sound card says that it has lost frames: short losses count too."""
-        if self._clock:
-            self._clock.suspect()
-
-
 class LiveSource:
     """Fills a ring from a capture process in a thread of its own; see `Feed`.
 
@@ -124,7 +66,7 @@ class LiveSource:
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._zero: float | None = None  # monotonic seconds of position 0
         self._state, self._why_lost = "starting", ("", "")
-        self._stretch: _Stretch | None = None
+        self._stretch: Stretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
         self._jump_s = JUMP_S
         self._expected = 0  # position of its next frame
@@ -263,19 +205,19 @@ class LiveSource:
             state = "open" if self._zero is None else "recovered"
             self._begin(message.time - len(frames) / rate, rate)
             self._change(state, device)
-        piece = self._stretch
-        assert piece is not None
+        stretch = self._stretch
+        assert stretch is not None
         if message.position > self._expected:
-            piece = self._skip((message.position - self._expected) / rate, "dropped")
+            stretch = self._skip((message.position - self._expected) / rate, "dropped")
         self._expected = message.position + len(frames)
-        self._drift = piece.drift_ppm or self._drift
-        self._take_certain(piece, piece.sort(self._mono(frames), self._expected, message.time))
+        self._drift = stretch.drift_ppm or self._drift
+        self._take_certain(stretch, stretch.sort(self._mono(frames), self._expected, message.time))
 
-    def _take_certain(self, piece: _Stretch, certain: list[tuple[FloatArray, float, float]]) -> None:
+    def _take_certain(self, stretch: Stretch, certain: list[tuple[FloatArray, float, float]]) -> None:
         for samples, at, lost_s in certain:
             if lost_s:
-                piece = self._skip(lost_s, "overrun")
-            self._write(piece.resampled(samples), piece.heard_at(at))
+                stretch = self._skip(lost_s, "overrun")
+            self._write(stretch.resampled(samples), stretch.heard_at(at))
 
     def _mono(self, frames: FloatArray) -> FloatArray:
         """[n, channels] -> [n], finite."""
@@ -290,13 +232,13 @@ class LiveSource:
         self._heard_from = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
         clock = FrameClock(rate, self._jump_s) if self._options.clocked else None
-        self._stretch = _Stretch(rate, self._options.rate, clock)
+        self._stretch = Stretch(rate, self._options.rate, clock)
 
     def _write(self, samples: FloatArray, at: float) -> None:
         self._ring.write(AudioBlock(samples, self._ring.end), at)
 
-    def _skip(self, lost_s: float, reason: str) -> _Stretch:
-        """End the unbroken piece of audio, lose some, begin another in the same capture."""
+    def _skip(self, lost_s: float, reason: str) -> Stretch:
+        """End the unbroken stretch of audio, lose some, begin another in the same capture."""
         old = self._stretch
         assert old is not None
         self._flush(old)
@@ -314,11 +256,11 @@ class LiveSource:
             self._zero = self._stretch.last_at - self._ring.end / self._options.rate
             self._stretch = None
 
-    def _flush(self, piece: _Stretch) -> None:
+    def _flush(self, stretch: Stretch) -> None:
         """Write what the clock and the resampler still hold."""
-        for samples, at in piece.held():
-            self._write(piece.resampled(samples), at)
-        self._write(piece.rest(), piece.last_at)
+        for samples, at in stretch.held():
+            self._write(stretch.resampled(samples), at)
+        self._write(stretch.rest(), stretch.last_at)
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds

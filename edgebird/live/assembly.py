@@ -17,11 +17,11 @@ from edgebird.card import Card
 from edgebird.config import DetectionSettings, SourceSettings, StationSettings
 from edgebird.detection import LONGEST_S, Settings, settings_for
 from edgebird.errors import EdgebirdError, UsageError
+from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.feed import Feed
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
-from edgebird.live.source import LiveOptions, LiveSource
 from edgebird.sources import FileSource
 from edgebird.species import allowed_labels
 from edgebird.timestamps import parse_timezone
@@ -32,7 +32,7 @@ _SCREEN_S = 15.0
 _STREAM_TIMEOUT_S = 5.0
 
 
-def judging(settings: DetectionSettings, card: Card) -> Settings:
+def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
     """What is a detection, for this model. Raises UsageError, LabelError."""
     allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
     result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
@@ -56,7 +56,7 @@ def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[L
     return thresholds
 
 
-def listening(settings: StationSettings, shown: bool = False) -> ListenOptions:
+def listen_options(settings: StationSettings, shown: bool = False) -> ListenOptions:
     """How every source is listened to. shown: on a screen."""
     clips, detection = settings.output.clips, settings.detection
     around_s = LONGEST_S + clips.pre_s + clips.post_s + _AFTER_S + settings.buffer_s if clips else 0.0
@@ -72,8 +72,8 @@ def open_listener(
     source: SourceSettings, settings: StationSettings, card: Card, verbose: bool = False, shown: bool = False
 ) -> Listener:
     """A source, not started yet. Raises AudioError for an unreadable file, EdgebirdError for a missing extra."""
-    options = listening(settings, shown)
-    judged = judging(settings.detection, card)
+    options = listen_options(settings, shown)
+    judged = detection_settings(settings.detection, card)
     opening = _Opening(card.sample_rate, block_s(card.window_samples, judged.hop, card.sample_rate), verbose)
     feed, origin = _open_feed(source, settings, options, opening)
     return Listener(feed, card, judged, options, origin)

@@ -1,0 +1,70 @@
+"""An unbroken stretch of a capture: from one loss to the next, audio can be resampled and timed."""
+
+from __future__ import annotations
+
+from edgebird.live.clock import FrameClock
+from edgebird.sources import Resampler
+from edgebird.types import FloatArray
+
+
+class Stretch:
+    """An unbroken stretch of one capture: its resampler, its clock, and the audio that the clock is not sure of.
+
+    rate_in: of the capture, rate_out: of the model, both in Hz. clock: None where lost frames cannot be told by it.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int, clock: FrameClock | None) -> None:
+        self._rate_in, self._rate_out, self._clock = rate_in, rate_out, clock
+        self._resampler = Resampler(rate_in, rate_out)
+        self._held: list[tuple[FloatArray, float]] = []
+        self.last_at = 0.0  # monotonic seconds of the last frame that came
+        self._inside_s = 0.0  # audio in the resampler
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """See `Feed`."""
+        return self._clock.drift.ppm if self._clock else None
+
+    def sort(self, mono: FloatArray, frames: int, at: float) -> list[tuple[FloatArray, float, float]]:
+        """Take audio, of whose capture `frames` have come by now; give what is certain: samples, time, lost before."""
+        self.last_at = at
+        lost_s = self._clock.observe(frames, at) if self._clock else 0.0
+        self._held.append((mono, at))
+        return [] if lost_s is None else self._certain(lost_s)
+
+    def give_up(self) -> list[tuple[FloatArray, float, float]]:
+        """The same of what is held back, now that no more comes: what it is late by was lost."""
+        return self._certain(self._clock.give_up() if self._clock else 0.0)
+
+    def _certain(self, lost_s: float) -> list[tuple[FloatArray, float, float]]:
+        return [(samples, time, lost_s if index == 0 else 0.0) for index, (samples, time) in enumerate(self.held())]
+
+    def held(self) -> list[tuple[FloatArray, float]]:
+        """Take the audio that was held back."""
+        held, self._held = self._held, []
+        return held
+
+    def resampled(self, mono: FloatArray) -> FloatArray:
+        """Take samples at `rate_in`, give those at `rate_out` that are complete by now."""
+        samples = self._resampler.push(mono)
+        self._inside_s += len(mono) / self._rate_in - len(samples) / self._rate_out
+        return samples
+
+    def heard_at(self, at: float) -> float:
+        """When the last sample that `resampled` gave was heard, if the last it took was at `at`."""
+        return at - self._inside_s
+
+    def rest(self) -> FloatArray:
+        """End it."""
+        return self._resampler.finish()
+
+    def continued(self) -> Stretch:
+        """The stretch after a loss in the same capture."""
+        following = Stretch(self._rate_in, self._rate_out, self._clock)
+        following.last_at = self.last_at
+        return following
+
+    def suspect(self) -> None:
+        """The sound card says that it has lost frames: short losses count too."""
+        if self._clock:
+            self._clock.suspect()
