@@ -11,7 +11,7 @@ from edgebird import __version__
 from edgebird.benchmarks.sensors import ROOT, Sensors, system
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
-from edgebird.runtimes.gpu import open_cuda
+from edgebird.runtimes.trt.gpu import open_cuda
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu12", "torch")
 # What makes two machines two; the software may differ, which is what comparisons are for.

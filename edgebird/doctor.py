@@ -11,8 +11,8 @@ from edgebird import __version__
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
 from edgebird.runtimes import RUNTIMES, probe
-from edgebird.runtimes.gpu import open_cuda
-from edgebird.runtimes.trt import how_to_install
+from edgebird.runtimes.trt.bindings import how_to_install
+from edgebird.runtimes.trt.gpu import open_cuda
 
 # The first that the release of L4T begins with; JetPack 6.0 and older have a TensorRT that is too old.
 _JETPACKS = {"35.": "5", "36.2.": "6.0", "36.3.": "6.0", "36.4.0": "6.1", "36.": "6.2", "38.2.": "7.0", "38.": "7.1"}

@@ -1,4 +1,4 @@
-"""edgebird.runtimes: the engines that run a bundle, one file each, imported when asked for.
+"""edgebird.runtimes: the engines that run a bundle, a file or folder each, imported when asked for.
 
 A runtime is what `Runtime` says, and a name in `RUNTIMES`. `open_runtime` opens the one that was asked for or raises;
 nothing falls back to another engine in silence. `auto` tries several in order and tells why it took what it took.
@@ -24,8 +24,8 @@ RUNTIMES = {
     "ort-cpu": "edgebird.runtimes.ort",
     "ort-cuda": "edgebird.runtimes.ort",
     "ort-tensorrt": "edgebird.runtimes.ort",
-    "tensorrt": "edgebird.runtimes.trt",
-    "tensorrt-rtx": "edgebird.runtimes.trt",
+    "tensorrt": "edgebird.runtimes.trt.opening",
+    "tensorrt-rtx": "edgebird.runtimes.trt.opening",
     "null": "edgebird.runtimes.null",
     "openvino": "edgebird.runtimes.ov",
     "openvino-gpu": "edgebird.runtimes.ov",

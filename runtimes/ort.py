@@ -33,7 +33,7 @@ from edgebird.runtimes.contract import (
 )
 from edgebird.runtimes.ort_libraries import missing_library, preload
 from edgebird.runtimes.ort_placement import left_to_cpu
-from edgebird.runtimes.sidecar import ENGINES
+from edgebird.runtimes.trt.sidecar import ENGINES
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,12 @@ import pytest
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Tensor
 from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
-from edgebird.export.engine import EngineRequest, build_engine, timing_cache_name
-from edgebird.export.phases import Phases
-from edgebird.runtimes.gpu import Gpu
-from edgebird.runtimes.sidecar import read_sidecar
+from edgebird.runtimes.trt.build import build_engine
+from edgebird.runtimes.trt.gpu import Gpu
+from edgebird.runtimes.trt.plan import timing_cache_name
+from edgebird.runtimes.trt.progress import Phases
+from edgebird.runtimes.trt.request import EngineRequest
+from edgebird.runtimes.trt.sidecar import read_sidecar
 from tests import test_cli, test_trt_runtime
 from tests.conftest import require
 from tests.cuda_double import API as CUDA_API
@@ -54,7 +56,7 @@ def told_of(engine: Path) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------ every name is one of the real API
-# What the code calls these objects -> their class. `engine` and `context` are so in trt.py only.
+# What the code calls these objects -> their class. Each file names a few.
 OBJECTS = {
     "builder": "Builder",
     "config": "IBuilderConfig",
@@ -68,8 +70,16 @@ OBJECTS = {
     "t": "ITensor",
     "timing_cache": "ITimingCache",
 }
-SOURCES = {"export/engine.py": set(OBJECTS) - {"engine", "context"}, "export/phases.py": set(), "runtimes/trt.py": {
-    "engine", "context", "loader"}}  # fmt: skip
+TRT = ROOT / "runtimes/trt"
+SOURCES = {
+    "bindings": set[str](),
+    "build": set[str](),
+    "opening": {"loader"},
+    "plan": set(OBJECTS) - {"engine", "context"},
+    "progress": set[str](),
+    "request": set[str](),
+    "runtime": {"engine", "context"},
+}
 # Reached for TensorRT-RTX alone, or only where the version has it: (class, member) or enum.
 RTX_ALONE = {("IBuilderConfig", "num_compute_capabilities"), ("IBuilderConfig", "set_compute_capability")}
 RTX_ENUMS = {"ComputeCapability"}
@@ -78,7 +88,7 @@ RTX_ENUMS = {"ComputeCapability"}
 def uses() -> Iterator[tuple[str, str, ast.AST]]:
     """Every use of TensorRT, class and member ("" and name for the module `trt` itself), with its call if it is one."""
     for source, names in SOURCES.items():
-        tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+        tree = ast.parse((TRT / f"{source}.py").read_text(encoding="utf-8"))
         calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute):
@@ -143,7 +153,7 @@ def assert_fits(call: ast.Call, signature: str | None, where: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_callbacks_take_the_names_that_this_version_gives(version: str) -> None:
     """pybind11 calls them by position, but a wrong count ends the process."""
-    tree = ast.parse((ROOT / "export/phases.py").read_text()), ast.parse((ROOT / "runtimes/trt.py").read_text())
+    tree = [ast.parse((TRT / name).read_text(encoding="utf-8")) for name in ("progress.py", "bindings.py")]
     written = {
         function.name: [argument.arg for argument in function.args.args]
         for part in tree
@@ -167,8 +177,8 @@ def test_callbacks_take_the_names_that_this_version_gives(version: str) -> None:
 def test_every_cuda_call_is_one_that_cuda_python_has(version: str) -> None:
     api, used = CUDA_API[version], set()
     constants = api["constants"] | {name: value for enum in api["enums"].values() for name, value in enum.items()}
-    for source in ("runtimes/gpu.py", "runtimes/trt.py"):
-        for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+    for source in ("gpu.py", "runtime.py"):
+        for node in ast.walk(ast.parse((TRT / source).read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Constant)
                 and isinstance(node.value, str)
@@ -229,7 +239,7 @@ def test_an_engine_that_fails_its_proof_is_deleted(
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("edgebird.runtimes.trt.prove", interrupt)
+        monkeypatch.setattr("edgebird.runtimes.trt.opening.prove", interrupt)
     device.trt.faults.off = 0.02 if fault == "wrong" else 0.0
     device.trt.faults.nan = fault == "not finite"
     with pytest.raises(error) as caught:

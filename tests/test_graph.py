@@ -22,12 +22,13 @@ from tests.conftest import require
 torch, onnx = require("torch"), require("onnx")
 
 from edgebird.export import exporter, golden, graph  # noqa: E402
-from edgebird.export.engine import EngineRequest, build_engine  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.folds import load_folds  # noqa: E402
 from edgebird.export.golden import golden_audio  # noqa: E402
 from edgebird.export.operators import TENSORRT  # noqa: E402
 from edgebird.runtimes.ort import session_of  # noqa: E402
+from edgebird.runtimes.trt.build import build_engine  # noqa: E402
+from edgebird.runtimes.trt.request import EngineRequest  # noqa: E402
 
 # Bundles of narrow folds, and how many frontends of each kind they need.
 BUNDLES = {

@@ -62,7 +62,8 @@ def require_runtime(name: str) -> None:
 def opened(bundle: Bundle, name: str, options: RuntimeOptions | None = None) -> Runtime:
     """Open a runtime, with an engine built for it first where it needs one."""
     if name in TENSORRT:
-        from edgebird.export.engine import EngineRequest, build_engine
+        from edgebird.runtimes.trt.build import build_engine
+        from edgebird.runtimes.trt.request import EngineRequest
 
         build_engine(bundle, EngineRequest(name))
     return open_runtime(bundle, name, options)

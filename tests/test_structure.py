@@ -66,7 +66,7 @@ EXPORT_SEES += ["edgebird.bundle", "edgebird.runtimes", "edgebird.export"]
 EXPORT_SEES += ["edgebird.sources", "edgebird.windows", "edgebird.demo"]  # the audio that lower precisions need
 
 # The commands that call it, inside their functions.
-USE_EXPORT = ("edgebird.cli.build", "edgebird.cli.demo", "edgebird.cli.export")
+USE_EXPORT = ("edgebird.cli.demo", "edgebird.cli.export")
 # Inside their functions these measure the exporter's work against the original in torch, or cut its graphs.
 MEASURE_EXPORT = tuple(f"edgebird.benchmarks.{name}" for name in ("baseline", "experiments", "split"))
 

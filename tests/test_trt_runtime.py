@@ -21,10 +21,11 @@ import pytest
 from edgebird.bundle import Bundle, seal
 from edgebird.doctor import examine
 from edgebird.errors import BundleError, ParityError, RuntimeUnavailableError, ScoreError
-from edgebird.export.engine import EngineRequest, build_engine
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime, probe
-from edgebird.runtimes.sidecar import Sidecar, read_sidecar
-from edgebird.runtimes.trt import TrtRuntime
+from edgebird.runtimes.trt.build import build_engine
+from edgebird.runtimes.trt.request import EngineRequest
+from edgebird.runtimes.trt.runtime import TrtRuntime
+from edgebird.runtimes.trt.sidecar import Sidecar, read_sidecar
 from edgebird.types import FloatArray
 from tests import test_runtimes as contract
 from tests.conftest import require
@@ -397,7 +398,7 @@ def test_an_rtx_engine_is_proven_anew_with_another_driver(
 ) -> None:
     """TensorRT-RTX makes its kernels when the engine is opened, in the driver."""
     told = tmp_path / "version"
-    monkeypatch.setattr("edgebird.runtimes.gpu._DRIVER_FILE", str(told))
+    monkeypatch.setattr("edgebird.runtimes.trt.gpu._DRIVER_FILE", str(told))
     told.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC 12")
     device = install(RTX, monkeypatch)
     path = device.build(tones)
@@ -524,7 +525,7 @@ def test_what_is_missing_is_told_with_what_to_install(
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(RuntimeUnavailableError, match="tensorrt needs TensorRT: pip install tensorrt"):
         orin.open(tones)
-    monkeypatch.setattr("edgebird.runtimes.trt.l4t", lambda: "36.4.3")
+    monkeypatch.setattr("edgebird.runtimes.trt.bindings.l4t", lambda: "36.4.3")
     with pytest.raises(RuntimeUnavailableError, match="sudo apt install python3-libnvinfer, in a venv with --system"):
         probe("tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)

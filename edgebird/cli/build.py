@@ -58,7 +58,8 @@ def run(
     Example: edgebird build birds --precision fp16
     """
     from edgebird.bundle import open_bundle
-    from edgebird.export.engine import EngineRequest, build_engine, check_request
+    from edgebird.runtimes.trt.build import build_engine
+    from edgebird.runtimes.trt.request import EngineRequest, check_request
 
     request = EngineRequest(
         runtime,

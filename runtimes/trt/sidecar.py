@@ -17,7 +17,7 @@ from edgebird.bundle import Bundle
 from edgebird.card import Tensor
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.files import atomic_path, file_sha256
-from edgebird.runtimes.gpu import Gpu
+from edgebird.runtimes.trt.gpu import Gpu
 
 FORMAT = 1
 UNPROVEN = "unproven"

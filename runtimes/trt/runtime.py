@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: engines that `edgebird build` made, run with numpy and cuda-python alone.
+"""An engine that `edgebird build` made, run with numpy and cuda-python alone.
 
 Only what TensorRT 10.3, 10.13, 10.16, 11 and TensorRT-RTX 1.7 have in common is used here; `tests/test_engine.py`
 holds it to that.
@@ -6,114 +6,22 @@ holds it to that.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
-import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from types import ModuleType
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from edgebird.bundle import Bundle
-from edgebird.card import FLOOR_GROUP, Card
-from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavailableError, ScoreError
-from edgebird.machine import l4t
-from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
-from edgebird.runtimes import Runtime, RuntimeOptions
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, warm_up, worth_giving
-from edgebird.runtimes.gpu import Buffer, Cuda, CudaError, Gpu, Stopwatch, open_cuda
-from edgebird.runtimes.sidecar import ENGINES, Sidecar, build_command, find_engine, proof_place, require_engine
+from edgebird.card import Card
+from edgebird.errors import BundleError, RuntimeUnavailableError
+from edgebird.parity import score_in_groups
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, worth_giving
+from edgebird.runtimes.trt.bindings import TrtLog, dtype_name, free_batch
+from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError, Stopwatch
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
-
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # runtime -> Python module
-_OLDEST = (10, 3)  # of TensorRT: strongly typed networks with all that these graphs have
-
-
-def import_tensorrt(name: str) -> ModuleType:
-    """The Python module of a runtime. Raises RuntimeUnavailableError saying which is needed and how to get it."""
-    try:
-        trt = importlib.import_module(MODULES[name])
-    except ImportError as error:  # also where the bindings are there and the libraries are not
-        raise RuntimeUnavailableError(f"{name} needs TensorRT: {how_to_install(name)} ({error})") from error
-    version = tuple(int(number) for number in re.findall(r"\d+", trt.__version__)[:2])
-    if name == "tensorrt" and version < _OLDEST:
-        raise RuntimeUnavailableError(
-            f"{name} needs TensorRT 10.3 or newer (on a Jetson JetPack 6.1), here is {trt.__version__}"
-        )
-    return trt
-
-
-def how_to_install(name: str) -> str:
-    """The command that brings the TensorRT of a runtime."""
-    if name == "tensorrt-rtx":
-        return "pip install 'edgebird[tensorrt-rtx]'"
-    if l4t():
-        return "sudo apt install python3-libnvinfer, in a venv with --system-site-packages"
-    return "pip install tensorrt, for a driver of CUDA 12 pip install tensorrt-cu12"
-
-
-def title(trt: ModuleType) -> str:
-    """What the user calls it: `TensorRT 10.3.0`."""
-    return f"{'TensorRT-RTX' if trt.__name__ == MODULES['tensorrt-rtx'] else 'TensorRT'} {trt.__version__}"
-
-
-@dataclass(slots=True)
-class TrtLog:
-    """What TensorRT said: everything of weight goes to the log as it comes; problems and memory figures are kept."""
-
-    problems: list[str] = field(default_factory=list)
-    memory: list[str] = field(default_factory=list)
-
-    def take(self, level: str, message: str) -> None:
-        """Take a message of level VERBOSE, INFO, WARNING, ERROR or INTERNAL_ERROR."""
-        if level == "VERBOSE":
-            return  # thousands of lines
-        if level in ("ERROR", "INTERNAL_ERROR"):
-            self.problems.append(message)
-        if "Peak memory usage" in message:
-            self.memory.append(message)
-        log.debug("TensorRT %s: %s", level.lower(), message)
-
-    def explain(self, otherwise: str) -> str:
-        """One line: the last problem and how many there were before it; `otherwise` if it told none.
-
-        The last is what ended it: kernels that were tried and skipped are told as errors, too.
-        """
-        if not self.problems:
-            return otherwise
-        more = len(self.problems) - 1
-        return " ".join(self.problems[-1].split())[:400] + (f" (and {more} more: see -v)" if more else "")
-
-
-def make_logger(trt: ModuleType, to: TrtLog) -> Any:
-    """A TensorRT logger that tells `to`; it must live as long as what is made with it."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            to.take(severity.name, msg)
-
-    return Logger()
-
-
-def dtype_name(dtype: Any) -> str:
-    """`DataType.FLOAT` -> `float32`; others as TensorRT calls them."""
-    return "float32" if dtype.name == "FLOAT" else str(dtype.name).lower()
-
-
-def free_batch(shape: Any) -> tuple[int | str, ...]:
-    """A shape as cards have it: -1, a dimension that is free, gets a name."""
-    return tuple("batch" if size == -1 else int(size) for size in shape)
 
 
 @dataclass(slots=True)
@@ -313,97 +221,3 @@ class TrtRuntime:
             log.debug("%s: %s", self.name, error)
         self._lanes.clear()
         self._engine = None
-
-
-def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
-    """Open the bundle's engine for this GPU, warmed up, and prove it if that was not done here yet."""
-    return open_engine(bundle, name, options, bundle.path / ENGINES)
-
-
-def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path) -> TrtRuntime:
-    """The same for an engine of the bundle that is in `folder`."""
-    bundle.model(options.precision)
-    if importlib.util.find_spec(MODULES[name]) is None:
-        import_tensorrt(name)  # which tells how to get it
-    require_engine(bundle, name, options.precision, folder)  # before anything heavy is imported
-    trt, cuda = import_tensorrt(name), open_cuda(name)
-    gpu = cuda.gpu()
-    path, sidecar = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
-    trt_log = TrtLog()
-    runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
-    with ExitStack() as undo:
-        undo.callback(runtime.close)
-        warm_up(runtime, options)
-        if not sidecar.proven_on(gpu, trt.__version__):
-            _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))
-        undo.pop_all()
-    log.debug("%s on %s, %s", title(trt), gpu, path.name)
-    return runtime
-
-
-def make_loader(trt: ModuleType, trt_log: TrtLog) -> Any:
-    """What loads engines, a Runtime as TensorRT calls it. Raises RuntimeUnavailableError where it cannot start."""
-    try:
-        return trt.Runtime(make_logger(trt, trt_log))
-    except TypeError as error:  # factory function returned nullptr
-        raise cannot_start(trt, trt_log) from error
-
-
-def cannot_start(trt: ModuleType, trt_log: TrtLog) -> RuntimeUnavailableError:
-    """The error for a TensorRT that gives neither a Builder nor a Runtime."""
-    reason = trt_log.explain("no NVIDIA GPU or driver here, or its build is for a newer CUDA than the driver's")
-    return RuntimeUnavailableError(f"{title(trt)} cannot start: {reason}")
-
-
-def load_engine(trt: ModuleType, path: Path, sidecar: Sidecar, trt_log: TrtLog) -> Any:
-    """Deserialize an engine. Raises RuntimeUnavailableError with what TensorRT says."""
-    loader = make_loader(trt, trt_log)
-    if "VERSION_COMPATIBLE" in sidecar.flags:
-        loader.engine_host_code_allowed = True  # it carries its own runtime
-    engine = loader.deserialize_cuda_engine(path.read_bytes())
-    if engine is None:
-        problem = trt_log.explain("no reason given")
-        raise RuntimeUnavailableError(f"{path}: {title(trt)} cannot load this engine: {problem}")
-    return engine
-
-
-def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Sidecar, place: dict[str, Any]) -> None:
-    if bundle.card.golden is None:
-        log.warning("%s: the bundle has no golden data, so nothing proves this engine", path)
-        return
-    try:
-        parity = prove(runtime, bundle, sidecar.precision)
-    except (ParityError, ScoreError) as error:
-        command = build_command(bundle, runtime.name, sidecar.precision, rebuild=True)
-        raise type(error)(f"{path}: {error}; build it again ({command}) or take another precision") from error
-    proven = replace(sidecar, parity={**place, **parity.to_json()})
-    with suppress(OutputError):  # a bundle that cannot be written to is proven each time
-        proven.write(path.with_suffix(".json"))
-
-
-def prove(runtime: TrtRuntime, bundle: Bundle, precision: str) -> Parity:
-    """Run the golden windows at the batch sizes that detection and `verify` use.
-
-    Raises ParityError, naming the worst window, or ScoreError.
-    """
-    golden = bundle.golden()
-    sizes = (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, min(4, runtime.max_batch))
-    windows, tolerance = golden.windows(), TOLERANCES[precision]
-    scores = np.concatenate([score_in_groups(runtime.infer, windows, size) for size in sizes])
-    parity = compare(np.tile(golden.scores, (len(sizes), 1)), scores, tolerance)
-    if not parity.passes(tolerance):
-        worst = golden.names[parity.worst_window % len(golden.names)]
-        raise ParityError(
-            f"the engine does not score as the original network did: scores differ by up to {parity.max_abs:.2g} "
-            f"(allowed {tolerance.max:g}; 99 %: {parity.p99:.2g}, allowed {tolerance.p99:g}), the top label agrees in "
-            f"{parity.top1_agreement:.0%} of the windows, worst window {worst!r}"
-        )
-    return parity
-
-
-def probe(name: str) -> str:
-    """Versions and the GPU, if there is one; whether a bundle has an engine for it is seen when it is opened."""
-    trt = import_tensorrt(name)
-    gpu: Gpu = open_cuda(name).gpu()
-    make_loader(trt, TrtLog())
-    return f"{title(trt)}, {gpu}"

@@ -1,0 +1,106 @@
+"""Opens the engine of a bundle: the file that fits, proven on this GPU before anyone scores with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgebird.bundle import Bundle
+from edgebird.card import FLOOR_GROUP
+from edgebird.errors import OutputError, ParityError, RuntimeUnavailableError, ScoreError
+from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes.contract import warm_up
+from edgebird.runtimes.trt.bindings import MODULES, TrtLog, import_tensorrt, make_loader, title
+from edgebird.runtimes.trt.gpu import Gpu, open_cuda
+from edgebird.runtimes.trt.runtime import TrtRuntime
+from edgebird.runtimes.trt.sidecar import ENGINES, Sidecar, build_command, find_engine, proof_place, require_engine
+
+log = logging.getLogger(__name__)
+
+
+def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
+    """Open the bundle's engine for this GPU, warmed up, and prove it if that was not done here yet."""
+    return open_engine(bundle, name, options, bundle.path / ENGINES)
+
+
+def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path) -> TrtRuntime:
+    """The same for an engine of the bundle that is in `folder`."""
+    bundle.model(options.precision)
+    if importlib.util.find_spec(MODULES[name]) is None:
+        import_tensorrt(name)  # which tells how to get it
+    require_engine(bundle, name, options.precision, folder)  # before anything heavy is imported
+    trt, cuda = import_tensorrt(name), open_cuda(name)
+    gpu = cuda.gpu()
+    path, sidecar = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
+    trt_log = TrtLog()
+    runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
+    with ExitStack() as undo:
+        undo.callback(runtime.close)
+        warm_up(runtime, options)
+        if not sidecar.proven_on(gpu, trt.__version__):
+            _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))
+        undo.pop_all()
+    log.debug("%s on %s, %s", title(trt), gpu, path.name)
+    return runtime
+
+
+def load_engine(trt: ModuleType, path: Path, sidecar: Sidecar, trt_log: TrtLog) -> Any:
+    """Deserialize an engine. Raises RuntimeUnavailableError with what TensorRT says."""
+    loader = make_loader(trt, trt_log)
+    if "VERSION_COMPATIBLE" in sidecar.flags:
+        loader.engine_host_code_allowed = True  # it carries its own runtime
+    engine = loader.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        problem = trt_log.explain("no reason given")
+        raise RuntimeUnavailableError(f"{path}: {title(trt)} cannot load this engine: {problem}")
+    return engine
+
+
+def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Sidecar, place: dict[str, Any]) -> None:
+    if bundle.card.golden is None:
+        log.warning("%s: the bundle has no golden data, so nothing proves this engine", path)
+        return
+    try:
+        parity = prove(runtime, bundle, sidecar.precision)
+    except (ParityError, ScoreError) as error:
+        command = build_command(bundle, runtime.name, sidecar.precision, rebuild=True)
+        raise type(error)(f"{path}: {error}; build it again ({command}) or take another precision") from error
+    proven = replace(sidecar, parity={**place, **parity.to_json()})
+    with suppress(OutputError):  # a bundle that cannot be written to is proven each time
+        proven.write(path.with_suffix(".json"))
+
+
+def prove(runtime: TrtRuntime, bundle: Bundle, precision: str) -> Parity:
+    """Run the golden windows at the batch sizes that detection and `verify` use.
+
+    Raises ParityError, naming the worst window, or ScoreError.
+    """
+    golden = bundle.golden()
+    sizes = (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, min(4, runtime.max_batch))
+    windows, tolerance = golden.windows(), TOLERANCES[precision]
+    scores = np.concatenate([score_in_groups(runtime.infer, windows, size) for size in sizes])
+    parity = compare(np.tile(golden.scores, (len(sizes), 1)), scores, tolerance)
+    if not parity.passes(tolerance):
+        worst = golden.names[parity.worst_window % len(golden.names)]
+        raise ParityError(
+            f"the engine does not score as the original network did: scores differ by up to {parity.max_abs:.2g} "
+            f"(allowed {tolerance.max:g}; 99 %: {parity.p99:.2g}, allowed {tolerance.p99:g}), the top label agrees in "
+            f"{parity.top1_agreement:.0%} of the windows, worst window {worst!r}"
+        )
+    return parity
+
+
+def probe(name: str) -> str:
+    """Versions and the GPU, if there is one; whether a bundle has an engine for it is seen when it is opened."""
+    trt = import_tensorrt(name)
+    gpu: Gpu = open_cuda(name).gpu()
+    make_loader(trt, TrtLog())
+    return f"{title(trt)}, {gpu}"
