@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.benchmarks import comparison, figures, listening, memory, overhead, session, subjects
+from edgebird.benchmarks import comparison, figures, memory, overhead, session, subjects
 from edgebird.benchmarks.material import read_material
 from edgebird.benchmarks.method import ROUNDS, Duration, take_turns
 from edgebird.benchmarks.page import page_of
@@ -25,6 +25,7 @@ from edgebird.benchmarks.scenarios import multi
 from edgebird.benchmarks.scenarios.multi import largest
 from edgebird.benchmarks.sensors import Sensors
 from edgebird.benchmarks.session import Plan
+from edgebird.benchmarks.studies import listening
 from edgebird.benchmarks.subjects import Subject, Wanted
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.errors import AudioError, CheckpointError, EdgebirdError, UsageError

@@ -1,6 +1,6 @@
 """What listening takes beside the engine: CPU for a window of `edgebird listen`, and of the engine alone at its pace.
 
-    python -m edgebird.benchmarks.listening BUNDLE --runtime ort-cpu -- --mic --device pulse:garden
+    python -m edgebird.benchmarks.studies.listening BUNDLE --runtime ort-cpu -- --mic --device pulse:garden
 
 What follows `--` is for `edgebird listen`: one source that is heard as it sounds. The two take turns. The CPU time is
 the kernel's (Linux), of all threads of the station and of its capture processes, from when it has settled.

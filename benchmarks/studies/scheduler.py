@@ -1,6 +1,6 @@
 """What listening costs without an engine: many paced sources through a station with the null runtime.
 
-    python -m edgebird.benchmarks.scheduler BUNDLE --sources 64 --seconds 30
+    python -m edgebird.benchmarks.studies.scheduler BUNDLE --sources 64 --seconds 30
 
 Prints the CPU time of this process, in per cent of one core. Sources are at the model's rate and in this process, so
 neither resampling nor capture processes are in the figure; `--rate 48000` resamples in each source's thread as a live

@@ -1,6 +1,6 @@
 """The table of the README: each experiment's graph against its original, in exactness, size and time.
 
-    python -m edgebird.benchmarks.experiments folds/exp105_eca_nfnet_l0 folds/exp107_eca_nfnet_l0
+    python -m edgebird.benchmarks.studies.experiments folds/exp105_eca_nfnet_l0 folds/exp107_eca_nfnet_l0
 
 Each folder holds a fold (.bin) and its TorchScript twin (.pt, called in batches of four as in the original code).
 Everything runs on one thread; graph, frontend alone and TorchScript take turns, and minima and medians are shown.

@@ -1,6 +1,6 @@
 """What each precision of a bundle costs in scores and saves in size and time, as a table in Markdown.
 
-    python -m edgebird.benchmarks.precisions BUNDLE...
+    python -m edgebird.benchmarks.studies.precisions BUNDLE...
 
 The differences of a graph of its own are the worst that its export found, over the golden windows and those held out,
 in each way an engine may compute it (docs/precision.md); bf16, which is a choice of OpenVINO, is measured here on the

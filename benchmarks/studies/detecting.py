@@ -1,6 +1,6 @@
 """A long recording through `edgebird detect --submission`, against the original's way of running: README's table.
 
-    python -m edgebird.benchmarks.detecting BUNDLE --original fold_0_model_jit_bs4.pt ... \\
+    python -m edgebird.benchmarks.studies.detecting BUNDLE --original fold_0_model_jit_bs4.pt ... \\
         --subject ort-cpu/fp32 --subject openvino/bf16
 
 Every subject is a command of its own, and they take turns. Each is also timed on one window; what counts is the
@@ -73,7 +73,7 @@ def subjects(bundle: Path, original: Sequence[Path], ways: Sequence[str], thread
     found = []
     if original:
         files = [part for file in original for part in ("--original", str(file))]
-        module = [sys.executable, "-m", "edgebird.benchmarks.detecting"]
+        module = [sys.executable, "-m", "edgebird.benchmarks.studies.detecting"]
         found.append(Subject(ORIGINAL, [*module, str(bundle), *files, *many]))
     for way in ways:
         runtime, _, precision = way.partition("/")
