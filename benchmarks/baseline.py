@@ -16,7 +16,7 @@ import numpy as np
 from edgebird.card import Card
 from edgebird.errors import CheckpointError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
-from edgebird.runtimes.contract import check_open, check_windows, in_pieces
+from edgebird.runtimes.contract import check_open, check_windows, run_in_batches
 from edgebird.types import FloatArray
 
 NAME = "torchscript"
@@ -26,18 +26,18 @@ BATCH = 4
 class TorchScriptRuntime:
     """See `Runtime`: the mean of the files' sigmoids, as the original has it."""
 
-    at_once = 1
+    concurrency = 1
 
     def __init__(self, models: Sequence[Any], card: Card, provider: str) -> None:
         self.name, self.card, self.provider = NAME, card, provider
-        self.group = BATCH
+        self.batch_size = BATCH
         self._models = list(models)
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes], four at a time, the last filled with zeros; see `Runtime`."""
         check_open(self.name, bool(self._models))
         check_windows(windows, self.card)
-        return in_pieces(self._four, windows, self.card, fixed=BATCH)
+        return run_in_batches(self._four, windows, self.card, fixed=BATCH)
 
     def _four(self, windows: FloatArray) -> FloatArray:
         import torch

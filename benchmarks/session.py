@@ -151,7 +151,7 @@ def _usual(subject: Subject, scenario: str, group: int) -> Sequence[int]:
     """Batch sizes: what is heard comes in groups of a fixed size, recordings in as many as the engine wants."""
     if scenario == "single":
         return (group,)
-    return sorted({subject.runtime.group, *(batches.OFFLINE_BATCHES if group == 1 else ())})
+    return sorted({subject.runtime.batch_size, *(batches.OFFLINE_BATCHES if group == 1 else ())})
 
 
 def _streams(bench: _Bench, name: str, subjects: Sequence[Subject]) -> list[Run]:

@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.ahead import ahead
 from edgebird.card import Card
 from edgebird.errors import UsageError
 from edgebird.events import Event, Events
 from edgebird.pooling import Onset, Pooled, Pooler
+from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
-from edgebird.scoring import Step, scored, steps_of
+from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sources import FileSource
 from edgebird.types import AudioBlock, Detection, FloatArray, Rejected, Summary, Window
 from edgebird.windows import Windower
@@ -138,7 +138,7 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     Raises what the blocks and the runtime raise.
     """
     analysis = Analysis(runtime.card, settings)
-    yield from results_of(analysis, scored(steps_of(analysis, windows_of(analysis, blocks)), runtime))
+    yield from results_of(analysis, score_steps(source_steps(analysis, windows_of(analysis, blocks)), runtime))
 
 
 def windows_of(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window]:
@@ -179,6 +179,6 @@ def detect(
     card = runtime.card
     source = FileSource(Path(path), card.sample_rate)
     events = Events(card.labels, card.sample_rate)
-    for result in analyse(ahead(source.blocks()), runtime, settings_for(card, hop_s, threshold, min_windows)):
+    for result in analyse(prefetch(source.blocks()), runtime, settings_for(card, hop_s, threshold, min_windows)):
         if isinstance(result, Detection):
             yield events.tell(source.origin, result)

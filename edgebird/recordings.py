@@ -11,11 +11,11 @@ from operator import attrgetter
 from pathlib import PurePath
 from typing import Protocol, TypeAlias
 
-from edgebird.ahead import ahead
 from edgebird.detection import Analysis, Result, Scored, Settings, results_of, windows_of
 from edgebird.errors import AudioError
+from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
-from edgebird.scoring import Step, scored, steps_of
+from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sources import FileSource, FoundAudio
 from edgebird.types import Origin, Summary, Window
 
@@ -68,8 +68,8 @@ def process(recordings: Sequence[FoundAudio], work: Work, outputs: Sequence[Outp
     outputs raise.
     """
     failed = 0
-    reading = ahead(_steps(recordings, work), max(_AHEAD, work.runtime.at_once * work.runtime.group))
-    with closing(reading), closing(scored(reading, work.runtime)) as steps:
+    reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
+    with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
         for recording, its in groupby(steps, key=attrgetter("source")):
             try:
                 _finish(recording, its, outputs, watcher)
@@ -96,7 +96,7 @@ class _Recording:
 def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Recording]]:
     for found in recordings:
         recording = _Recording(found, Analysis(work.runtime.card, work.settings))
-        yield from steps_of(recording, recording.windows(work), str(found.path))
+        yield from source_steps(recording, recording.windows(work), str(found.path))
 
 
 def _finish(

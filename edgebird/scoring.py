@@ -35,7 +35,7 @@ class Step(Generic[S]):
     error: AudioError | None = None
 
 
-def steps_of(source: S, windows: Iterable[Window], name: str = "") -> Iterator[Step[S]]:
+def source_steps(source: S, windows: Iterable[Window], name: str = "") -> Iterator[Step[S]]:
     """The steps of one source, its end last: what was read before damage is scored, and then comes the error."""
     try:
         for window in windows:
@@ -46,23 +46,24 @@ def steps_of(source: S, windows: Iterable[Window], name: str = "") -> Iterator[S
         yield Step(source, name)
 
 
-def scored(steps: Iterable[Step[S]], runtime: Runtime) -> Generator[Step[S], None, None]:
+def score_steps(steps: Iterable[Step[S]], runtime: Runtime) -> Generator[Step[S], None, None]:
     """The steps of sources, one source after the other, in their order and with scores.
 
     A group may hold the windows of several sources, unless windows share a floor. While the results of one group are
-    waited for and used, the engine has the next, where it can take two (`Runtime.at_once`). Raises what `infer` raises.
+    waited for and used, the engine has the next, where it can take two (`Runtime.concurrency`). Raises what `infer`
+    raises.
     """
     groups = _grouped(steps, runtime)
-    if runtime.at_once == 1:
+    if runtime.concurrency == 1:
         for group in groups:
             yield from _score(group, runtime)
         return
-    with ThreadPoolExecutor(runtime.at_once, "edgebird-scoring") as pool:
+    with ThreadPoolExecutor(runtime.concurrency, "edgebird-scoring") as pool:
         pending: deque[Future[list[Step[S]]]] = deque()
         try:
             for group in groups:
                 pending.append(pool.submit(_score, group, runtime))
-                if len(pending) == runtime.at_once:
+                if len(pending) == runtime.concurrency:
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
@@ -83,7 +84,7 @@ def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S
     for step in steps:
         is_window = step.window is not None
         ends = len(group) - windows
-        full = windows == runtime.group if is_window else ends >= _MOST_ENDS and group[-1].window is None
+        full = windows == runtime.batch_size if is_window else ends >= _MOST_ENDS and group[-1].window is None
         if full:
             yield group
             group, windows = [], 0

@@ -58,16 +58,17 @@ class RuntimeOptions:
 class Runtime(Protocol):
     """An engine with a model in it. Not thread-safe, but for as many calls of `infer` at the same time as it says.
 
-    provider: what really runs, as the engine tells it. group: how many windows to give at once where there are plenty;
-    more gains nothing. at_once: how many calls of `infer` may run at the same time, 2 where the second takes up what
-    the first leaves idle at its end.
+    provider: what really runs, as the engine tells it.
+    batch_size: how many windows to give at once where there are plenty; more gains nothing.
+    concurrency: how many calls of `infer` may run at the same time, 2 where the second takes up what the first leaves
+    idle at its end.
     """
 
     name: str
     card: Card
     provider: str
-    group: int
-    at_once: int
+    batch_size: int
+    concurrency: int
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """Score windows: float32 [batch, window_samples], -1 to 1 -> float32 [batch, classes], 0 to 1.

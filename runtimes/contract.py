@@ -65,20 +65,20 @@ def cut(windows: FloatArray, card: Card, largest: int | None = None, fixed: int 
     return [padded[i : i + size] for i in range(0, len(padded), size)]
 
 
-def in_pieces(
+def run_in_batches(
     run: Run, windows: FloatArray, card: Card, largest: int | None = None, fixed: int | None = None
 ) -> FloatArray:
     """What `run` gives for windows [n, samples] in the pieces that `cut` makes of them, in order: [n, ...]."""
     return np.concatenate([run(piece) for piece in cut(windows, card, largest, fixed)])[: len(windows)]
 
 
-def worth_giving(card: Card, windows: int) -> int:
-    """`Runtime.group` of an engine that takes so many windows at once; a fixed batch is not given in part."""
+def preferred_batch(card: Card, windows: int) -> int:
+    """`Runtime.batch_size` of an engine that takes so many windows at once; a fixed batch is not given in part."""
     shared = floor_group(card.db_floor)
     return shared if shared > 1 else max(windows, card.fixed_batch or 1)
 
 
-class Streams:
+class ParallelRuns:
     """Scores the windows of a batch at the same time, each stream on a thread of its own.
 
     No thread waits for another within a network, as the threads of one inference do after each layer.
@@ -87,11 +87,11 @@ class Streams:
     runs: what scores windows [piece, samples] -> [piece, classes], one for each stream. fixed: see `cut`.
     """
 
-    at_once = 2  # see `Runtime`
+    concurrency = 2  # see `Runtime`
 
     def __init__(self, runs: Sequence[Run], card: Card, fixed: int | None = None) -> None:
         self._card, self._fixed = card, fixed
-        self.group = len(runs) * (fixed or card.fixed_batch or floor_group(card.db_floor))  # a piece for every stream
+        self.batch_size = len(runs) * (fixed or card.fixed_batch or floor_group(card.db_floor))  # a piece for each
         self._pool = ThreadPoolExecutor(len(runs), "edgebird-stream")
         self._free: SimpleQueue[Run] = SimpleQueue()
         for run in runs:
@@ -137,8 +137,8 @@ def warm_up(runtime: Runtime, options: RuntimeOptions, sizes: Iterable[int] = ()
     of them.
     """
     card = runtime.card
-    usual = (*card.batches, runtime.group) if options.throughput else card.batches
-    met = (*usual, *(size for size in sizes if size <= runtime.group))
+    usual = (*card.batches, runtime.batch_size) if options.throughput else card.batches
+    met = (*usual, *(size for size in sizes if size <= runtime.batch_size))
     for windows in warm_up_windows(met if options.batches is None else options.batches, card):
         runtime.infer(windows)
 

@@ -13,11 +13,11 @@ from edgebird.types import FloatArray
 class NullRuntime:
     """See `Runtime`."""
 
-    at_once = 1
+    concurrency = 1
 
     def __init__(self, bundle: Bundle, name: str) -> None:
         self.name, self.card, self.provider = name, bundle.card, "none"
-        self.group = max(bundle.card.batches)
+        self.batch_size = max(bundle.card.batches)
         self._closed = False
 
     def infer(self, windows: FloatArray) -> FloatArray:

@@ -22,14 +22,14 @@ from edgebird.errors import OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import (
-    Streams,
+    ParallelRuns,
     check_graph,
     check_open,
     check_windows,
-    in_pieces,
+    preferred_batch,
+    run_in_batches,
     to_scores,
     warm_up,
-    worth_giving,
 )
 from edgebird.runtimes.ort_libraries import missing_library, preload
 from edgebird.runtimes.ort_placement import left_to_cpu
@@ -155,10 +155,10 @@ class OrtRuntime:
     def __init__(self, session: Any, name: str, card: Card, streams: int = 1) -> None:
         self.name, self.card = name, card
         self._session = session
-        self.streams = Streams([self._run] * streams, card) if streams > 1 else None
+        self.streams = ParallelRuns([self._run] * streams, card) if streams > 1 else None
         self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
-        self.group = self.streams.group if self.streams else worth_giving(card, max(self.sizes, default=1))
-        self.at_once = self.streams.at_once if self.streams else 1
+        self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
+        self.concurrency = self.streams.concurrency if self.streams else 1
         self._bound: dict[int, _Bound] = {}
         self.provider: str = session.get_providers()[0]
 
@@ -171,7 +171,7 @@ class OrtRuntime:
     def _score(self, windows: FloatArray) -> FloatArray:
         if self.streams:
             return self.streams.run(windows)
-        return in_pieces(self._run, windows, self.card, largest=max(self.sizes, default=None))
+        return run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
 
     def _run(self, windows: FloatArray) -> FloatArray:
         try:

@@ -26,15 +26,15 @@ from edgebird.machine import usable_cores
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import (
-    Streams,
+    ParallelRuns,
     check_graph,
     check_open,
     check_windows,
     cut,
-    in_pieces,
+    preferred_batch,
+    run_in_batches,
     to_scores,
     warm_up,
-    worth_giving,
 )
 from edgebird.types import FloatArray
 
@@ -63,9 +63,9 @@ class OpenVinoRuntime:
         self._size = size
         self._chains = list(chains)
         runs = [partial(self._run, chain) for chain in chains]
-        self.streams = Streams(runs, card, size) if len(runs) > 1 else None
-        self.group = self.streams.group if self.streams else worth_giving(card, 1)
-        self.at_once = self.streams.at_once if self.streams else 1
+        self.streams = ParallelRuns(runs, card, size) if len(runs) > 1 else None
+        self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, 1)
+        self.concurrency = self.streams.concurrency if self.streams else 1
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -74,7 +74,7 @@ class OpenVinoRuntime:
         if self.streams:
             output = self.streams.run(windows)
         else:
-            output = in_pieces(partial(self._run, self._chains[0]), windows, self.card, fixed=self._size)
+            output = run_in_batches(partial(self._run, self._chains[0]), windows, self.card, fixed=self._size)
         return to_scores(output, len(windows), self.card)
 
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:

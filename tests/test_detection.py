@@ -42,11 +42,11 @@ class Ear:
     heard: the batches it was given. The windows of a `batch` card also hear the loudest of their batch, a little.
     """
 
-    name, provider, at_once = "ear", "a test", 1
+    name, provider, concurrency = "ear", "a test", 1
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card
-        self.group = max(card.batches)
+        self.batch_size = max(card.batches)
         self.heard: list[FloatArray] = []
 
     def infer(self, windows: FloatArray) -> FloatArray:

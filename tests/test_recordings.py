@@ -29,7 +29,7 @@ class Log:
     What is louder than 0.8 breaks the engine.
     """
 
-    name, provider, group, at_once = "log", "a test", 4, 1
+    name, provider, batch_size, concurrency = "log", "a test", 4, 1
 
     def __init__(self) -> None:
         self.card: Card = replace(tone_card(RATE, "batch"), window_samples=RATE)

@@ -101,7 +101,7 @@ def test_audio_that_comes_in_crumbs_is_joined_to_blocks(sizes: list[int]) -> Non
     boundaries, come, passed = Boundaries(48000, block_s=0.5), 0, []
     for size in sizes:
         come += size
-        if boundaries.passed(come):
+        if boundaries.advance(come):
             passed.append(come)
     ends = [2880 + 24000 * count for count in range(200)]
     firsts = {next((total for total in np.cumsum(sizes) if total >= end), None) for end in ends}

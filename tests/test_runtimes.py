@@ -23,7 +23,7 @@ from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
-from edgebird.runtimes.contract import Streams
+from edgebird.runtimes.contract import ParallelRuns
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
 from edgebird.verification import Verification, verify
@@ -135,12 +135,12 @@ def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_pa
     """Windows are scored at the same time, and some are through before others."""
     bundle = tone_bundle(tmp_path / "bundle", batch=size)
     runtime = opened(bundle, engine, RuntimeOptions(threads=3, throughput=True))
-    assert runtime.group >= {"ort-cpu": 3, "openvino": 2}.get(engine, 1)  # OpenVINO has no more streams than cores
-    for count in (1, 2, runtime.group, runtime.group + 1):
+    assert runtime.batch_size >= {"ort-cpu": 3, "openvino": 2}.get(engine, 1)  # OpenVINO has no more streams than cores
+    for count in (1, 2, runtime.batch_size, runtime.batch_size + 1):
         batch = windows(count)
         np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
     batches = [windows(1 + index % 5) * np.float32(0.9**index) for index in range(12)]
-    with ThreadPoolExecutor(runtime.at_once) as callers:
+    with ThreadPoolExecutor(runtime.concurrency) as callers:
         for batch, scores in zip(batches, callers.map(runtime.infer, batches), strict=True):
             np.testing.assert_allclose(scores, amplitudes(batch), rtol=0, atol=1e-5)
     runtime.close()
@@ -167,7 +167,7 @@ def test_windows_that_share_a_floor_are_scored_in_their_groups(engine: str, shar
     audio = np.tile(bundle.golden().windows(), (2, 1))[:23]
     runtime = opened(bundle, engine, RuntimeOptions(threads=2, throughput=True))
     wanted = np.concatenate([runtime.infer(audio[i : i + 4]) for i in range(0, len(audio), 4)])
-    assert runtime.group % 4 == 0
+    assert runtime.batch_size % 4 == 0
     np.testing.assert_allclose(runtime.infer(audio), wanted, rtol=0, atol=1e-5)
     runtime.close()
     alone = opened(bundle, engine, RuntimeOptions(threads=2))
@@ -182,7 +182,7 @@ def test_what_fails_in_a_stream_is_told(tones: Bundle) -> None:
             raise RuntimeUnavailableError("the engine broke")
         return amplitudes(piece)
 
-    streams, batch = Streams([broken, broken], tones.card), windows(9)
+    streams, batch = ParallelRuns([broken, broken], tones.card), windows(9)
     batch[6, 0] = 7
     with pytest.raises(RuntimeUnavailableError, match="broke"):
         streams.run(batch)
@@ -376,11 +376,11 @@ def test_changed_weights_are_found_though_every_hash_fits(engine: str, bundle_co
 class Coupled:
     """A runtime that is right at a batch of one and returns stale rows at others."""
 
-    name, provider, at_once = "coupled", "a test", 1
+    name, provider, concurrency = "coupled", "a test", 1
 
     def __init__(self, card: Card) -> None:
         self.card = card
-        self.group = 1
+        self.batch_size = 1
 
     def infer(self, windows: FloatArray) -> FloatArray:
         scores = amplitudes(windows).astype(np.float32)

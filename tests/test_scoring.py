@@ -14,7 +14,7 @@ import pytest
 from edgebird.card import Card
 from edgebird.errors import AudioError, ScoreError
 from edgebird.parity import check_finite
-from edgebird.scoring import Step, scored, steps_of
+from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.types import FloatArray, Window
 from tests.foreign import tone_card
 
@@ -24,11 +24,11 @@ SAMPLES = 4
 class Ear:
     """A runtime whose first score is the first sample of a window. heard: the sizes of its batches."""
 
-    name, provider, group = "ear", "a test", 3
+    name, provider, batch_size = "ear", "a test", 3
 
-    def __init__(self, at_once: int = 1, db_floor: str = "window") -> None:
+    def __init__(self, concurrency: int = 1, db_floor: str = "window") -> None:
         self.card: Card = replace(tone_card(8000, "batch"), window_samples=SAMPLES, db_floor=db_floor)
-        self.at_once = at_once
+        self.concurrency = concurrency
         self.heard: list[int] = []
 
     def infer(self, windows: FloatArray) -> FloatArray:
@@ -52,7 +52,7 @@ def many(sizes: Sequence[int]) -> Iterator[Step[str]]:
     """Sources a, b, ... of so many windows; the windows of all count on."""
     count = 0
     for name, size in zip("abcdefgh", sizes, strict=False):
-        yield from steps_of(name, windows(*range(count, count + size)), name)
+        yield from source_steps(name, windows(*range(count, count + size)), name)
         count += size
 
 
@@ -60,19 +60,19 @@ def told(steps: Iterator[Step[str]]) -> list[tuple[str, float | None]]:
     return [(step.source, None if step.scores is None else float(step.scores[0])) for step in steps]
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_every_window_has_its_own_score_and_every_source_its_end(at_once: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_every_window_has_its_own_score_and_every_source_its_end(concurrency: int) -> None:
     sizes = (1, 4, 0, 2, 1)
     wanted = [(step.source, step.window and float(step.window.samples[0])) for step in many(sizes)]
-    ear = Ear(at_once)
-    assert told(scored(many(sizes), ear)) == wanted
+    ear = Ear(concurrency)
+    assert told(score_steps(many(sizes), ear)) == wanted
     assert sorted(ear.heard) == [2, 3, 3]  # eight windows of four recordings
 
 
 def test_a_source_ends_with_its_last_window() -> None:
     """Its file is written before the engine goes on, and may fail."""
     ear = Ear()
-    steps = scored(many((3, 3)), ear)
+    steps = score_steps(many((3, 3)), ear)
     assert [step.window is None for step in islice(steps, 4)] == [False, False, False, True]
     assert ear.heard == [3]
 
@@ -80,7 +80,7 @@ def test_a_source_ends_with_its_last_window() -> None:
 def test_windows_that_share_a_floor_share_it_with_no_other_recording() -> None:
     """Scores would depend on which recordings are given together."""
     ear = Ear(db_floor="batch")
-    told(scored(many((1, 4, 2)), ear))
+    told(score_steps(many((1, 4, 2)), ear))
     assert ear.heard == [1, 3, 1, 2]
 
 
@@ -95,51 +95,51 @@ def test_the_engine_has_the_next_group_before_the_last_is_done() -> None:
             time.sleep(0.05 * (windows[0, 0] == 0))  # the first is through last
             return super().infer(windows)
 
-    assert [score for _, score in told(scored(many((6,)), Slow(at_once=2)))] == [0, 1, 2, 3, 4, 5, None]
+    assert [score for _, score in told(score_steps(many((6,)), Slow(concurrency=2)))] == [0, 1, 2, 3, 4, 5, None]
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_what_was_read_before_damage_is_scored_and_then_comes_the_error(at_once: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_what_was_read_before_damage_is_scored_and_then_comes_the_error(concurrency: int) -> None:
     """Half a recording is heard to its last window, and the next recording is heard too."""
 
     def damaged() -> Iterator[Window]:
         yield from windows(0.1, 0.2)
         raise AudioError("damaged")
 
-    steps = [*steps_of("a", damaged(), "a"), *steps_of("b", windows(0.3), "b")]
-    found = list(scored(steps, Ear(at_once)))
+    steps = [*source_steps("a", damaged(), "a"), *source_steps("b", windows(0.3), "b")]
+    found = list(score_steps(steps, Ear(concurrency)))
     assert [str(step.error) for step in found if step.error] == ["damaged"]
     assert [step.scores is not None for step in found] == [True, True, False, True, False]
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_a_score_that_is_not_finite_names_the_recording_and_the_second(at_once: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_score_that_is_not_finite_names_the_recording_and_the_second(concurrency: int) -> None:
     """Of several that are scored together, the one to listen to; all before that group is told."""
     steps = [Step(None, "a.wav", window) for window in windows(0.5, 0.5, 0.5, 0.5)]
     steps += [Step(None, "b.wav", window) for window in windows(0.1, float("nan"))]
     found: list[Step[None]] = []
     with pytest.raises(ScoreError, match=r"^ear, b\.wav, audio at 1-2 s: 3 of 9 scores are not finite"):
-        found.extend(scored(steps, Ear(at_once)))
+        found.extend(score_steps(steps, Ear(concurrency)))
     assert len(found) == 3
 
 
 def test_what_has_no_window_waits_for_none() -> None:
     """A folder of clips that are too short would lie in memory, and nothing be told."""
     ends = iter([Step("short", "")] * 1000)
-    next(scored(ends, Ear()))
+    next(score_steps(ends, Ear()))
     assert len(list(ends)) > 950
 
 
 def test_a_source_ends_with_its_last_window_also_after_many_without_one() -> None:
     ear = Ear()
-    steps = scored([*[Step("short", "")] * 18, *many((1, 5))], ear)
+    steps = score_steps([*[Step("short", "")] * 18, *many((1, 5))], ear)
     assert [step.window is None for step in islice(steps, 20)] == [True] * 18 + [False, True]
     assert ear.heard == [3]  # of b no more than what is in the group of a
 
 
 def test_giving_up_leaves_nothing_running() -> None:
     """Ctrl-C, a full disk: whoever reads the results stops."""
-    steps = scored(many((8, 8, 8)), Ear(at_once=2))
+    steps = score_steps(many((8, 8, 8)), Ear(concurrency=2))
     next(steps)
     steps.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgebird-scoring")]

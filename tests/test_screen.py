@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from edgebird.cli.screen import Screen
-from edgebird.cli.spectrum import COLUMN_S, Spectrum
+from edgebird.cli.spectrum import COLUMN_S, Spectrogram
 from edgebird.events import Event
 from edgebird.live.figures import Percentiles, Performance, SourceStatus, Status
 from edgebird.types import FloatArray
@@ -151,7 +151,7 @@ def test_no_name_can_move_the_cursor() -> None:
 
 
 def test_a_whistle_is_bright_at_its_frequency_and_silence_is_dark() -> None:
-    spectrum = Spectrum(RATE)
+    spectrum = Spectrogram(RATE)
     noise = np.random.default_rng(1).normal(0, 1e-3, 30 * RATE).astype(np.float32)
     spectrum.push(noise, 50)
     spectrum.push(whistle("", 1), 5)
@@ -165,7 +165,7 @@ def test_a_whistle_is_bright_at_its_frequency_and_silence_is_dark() -> None:
 
 def test_what_was_drawn_only_moves_on() -> None:
     """A column is computed once: that keeps drawing cheap, and the picture calm."""
-    spectrum = Spectrum(RATE)
+    spectrum = Spectrogram(RATE)
     sound = np.random.default_rng(2).normal(0, 0.1, 20 * RATE).astype(np.float32)
     spectrum.push(sound[: 10 * RATE], 100)
     before = spectrum.picture(60, 24)
@@ -175,7 +175,7 @@ def test_what_was_drawn_only_moves_on() -> None:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 48000, 96000])
 def test_any_rate_can_be_drawn(rate: int) -> None:
-    spectrum = Spectrum(rate)
+    spectrum = Spectrogram(rate)
     spectrum.push(np.zeros(10, np.float32), 3)  # it has only just begun
     tone = np.sin(2 * np.pi * rate / 8 * np.arange(3 * rate) / rate).astype(np.float32)
     quiet = np.random.default_rng(3).normal(0, 1e-4, 3 * rate).astype(np.float32)

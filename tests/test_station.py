@@ -39,11 +39,11 @@ HOP_S = 0.5
 class Loudness:
     """A runtime whose three scores are the mean magnitude of a window of one second; slow if it is told to be."""
 
-    name, provider, at_once = "loudness", "a test", 1
+    name, provider, concurrency = "loudness", "a test", 1
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.card: Card = replace(tone_card(RATE, "batch"), window_samples=RATE)
-        self.group = 4
+        self.batch_size = 4
         self.batches: list[int] = []
         self._seconds = seconds
 

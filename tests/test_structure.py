@@ -34,7 +34,7 @@ FOLDERS = {
 # A module may import modules of the layers above its own line, and of its own line as long as there is no circle.
 # A name stands for its submodules too.
 LAYERS = [
-    ["edgebird.errors", "edgebird.types", "edgebird.ahead"],
+    ["edgebird.errors", "edgebird.types", "edgebird.prefetch"],
     [
         "edgebird.parity",
         "edgebird.machine",

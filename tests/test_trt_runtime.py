@@ -211,7 +211,7 @@ def test_windows_that_share_a_floor_are_scored_in_groups_of_four(
     bundle = floor_bundle(tmp_path / "floor", batch)
     orin.build(bundle, max_batch=8)
     runtime = orin.open(bundle)
-    assert runtime.group == 4
+    assert runtime.batch_size == 4
     windows = contract.windows(11) * np.linspace(0.1, 1, 11, dtype=np.float32)[:, None]
     alone = amplitudes(windows)
     wanted = [np.maximum(alone[i : i + 4], 0.1 * alone[i : i + 4].max()) for i in (0, 4, 8)]

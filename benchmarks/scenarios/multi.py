@@ -60,7 +60,7 @@ def measure(
     turns = take_turns([_step(subject, material, streams) for subject in subjects], duration, count)
     runs = []
     for subject, taken in zip(subjects, turns, strict=True):
-        run = run_of(subject, "multi", min(subject.runtime.group, streams.count), taken, streams.count)
+        run = run_of(subject, "multi", min(subject.runtime.batch_size, streams.count), taken, streams.count)
         tell(f"{subject.name}: how many streams at a hop of {streams.hop_s:g} s")
         run |= {"streams": streams.count, "hop_s": streams.hop_s, "parity": subject.parity(sizes_of(subject))}
         run["capacity"] = capacity(subject, material, streams, run["window_ms"], tell)
@@ -70,11 +70,11 @@ def measure(
 
 def sizes_of(subject: Subject, most: int = _MOST) -> range:
     """The batch sizes that come up with at most so many streams: full groups, and a rest of any smaller size."""
-    return range(1, min(subject.runtime.group, most) + 1)
+    return range(1, min(subject.runtime.batch_size, most) + 1)
 
 
 def _step(subject: Subject, material: Material, streams: Streams) -> Step:
-    windows, group = material.groups(1), subject.runtime.group
+    windows, group = material.groups(1), subject.runtime.batch_size
 
     def step() -> None:
         due = [window for (window,) in islice(windows, streams.count)]
@@ -135,7 +135,7 @@ def _try(
     subject: Subject, material: Material, streams: Streams, wanted: int, clock: Clock = time.perf_counter
 ) -> Probe:
     """So many queries of so many streams, fewer if they take long; a query is given up when the next one is due."""
-    windows, queries, group = material.groups(1), list[float](), subject.runtime.group
+    windows, queries, group = material.groups(1), list[float](), subject.runtime.batch_size
     for size in {min(group, streams.count), streams.count % group} - {0}:  # which may not have run for long
         infer(subject.runtime, [window for (window,) in islice(windows, size)])
     started = clock()

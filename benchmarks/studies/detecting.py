@@ -39,7 +39,7 @@ ORIGINAL = "the original's way"
 
 
 @dataclass(slots=True)
-class Subject:
+class Way:
     """A way of running, as a command that ends with the recording; seconds of each round for both recordings."""
 
     name: str
@@ -67,19 +67,19 @@ def recordings(folder: Path, minutes: float) -> tuple[Path, Path]:
     return long, short
 
 
-def subjects(bundle: Path, original: Sequence[Path], ways: Sequence[str], threads: int | None) -> list[Subject]:
-    """The original first, then `runtime/precision` of each way."""
+def ways_of(bundle: Path, original: Sequence[Path], names: Sequence[str], threads: int | None) -> list[Way]:
+    """The original first, then `runtime/precision` of each name."""
     many = [] if threads is None else ["--threads", str(threads)]
     found = []
     if original:
         files = [part for file in original for part in ("--original", str(file))]
         module = [sys.executable, "-m", "edgebird.benchmarks.studies.detecting"]
-        found.append(Subject(ORIGINAL, [*module, str(bundle), *files, *many]))
-    for way in ways:
-        runtime, _, precision = way.partition("/")
+        found.append(Way(ORIGINAL, [*module, str(bundle), *files, *many]))
+    for name in names:
+        runtime, _, precision = name.partition("/")
         chosen = ["--runtime", runtime, "--precision", precision or "fp32"]
         found.append(
-            Subject(way, [sys.executable, "-m", "edgebird", "detect", "-q", "--bundle", str(bundle), *chosen, *many])
+            Way(name, [sys.executable, "-m", "edgebird", "detect", "-q", "--bundle", str(bundle), *chosen, *many])
         )
     return found
 
@@ -111,31 +111,31 @@ def scores(table: Path) -> FloatArray:
     return np.array([row[1:] for row in rows], np.float32)
 
 
-def compare(subjects_: Sequence[Subject], minutes: float, rounds: int) -> None:
-    """Let the subjects take turns; print a table in Markdown."""
+def compare(ways: Sequence[Way], minutes: float, rounds: int) -> None:
+    """Let the ways take turns; print a table in Markdown."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         long, short = recordings(folder, minutes)
-        tables = {subject.name: folder / f"{index}.csv" for index, subject in enumerate(subjects_)}
-        for round_, order in enumerate(islice(orders(len(subjects_)), rounds), 1):
-            for subject in (subjects_[position] for position in order):
-                subject.short_s.append(subject.run(short, folder / "short.csv"))
-                subject.long_s.append(subject.run(long, tables[subject.name]))
-                told = f"{subject.long_s[-1]:.1f} s, one window {subject.short_s[-1]:.1f} s"
-                print(f"round {round_}: {subject.name}: {told}", file=sys.stderr, flush=True)
-        reference = scores(tables[subjects_[0].name])
+        tables = {way.name: folder / f"{index}.csv" for index, way in enumerate(ways)}
+        for round_, order in enumerate(islice(orders(len(ways)), rounds), 1):
+            for way in (ways[position] for position in order):
+                way.short_s.append(way.run(short, folder / "short.csv"))
+                way.long_s.append(way.run(long, tables[way.name]))
+                told = f"{way.long_s[-1]:.1f} s, one window {way.short_s[-1]:.1f} s"
+                print(f"round {round_}: {way.name}: {told}", file=sys.stderr, flush=True)
+        reference = scores(tables[ways[0].name])
         difference = {name: np.abs(scores(table) - reference) for name, table in tables.items()}
     print(
         "| way | seconds, fastest / median | x real time | times as fast: median, range "
         "| largest score difference | 99 % within |"
     )
     print("|---|---|---|---|---|---|")
-    for subject in subjects_:
-        steady = subject.steady_s()
-        faster = subjects_[0].steady_s() / steady  # round by round
-        off = difference[subject.name]
+    for way in ways:
+        steady = way.steady_s()
+        faster = ways[0].steady_s() / steady  # round by round
+        off = difference[way.name]
         print(
-            f"| {subject.name} | {steady.min():.1f} / {np.median(steady):.1f} | {60 * minutes / np.median(steady):.0f} "
+            f"| {way.name} | {steady.min():.1f} / {np.median(steady):.1f} | {60 * minutes / np.median(steady):.0f} "
             f"| {np.median(faster):.2f}, {faster.min():.2f} to {faster.max():.2f} "
             f"| {off.max():.1e} | {np.percentile(off, 99):.1e} |"
         )
@@ -156,7 +156,7 @@ def main() -> None:
     if args.recording:
         run_original(args.bundle, args.original, args.threads, args.submission, args.recording)
     else:
-        compare(subjects(args.bundle, args.original, args.subject, args.threads), args.minutes, args.rounds)
+        compare(ways_of(args.bundle, args.original, args.subject, args.threads), args.minutes, args.rounds)
 
 
 if __name__ == "__main__":

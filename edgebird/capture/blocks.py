@@ -45,8 +45,8 @@ class Boundaries:
         """Begin anew at a position, in frames: with a lead."""
         self._from, self._count = position, 0
 
-    def passed(self, position: int) -> bool:
-        """Tell whether a block is full when all up to a position has come; once for each."""
+    def advance(self, position: int) -> bool:
+        """Take that all up to a position has come; tell whether that made a block full, once for each block."""
         before = self._count
         while position - self._from >= self._lead + self._count * self._size:
             self._count += 1

@@ -81,7 +81,7 @@ class _Recorded:
         self._waiting.append(bytes(block[(frames - heard) * self._frame_bytes :]))
         self._end += heard
         self._at = time.monotonic()
-        if self._boundaries.passed(self._end):
+        if self._boundaries.advance(self._end):
             self._hand_over()
 
     def next(self) -> wire.Message:

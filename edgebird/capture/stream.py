@@ -145,7 +145,7 @@ class _Sender:
         for converted in self._convert.resample(frame):
             self._block += bytes(converted.planes[0])[: converted.samples * self._channels * 4]  # planes are padded
             self._next += converted.samples
-        if self._boundaries.passed(self._next):
+        if self._boundaries.advance(self._next):
             self.flush()
         surplus = self._timeline.ahead_s - _AHEAD_S - (_CATCH_UP - 1) * (now - self._opened)
         if surplus > 0:

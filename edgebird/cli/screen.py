@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from edgebird.cli.spectrum import COLUMN_S, Spectrum, in_characters, in_colours
+from edgebird.cli.spectrum import COLUMN_S, Spectrogram, in_characters, in_colours
 from edgebird.events import Event
 from edgebird.live.figures import Percentiles, Performance, SourceStatus, Status
 from edgebird.types import FloatArray
@@ -75,7 +75,7 @@ class Screen:
         self._coloured = bool(console.color_system) and not console.no_color
         self._status: Status | None = None
         self._heard: tuple[_Heard, ...] = ()
-        self._spectra: dict[str, Spectrum] = {}
+        self._spectra: dict[str, Spectrogram] = {}
         self._drawn_until = time.monotonic()
         self._size = console.size
         self._picture = Picture([])
@@ -173,7 +173,7 @@ class Screen:
         heading = int(len(sources) > 1)
         most = max(1, room.height // 7)
         shown = sources if len(sources) <= most else sorted(sources, key=lambda one: one.state not in _HEARD)[:most]
-        self._spectra = {one.name: self._spectra.get(one.name) or Spectrum(self._rate) for one in shown}
+        self._spectra = {one.name: self._spectra.get(one.name) or Spectrogram(self._rate) for one in shown}
         rows = min(room.height // len(shown) - heading, _ROWS[-1]) if shown else 0
         if rows not in _ROWS:
             return []
@@ -194,7 +194,7 @@ class Screen:
         elif columns:
             spectrum.blank(columns)
 
-    def _spectrogram(self, spectrum: Spectrum, width: int, rows: int) -> list[list[Segment]]:
+    def _spectrogram(self, spectrum: Spectrogram, width: int, rows: int) -> list[list[Segment]]:
         labels = [""] * rows
         labels[0], labels[-1] = f"{spectrum.top_hz / 1000:g} kHz", "0"
         if self._coloured and not self._ascii:

@@ -29,7 +29,7 @@ _EIGHT = (0, 4, 5, 1, 3, 7)
 _SHADES = " .:-=+*#%@"
 
 
-class Spectrum:
+class Spectrogram:
     """What was heard of one source in the last minute, by time and frequency, above its own steady background.
 
     rate: Hz. A column is COLUMN_S long; each is computed once, so its colours never change.

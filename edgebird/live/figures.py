@@ -113,7 +113,7 @@ class Distribution:
         return self.max
 
 
-class Meter:
+class PerformanceMeter:
     """Gathers the figures of a station. scored_s: seconds of audio that were scored, of all sources."""
 
     def __init__(self) -> None:

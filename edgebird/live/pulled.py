@@ -246,7 +246,7 @@ def pcm_blocks(
         if select.select([stream], [], [], _PATIENCE_S)[0]:
             data = os.read(stream.fileno(), most)
             ended, came, rest = not data, came + len(data), rest + data
-            if not ended and not boundaries.passed(came // form.frame_bytes):
+            if not ended and not boundaries.advance(came // form.frame_bytes):
                 continue
         elif len(rest) < form.frame_bytes:
             yield AudioBlock(np.empty(0, np.float32), position)

@@ -21,7 +21,7 @@ import numpy as np
 
 from edgebird.errors import EdgebirdError
 from edgebird.events import Event
-from edgebird.live.figures import Meter, Performance, Status, Usage
+from edgebird.live.figures import Performance, PerformanceMeter, Status, Usage
 from edgebird.live.listener import Due, Listener
 from edgebird.live.service import collecting
 from edgebird.runtimes import Runtime
@@ -74,7 +74,8 @@ class Station:
         self._runtime, self._telling, self._options, self._tick = runtime, telling, options, tick
         self._listeners: list[Listener] = []
         self._waiting: list[Listener] = []
-        self._meter, self._lately = Meter(), Meter()  # of the whole run, and since the last statistics
+        self._meter = PerformanceMeter()  # of the whole run
+        self._lately = PerformanceMeter()  # since the last statistics
         self._usage = Usage()
         self._in_work: list[Due] = []
         self._stopping = False  # no Event: a signal handler that sets one may wait for itself
@@ -172,9 +173,9 @@ class Station:
         """Score what is due, a window of each source at most; whether there was any."""
         dues = [due for listener in self._listeners if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
-        for start in range(0, len(dues), self._runtime.group):
+        for start in range(0, len(dues), self._runtime.batch_size):
             self._in_work = dues[start:]
-            self._score(dues[start : start + self._runtime.group])
+            self._score(dues[start : start + self._runtime.batch_size])
         self._in_work = []
         for listener in self._listeners:
             self._tell(listener)
@@ -229,7 +230,7 @@ class Station:
         if now >= self._next["stats"]:
             self._next["stats"] = now + self._options.stats_every_s
             self._telling.take(self._stats(), None)
-            self._lately = Meter()
+            self._lately = PerformanceMeter()
         if now >= self._next["advice"]:
             self._next["advice"] = now + _ADVICE_S
             self._advise()
@@ -262,11 +263,11 @@ class Station:
                     listener.name, 100 * share, self._options.hop_s,
                 )  # fmt: skip
 
-    def _status(self, meter: Meter) -> Status:
+    def _status(self, meter: PerformanceMeter) -> Status:
         sources = tuple(listener.status() for listener in self._listeners)
         return Status(time.monotonic() - self._began, self._runtime.name, sources, self._performance(meter))
 
-    def _performance(self, meter: Meter) -> Performance:
+    def _performance(self, meter: PerformanceMeter) -> Performance:
         captures = [pid for one in self._listeners if (pid := one.feed.pid) is not None]
         return meter.performance(self._usage.measure(captures))
 

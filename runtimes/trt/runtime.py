@@ -16,7 +16,7 @@ from typing import Any
 from edgebird.card import Card
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.parity import score_in_groups
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, to_scores, worth_giving
+from edgebird.runtimes.contract import check_graph, check_open, check_windows, preferred_batch, to_scores
 from edgebird.runtimes.trt.bindings import TrtLog, dtype_name, free_batch
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError, Stopwatch
 from edgebird.types import FloatArray
@@ -37,14 +37,15 @@ class _Lane:
 
 
 class TrtRuntime:
-    """See `Runtime`. Batches are fed in pieces of `group`: what the profile allows, or the windows that share a floor.
+    """See `Runtime`. Batches are fed in pieces of `batch_size`: what the profile allows, or windows that share a floor.
+
     A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them.
 
     engine: an ICudaEngine. Takes its buffers at once, the working memory of a size when it is first used; raises
     BundleError if the engine does not fit the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
 
-    at_once = 1
+    concurrency = 1
 
     def __init__(self, engine: Any, name: str, card: Card, cuda: Cuda, trt_log: TrtLog) -> None:
         self.name, self.card = name, card
@@ -55,9 +56,9 @@ class TrtRuntime:
         self._check_engine()
         self._fixed = card.fixed_batch is not None
         self.max_batch = card.fixed_batch or int(self._profile()[2][0])
-        self.group = worth_giving(card, self.max_batch)  # the graph takes the floor of all that it is given
-        if self.group > self.max_batch:
-            told = f"the engine takes {self.max_batch} windows at once, this bundle scores {self.group}"
+        self.batch_size = preferred_batch(card, self.max_batch)  # the graph takes the floor of all that it is given
+        if self.batch_size > self.max_batch:
+            told = f"the engine takes {self.max_batch} windows at once, this bundle scores {self.batch_size}"
             raise BundleError(f"{name}: {told}")
         self._resources = ExitStack()
         with ExitStack() as undo:  # of what was taken before something failed
@@ -91,7 +92,7 @@ class TrtRuntime:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
         check_open(self.name, self._engine is not None)
         check_windows(windows, self.card)
-        return to_scores(score_in_groups(self._score, windows, self.group), len(windows), self.card)
+        return to_scores(score_in_groups(self._score, windows, self.batch_size), len(windows), self.card)
 
     def _score(self, windows: FloatArray) -> FloatArray:
         """At most `max_batch` windows; the result is a copy."""
@@ -159,7 +160,7 @@ class TrtRuntime:
         time to start them. With a CUDA graph there are also the GPU's and the CPU's time of that one launch. Where
         nothing is copied there are no copies.
         """
-        windows = windows[: self.group]
+        windows = windows[: self.batch_size]
         lane = self._lanes[self._lane_size(len(windows))]
         self._fill(windows, lane.batch)
         (h2d, compute, d2h), enqueue = self._timed(lambda mark: self._enqueue(lane, mark))

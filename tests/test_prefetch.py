@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgebird.ahead import ahead
 from edgebird.errors import AudioError
+from edgebird.prefetch import prefetch
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgebird-ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgebird-prefetch")]
 
 
 def test_items_come_in_order_and_made_before_they_are_asked_for() -> None:
@@ -24,7 +24,7 @@ def test_items_come_in_order_and_made_before_they_are_asked_for() -> None:
             made.append(number)
             yield number
 
-    reading = ahead(items(), most=3)
+    reading = prefetch(items(), most=3)
     assert next(reading) == 0
     until = time.monotonic() + 10
     while len(made) < 4 and time.monotonic() < until:
@@ -45,7 +45,7 @@ def test_it_reads_no_further_ahead_than_it_may() -> None:
             made += 1
             yield made
 
-    reading = ahead(endless(), most=4)
+    reading = prefetch(endless(), most=4)
     for _ in range(5):
         next(reading)
     reading.close()
@@ -59,7 +59,7 @@ def test_what_was_read_before_damage_is_given_before_the_error() -> None:
         yield 2
         raise AudioError("damaged")
 
-    reading = ahead(damaged())
+    reading = prefetch(damaged())
     assert [next(reading), next(reading)] == [1, 2]
     with pytest.raises(AudioError, match="damaged"):
         next(reading)
@@ -67,4 +67,4 @@ def test_what_was_read_before_damage_is_given_before_the_error() -> None:
 
 
 def test_nothing_is_nothing() -> None:
-    assert list(ahead(())) == []
+    assert list(prefetch(())) == []

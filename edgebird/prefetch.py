@@ -12,13 +12,13 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], most: int = 16) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T], most: int = 16) -> Generator[T, None, None]:
     """Give the items in their order, up to `most` of them made before they are asked for, on a thread of its own.
 
     What making an item raises is raised in its place. Closing the iterator ends the thread.
     """
     making = iter(items)
-    with ThreadPoolExecutor(1, "edgebird-ahead") as thread:
+    with ThreadPoolExecutor(1, "edgebird-prefetch") as thread:
         pending: deque[Future[T | object]] = deque(thread.submit(next, making, _END) for _ in range(most))
         try:
             while (item := pending.popleft().result()) is not _END:
