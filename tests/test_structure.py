@@ -217,6 +217,16 @@ def test_the_command_line_starts_with_nothing_but_typer() -> None:
             waiting.append(found.module)
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads `Level` must not have to look which one is meant."""
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1}.keys() <= {"ClipSettings"}
+
+
 def test_imports_are_absolute() -> None:
     """The same line means the same in the checkout, through the links, and in the wheel."""
     assert not [f"{module}:{found.line}" for module in modules() for found in imports(module) if found.module[0] == "."]
