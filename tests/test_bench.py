@@ -195,7 +195,7 @@ def test_a_number_of_streams_is_confirmed_with_many_queries_of_sizes_that_ran_be
     sizes: list[int] = []
 
     class Engine:
-        card, group = tones.card, 4
+        card, batch_size = tones.card, 4
 
         def infer(self, windows: FloatArray) -> FloatArray:
             sizes.append(len(windows))

@@ -18,7 +18,7 @@ from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import Piece, Ring
-from edgebird.live.stretch import Stretch
+from edgebird.live.stretch import CaptureStretch
 from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class LiveSource:
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._zero: float | None = None  # monotonic seconds of position 0
         self._state, self._why_lost = "starting", ("", "")
-        self._stretch: Stretch | None = None
+        self._stretch: CaptureStretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
         self._jump_s = JUMP_S
         self._expected = 0  # position of its next frame
@@ -213,7 +213,7 @@ class LiveSource:
         self._drift = stretch.drift_ppm or self._drift
         self._take_certain(stretch, stretch.sort(self._mono(frames), self._expected, message.time))
 
-    def _take_certain(self, stretch: Stretch, certain: list[tuple[FloatArray, float, float]]) -> None:
+    def _take_certain(self, stretch: CaptureStretch, certain: list[tuple[FloatArray, float, float]]) -> None:
         for samples, at, lost_s in certain:
             if lost_s:
                 stretch = self._skip(lost_s, "overrun")
@@ -232,12 +232,12 @@ class LiveSource:
         self._heard_from = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
         clock = FrameClock(rate, self._jump_s) if self._options.clocked else None
-        self._stretch = Stretch(rate, self._options.rate, clock)
+        self._stretch = CaptureStretch(rate, self._options.rate, clock)
 
     def _write(self, samples: FloatArray, at: float) -> None:
         self._ring.write(AudioBlock(samples, self._ring.end), at)
 
-    def _skip(self, lost_s: float, reason: str) -> Stretch:
+    def _skip(self, lost_s: float, reason: str) -> CaptureStretch:
         """End the unbroken stretch of audio, lose some, begin another in the same capture."""
         old = self._stretch
         assert old is not None
@@ -256,7 +256,7 @@ class LiveSource:
             self._zero = self._stretch.last_at - self._ring.end / self._options.rate
             self._stretch = None
 
-    def _flush(self, stretch: Stretch) -> None:
+    def _flush(self, stretch: CaptureStretch) -> None:
         """Write what the clock and the resampler still hold."""
         for samples, at in stretch.held():
             self._write(stretch.resampled(samples), at)

@@ -7,7 +7,7 @@ from edgebird.sources import Resampler
 from edgebird.types import FloatArray
 
 
-class Stretch:
+class CaptureStretch:
     """An unbroken stretch of one capture: its resampler, its clock, and the audio that the clock is not sure of.
 
     rate_in: of the capture, rate_out: of the model, both in Hz. clock: None where lost frames cannot be told by it.
@@ -58,9 +58,9 @@ class Stretch:
         """End it."""
         return self._resampler.finish()
 
-    def continued(self) -> Stretch:
+    def continued(self) -> CaptureStretch:
         """The stretch after a loss in the same capture."""
-        following = Stretch(self._rate_in, self._rate_out, self._clock)
+        following = CaptureStretch(self._rate_in, self._rate_out, self._clock)
         following.last_at = self.last_at
         return following
 
