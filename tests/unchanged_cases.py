@@ -97,7 +97,7 @@ def _write_recordings(folder: Path) -> None:
     nan[17 * RATE] = np.nan
     soundfile.write(folder / "nan.wav", nan, RATE, subtype="FLOAT")
     poison = sound(10, [(1, 0.6, 0, 5)])
-    poison[6 * RATE] = UNSCORABLE
+    poison[9 * RATE] = UNSCORABLE  # in the last window alone, whatever is scored with it
     _write(folder / "poison.wav", poison)
     (folder / "recordings/broken.wav").write_text("not sound", encoding="utf-8")
     (folder / "recordings/notes.txt").write_text("the wind was strong", encoding="utf-8")
@@ -311,7 +311,8 @@ CASES: dict[str, list[Command]] = {
         Command("detect recordings @ --timezone +02:00 --species-list species.txt"),
         Command("detect recordings/pond @ --timezone UTC --min-windows 2"),
         Command("detect dawn.wav recordings/broken.wav short.wav @ -q --format csv"),
-        Command("detect dawn.wav dawn.wav recordings/cut.wav nan.wav poison.wav @ --format csv"),
+        Command("detect dawn.wav dawn.wav recordings/cut.wav nan.wav @ --format csv"),
+        Command("detect poison.wav @ --format csv --threshold 0.9"),
         Command("detect poison.wav @ --out out"),
     ],
     "detect-terminal": [
