@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,12 +20,14 @@ from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
+from edgebird.settings import model
+from edgebird.settings.model import DetectionSettings
 from edgebird.sources import FileSource
-from edgebird.types import AudioBlock, Detection, FloatArray, Rejected, Summary, Window
+from edgebird.species import allowed_labels
+from edgebird.types import AudioBlock, Detection, FloatArray, Label, Rejected, Summary, Window
 from edgebird.windows import Windower
 
-HOP_S = 2.5
-THRESHOLD = 0.3
+HOP_S, THRESHOLD = model.HOP_S, model.THRESHOLD
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
 LONGEST_S = 60.0  # a longer detection comes in pieces
 
@@ -60,6 +63,29 @@ def settings_for(
     if min_windows < 1:
         raise UsageError(f"min-windows {min_windows}: wanted 1 or more")
     return Settings(hop, threshold, min_windows, allowed)
+
+
+def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
+    """What is a detection, for this model. Raises UsageError, LabelError."""
+    allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
+    result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
+    if not settings.thresholds:
+        return result
+    return replace(result, threshold=_thresholds(settings.threshold, settings.thresholds, card.labels))
+
+
+def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
+    names: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        names |= {label.code.lower(): index, label.scientific_name.lower(): index}
+    thresholds = np.full(len(labels), default, np.float32)
+    for name, value in species.items():
+        if name.lower() not in names:
+            close = difflib.get_close_matches(name.lower(), names, 1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise UsageError(f"threshold of {name}: no label of this model has this code or scientific name{hint}")
+        thresholds[names[name.lower()]] = value
+    return thresholds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

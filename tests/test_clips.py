@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 
 from edgebird.errors import AudioError, OutputError, UsageError
 from edgebird.events import Event
+from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory, Sink
-from edgebird.sinks.clips import CLIP_NAME, ClipSettings, ClipSink, safe_name
+from edgebird.sinks.clips import CLIP_NAME, ClipSink, Provenance, safe_name
 from edgebird.sinks.guano import guano_text, parse_guano, read_guano, with_guano
 from edgebird.sinks.retention import Limits, Retention
 from edgebird.sinks.spectrogram import spectrogram_png
@@ -158,7 +159,7 @@ def test_a_source_that_is_lost_does_not_keep_its_clips_waiting_until_they_are_fo
     tmp_path: Path, tape: Tape
 ) -> None:
     clock = SimpleNamespace(now=1000.0)
-    sink = ClipSink(ClipSettings(tmp_path), lambda: clock.now)
+    sink = ClipSink(ClipSettings(tmp_path), clock=lambda: clock.now)
     tape.wind_to(20)
     sink.take(detection(tape), tape)
     clock.now += 12
@@ -237,7 +238,7 @@ def test_names_are_free_safe_and_known_to_retention(tmp_path: Path) -> None:
     assert safe_name("\ud800garden") == "garden"
 
 
-SETTINGS = {"position": (-1.5, 36.75), "model": "exp105 fp32"}
+PROVENANCE = Provenance(position=(-1.5, 36.75), model="exp105 fp32")
 FIELDS = {
     "GUANO|Version": "1.0",
     "Timestamp": "2023-05-01T23:59:59.500+02:00",
@@ -257,7 +258,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("form", ["wav", "flac"])
 def test_a_clip_says_what_it_is(tmp_path: Path, tape: Tape, form: Any) -> None:
-    (event,) = clips_of(ClipSink(ClipSettings(tmp_path, form, **SETTINGS)), tape, detection(tape))
+    (event,) = clips_of(ClipSink(ClipSettings(tmp_path, form), PROVENANCE), tape, detection(tape))
     path = Path(event["path"])
     assert read_guano(path) == {**FIELDS, "Original Filename": path.name}
     assert next(iter(read_guano(path))) == "GUANO|Version"  # as GUANO demands
@@ -369,12 +370,13 @@ def test_a_spectrogram_lies_beside_its_clip(tmp_path: Path, tape: Tape) -> None:
         ({"format": "mp3"}, "unknown clip format 'mp3': choose flac or wav"),
         ({"pre_s": -1.0}, "clips cannot have -1.0 s before"),
         ({"post_s": float("nan")}, "clips cannot have nan s after"),
-        ({"position": (91.0, 0.0)}, "no such position"),
     ],
 )
 def test_settings_that_cannot_be_are_wrong_usage(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ClipSettings(tmp_path, **wrong)
+        ClipSink(ClipSettings(tmp_path, **wrong))
+    with pytest.raises(UsageError, match="no such position"):
+        Provenance(position=(91.0, 0.0))
 
 
 @contextmanager

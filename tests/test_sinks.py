@@ -21,10 +21,11 @@ import pytest
 from edgebird.errors import OutputError
 from edgebird.events import Event, to_json
 from edgebird.formats import Audacity
+from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks import database as database_module
 from edgebird.sinks.chain import Chain
-from edgebird.sinks.clips import ClipSettings, ClipSink
+from edgebird.sinks.clips import ClipSink
 from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.lines import LineFileSink, LineSink
 from edgebird.sinks.retention import Limits, Retention

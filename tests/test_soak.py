@@ -26,14 +26,15 @@ import pytest
 import soundfile
 
 from edgebird.bundle import open_bundle
-from edgebird.config import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
-from edgebird.live.assembly import detection_settings, listen_options, open_listener
+from edgebird.detection import detection_settings
+from edgebird.live.assembly import listen_options, open_listener
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.listener import Listener
 from edgebird.live.process import Capture
 from edgebird.live.service import keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.settings.model import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
 from edgebird.sinks import clips, lines
 from edgebird.sinks.chain import Chain
 from edgebird.sinks.database import DatabaseSink
@@ -66,7 +67,7 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
     kept = [lines.LineFileSink(folder / "log"), DatabaseSink(folder / "birds.sqlite"), lines.LineSink(sys.stdout)]
     made = [
         Retention(folder / "clips", Limits(None, 20_000_000, None, 1)),
-        clips.ClipSink(clips.ClipSettings(folder / "clips")),
+        clips.ClipSink(ClipSettings(folder / "clips")),
     ]
     station = Station(runtime, Chain([*kept, *made]), StationOptions(1.0, stats_every_s=10.0))
     signal.signal(signal.SIGTERM, lambda *_: station.stop())

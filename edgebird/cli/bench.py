@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgebird.cli import shell
-from edgebird.cli.options import PRECISIONS, BundleArgument, HopOption, ThreadsOption
+from edgebird.cli.options import BundleArgument, HopOption, ThreadsOption
 from edgebird.errors import EdgebirdError, UsageError
+from edgebird.settings.model import PRECISIONS
 
 if TYPE_CHECKING:
     from edgebird.benchmarks.session import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -15,42 +15,31 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
 from edgebird.cli.table import TableOutput
-from edgebird.detection import HOP_S, THRESHOLD, Settings, settings_for
+from edgebird.detection import Settings, detection_settings
 from edgebird.errors import UsageError
 from edgebird.files import atomic_text
-from edgebird.formats import FORMATS
 from edgebird.outputs import FolderOutput, StreamOutput, SubmissionOutput
 from edgebird.recordings import Output, Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sources import FoundAudio, find_audio
-from edgebird.species import allowed_labels
 from edgebird.timestamps import parse_timezone
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The options of `detect`, as they were given; None is the default."""
+    """What `detect` is to do. audio: files and folders. submission: a table of scores, which sets the hop itself."""
 
     audio: tuple[Path, ...]
-    bundle: Path
-    runtime: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    hop_s: float | None = None
-    threshold: float | None = None
-    min_windows: int = 1
-    species_list: Path | None = None
-    explain: bool = False
-    timezone: str | None = None
-    format: str | None = None
-    out: Path | None = None
+    detection: DetectionSettings
+    output: OutputSettings
     submission: Path | None = None
 
 
 def run_job(job: Job) -> None:
     """Do it; exit code 1 if a recording could not be read."""
     _check(job)
-    bundle = open_bundle(job.bundle)
+    bundle = open_bundle(job.detection.bundle)
     settings = _settings(job, bundle)
     recordings, missing = find_audio(job.audio)
     for error in missing:
@@ -63,11 +52,11 @@ def run_job(job: Job) -> None:
 
 def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> int:
     """Analyse the recordings; how many failed."""
-    timezone = parse_timezone(job.timezone) if job.timezone else None
-    screen = _screen(job)
-    options = RuntimeOptions(job.precision, job.threads, throughput=True)
+    wanted, screen = job.detection, _screen(job)
+    timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
+    options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True)
     with ExitStack() as stack:
-        runtime = open_runtime(bundle, job.runtime, options, shell.say)
+        runtime = open_runtime(bundle, wanted.runtime, options, shell.say)
         stack.callback(runtime.close)
         outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
         watcher = stack.enter_context(make_watcher(recordings, screen))
@@ -75,22 +64,18 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
 
 
 def _check(job: Job) -> None:
-    if job.format and job.format not in FORMATS:
-        raise UsageError(f"unknown format {job.format!r}: choose from {', '.join(FORMATS)}")
-    if job.submission and job.hop_s is not None:
-        raise UsageError("--submission sets the hop itself: leave --hop away")
-    if job.explain and job.format not in (None, "jsonl"):
-        raise UsageError(f"--explain needs --format jsonl: {job.format} has no place for rejected candidates")
-    if job.explain and job.submission and not (job.out or job.format):
+    explain, output = job.detection.explain, job.output
+    if explain and output.format not in (None, "jsonl"):
+        raise UsageError(f"--explain needs --format jsonl: {output.format} has no place for rejected candidates")
+    if explain and job.submission and not (output.out or output.format):
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
 
 
 def _settings(job: Job, bundle: Bundle) -> Settings:
-    card = bundle.card
-    hop_s = card.window_samples / card.sample_rate if job.submission else HOP_S if job.hop_s is None else job.hop_s
-    threshold = THRESHOLD if job.threshold is None else job.threshold
-    allowed = allowed_labels(job.species_list, card.labels) if job.species_list else None
-    return settings_for(card, hop_s, threshold, job.min_windows, allowed)
+    card, wanted = bundle.card, job.detection
+    if job.submission:
+        wanted = replace(wanted, hop_s=card.window_samples / card.sample_rate)
+    return detection_settings(wanted, card)
 
 
 def _screen(job: Job) -> Console | None:
@@ -102,13 +87,15 @@ def _screen(job: Job) -> Console | None:
         return None
     if _is_table(job):
         return Console()
-    prints_lines = shell.stdout_is_terminal() and not job.out and (job.format or not job.submission)
+    prints_lines = shell.stdout_is_terminal() and not job.output.out and (job.output.format or not job.submission)
     return None if prints_lines else Console(stderr=True)
 
 
 def _is_table(job: Job) -> bool:
     """Whether detections are printed for a person, not for a program."""
-    return shell.stdout_is_terminal() and not (job.format or job.explain or job.out or job.submission)
+    return shell.stdout_is_terminal() and not (
+        job.output.format or job.detection.explain or job.output.out or job.submission
+    )
 
 
 @contextmanager
@@ -119,11 +106,11 @@ def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Con
         if job.submission:
             SubmissionOutput.check(recordings)
             outputs.append(SubmissionOutput(stack.enter_context(atomic_text(job.submission)), bundle.card))
-        if job.out:
-            folder = FolderOutput(job.out, job.format or "jsonl", bundle.card, job.explain)
+        if job.output.out:
+            folder = FolderOutput(job.output.out, job.output.format or "jsonl", bundle.card, job.detection.explain)
             folder.check(recordings)
             outputs.append(folder)
-        elif job.format or not job.submission:
+        elif job.output.format or not job.submission:
             outputs.append(_to_stdout(job, bundle, len(recordings), screen))
         yield outputs
 
@@ -131,6 +118,7 @@ def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Con
 def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None) -> Output:
     if _is_table(job):
         return TableOutput(bundle.card, screen or Console())
-    if job.format == "audacity" and recordings > 1:
+    form = job.output.format
+    if form == "audacity" and recordings > 1:
         raise UsageError("Audacity labels do not say which recording they are of: give --out DIR for several")
-    return StreamOutput(sys.stdout, job.format or "jsonl", bundle.card, job.explain)
+    return StreamOutput(sys.stdout, form or "jsonl", bundle.card, job.detection.explain)

@@ -1,54 +1,111 @@
-"""Options that several commands share, spelled the same everywhere."""
+"""Options that several commands share, spelled the same everywhere, and those that the table of settings gives."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
+from edgebird.settings.model import PANELS, ROWS, SOURCE_ROWS
+from edgebird.settings.row import Option, Row
+
+_F = TypeVar("_F", bound=Callable[..., None])
+
+
+def option_of(row: Row, help: str, panel: str = "") -> Any:
+    """Return the Typer option of a setting. panel: the box of the help it is in."""
+    option = _option(row)
+    return typer.Option(
+        option.name,
+        metavar=("[NAME=]" if option.named else "") + option.metavar or None,
+        help=help,
+        envvar=option.variable,
+        min=option.minimum,
+        rich_help_panel=panel or None,
+    )
+
+
+def rows_of(command: str) -> list[Row]:
+    """Return the settings that a command has options for, but those of sources."""
+    return [row for row in ROWS if row.setting.option and command in row.setting.option.commands]
+
+
+def source_rows() -> list[Row]:
+    """Return the settings of sources that `listen` has options for."""
+    return [row for row in SOURCE_ROWS if row.setting.option]
+
+
+def by_panel(rows: list[Row]) -> list[Row]:
+    """Return settings in the order of a help that has panels."""
+    return sorted(rows, key=lambda row: PANELS.index(_option(row).panel))
+
+
+def parameters(rows: list[Row], reads_file: bool = False) -> list[inspect.Parameter]:
+    """Return what Typer has to see for the options of a command.
+
+    None, or False of a switch, says that an option was not given. reads_file: the command has many settings, which may
+    also be in a file: so none is required, and the help has panels.
+    """
+    made = []
+    for row in rows:
+        option, kind = _option(row), row.setting.check.kind
+        default: Any = False if kind is bool else None
+        if row.required and not reads_file:
+            default = inspect.Parameter.empty
+        elif kind is not bool:
+            kind = Optional[list[kind] if option.repeated else kind]  # type: ignore[assignment, valid-type]  # noqa: UP045
+        shown = option_of(row, row.help, option.panel if reads_file else "")
+        made.append(parameter(_name(option), Annotated[kind, shown], default))
+    return made
+
+
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """Return a parameter of a command that is given by name."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def takes(made: list[inspect.Parameter]) -> Callable[[_F], _F]:
+    """Give a command that takes `**options` the parameters that Typer makes its options of."""
+
+    def decorate(function: _F) -> _F:
+        vars(function)["__signature__"] = inspect.Signature(made)
+        return function
+
+    return decorate
+
+
+def given(rows: list[Row], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given on the command line, by keys with their table, such as `clips.format`.
+
+    options: the values of the parameters.
+    """
+    found: dict[str, Any] = {}
+    for row in rows:
+        option = _option(row)
+        value = options[_name(option)]
+        if value is None or value is False or value == []:
+            continue
+        found |= option.split(value) if option.split else {row.key: value}
+    return found
+
+
+def _option(row: Row) -> Option:
+    option = row.setting.option
+    assert option is not None
+    return option
+
+
+def _name(option: Option) -> str:
+    return option.name.strip("-").replace("-", "_")
+
+
+_ROW = {row.key: row for row in ROWS}
+
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle: a folder that `export` wrote.")]
-BundleOption = Annotated[
-    Path, typer.Option("--bundle", metavar="BUNDLE", envvar="EDGEBIRD_BUNDLE", help="The bundle to listen with.")
-]
-RuntimeOption = Annotated[
-    str, typer.Option("--runtime", metavar="NAME", help="The engine: auto, or one that `doctor` lists.")
-]
-PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which takes too long to import for a help text
-PrecisionOption = Annotated[str, typer.Option("--precision", metavar="P", help=f"Which graph: {PRECISIONS}.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads of the engine; default: all cores.")
-]
-HopOption = Annotated[
-    float | None,
-    typer.Option("--hop", metavar="S", help="Seconds between windows, default 2.5; together with the window's length "
-                 "it sets how soon a bird can be reported."),
-]  # fmt: skip
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option("--threshold", metavar="X", help="Lowest score that counts, default 0.3; not a probability."),
-]
-MinWindowsOption = Annotated[
-    int, typer.Option("--min-windows", metavar="N", help="Consecutive windows that confirm a detection.")
-]
-SpeciesListOption = Annotated[
-    Path | None,
-    typer.Option("--species-list", metavar="FILE",
-                 help="Only these: a `Scientific name_Common name` or eBird code a line."),
-]  # fmt: skip
-ExplainOption = Annotated[
-    bool, typer.Option("--explain", help="Also tell candidates that were rejected, with the reason (jsonl).")
-]
-TimezoneOption = Annotated[
-    str | None,
-    typer.Option("--timezone", metavar="ZONE",
-                 help="Where names without an offset were recorded: UTC, local, +02:00, Europe/Berlin; "
-                 "default: UTC for AudioMoth names, else local."),
-]  # fmt: skip
-FormatOption = Annotated[
-    str | None,
-    typer.Option("--format", metavar="FORMAT", help="jsonl, csv (BirdNET), raven, audacity or kaleidoscope."),
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="A file per recording in this folder, not stdout.")
-]
+RuntimeOption = Annotated[str, option_of(_ROW["runtime"], _ROW["runtime"].plain_help)]
+ThreadsOption = Annotated[int | None, option_of(_ROW["threads"], _ROW["threads"].help)]
+HopOption = Annotated[float | None, option_of(_ROW["hop"], _ROW["hop"].help)]

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import typer
 from rich.console import Console
@@ -19,19 +18,20 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
 from edgebird.cli.table import DetectionLines
-from edgebird.config import ClipSettings, OutputSettings, StationSettings
+from edgebird.detection import detection_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.events import Event
 from edgebird.formats import formatter
 from edgebird.live import service
-from edgebird.live.assembly import detection_settings, listen_options, open_listener
+from edgebird.live.assembly import listen_options, open_listener
 from edgebird.live.listener import Listener
 from edgebird.live.service import keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.settings.model import OutputSettings, StationSettings
 from edgebird.sinks import Memory, Sink
-from edgebird.sinks import clips as clip_sink
 from edgebird.sinks.chain import Chain
+from edgebird.sinks.clips import ClipSink, Provenance
 from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.lines import LineFileSink, LineSink
@@ -159,18 +159,15 @@ def _makers(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> list
     if clips is None:
         return []
     limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
-    return [Retention(clips.folder, limits), clip_sink.ClipSink(_clip_settings(clips, settings, bundle, runtime))]
+    return [Retention(clips.folder, limits), ClipSink(clips, _provenance(settings, bundle, runtime))]
 
 
-def _clip_settings(
-    clips: ClipSettings, settings: StationSettings, bundle: Bundle, runtime: Runtime
-) -> clip_sink.ClipSettings:
+def _provenance(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> Provenance:
     detection = settings.detection
     position = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
     digest = bundle.card.precisions[detection.precision].sha256[:12]
     model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime.name}"
-    form: Literal["wav", "flac"] = "wav" if clips.format == "wav" else "flac"
-    return clip_sink.ClipSettings(clips.folder, form, clips.pre_s, clips.post_s, clips.spectrogram, position, model)
+    return Provenance(position, model)
 
 
 class _ScreenSink:

@@ -1,59 +1,30 @@
-"""From a station's settings to what runs: feeds, listeners, thresholds."""
+"""From a station's settings to what runs: feeds and listeners."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
-from edgebird.config import DetectionSettings, SourceSettings, StationSettings
-from edgebird.detection import LONGEST_S, Settings, settings_for
+from edgebird.detection import LONGEST_S, detection_settings
 from edgebird.errors import EdgebirdError, UsageError
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.feed import Feed
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
+from edgebird.settings.model import SourceSettings, StationSettings
 from edgebird.sources import FileSource
-from edgebird.species import allowed_labels
 from edgebird.timestamps import parse_timezone
-from edgebird.types import FloatArray, Label, Origin
+from edgebird.types import Origin
 
 _AFTER_S = 30.0  # for clips: windows, inference and writing that are still to come when a detection is over
 _SCREEN_S = 15.0
 _STREAM_TIMEOUT_S = 5.0
-
-
-def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
-    """What is a detection, for this model. Raises UsageError, LabelError."""
-    allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
-    result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
-    if not settings.thresholds:
-        return result
-    thresholds = _thresholds(settings.threshold, settings.thresholds, card.labels)
-    return replace(result, threshold=thresholds)
-
-
-def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
-    names: dict[str, int] = {}
-    for index, label in enumerate(labels):
-        names |= {label.code.lower(): index, label.scientific_name.lower(): index}
-    thresholds = np.full(len(labels), default, np.float32)
-    for name, value in species.items():
-        if name.lower() not in names:
-            close = difflib.get_close_matches(name.lower(), names, 1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            raise UsageError(f"threshold of {name}: no label of this model has this code or scientific name{hint}")
-        thresholds[names[name.lower()]] = value
-    return thresholds
 
 
 def listen_options(settings: StationSettings, shown: bool = False) -> ListenOptions:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event, encodable, seconds
 from edgebird.files import atomic_path
+from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory
 from edgebird.sinks.chain import failure
 from edgebird.sinks.guano import guano_text, with_guano
@@ -36,28 +36,17 @@ _NAME_LENGTH = 50  # characters of a source or code in a name: at four bytes eac
 
 
 @dataclass(frozen=True, slots=True)
-class ClipSettings:
-    """What clips are like.
+class Provenance:
+    """Where clips come from, as each of them says.
 
-    folder: each source has its own below it. pre_s, post_s: sound around the detection, in seconds. spectrogram: a PNG
-    file beside each. position: latitude and longitude in degrees (WGS84), written into the clip. model: what scored.
-    Raises UsageError for values that cannot be.
+    position: latitude and longitude in degrees (WGS84). model: what scored. Raises UsageError for a position that
+    cannot be.
     """
 
-    folder: Path
-    format: Literal["flac", "wav"] = "flac"
-    pre_s: float = 3.0
-    post_s: float = 3.0
-    spectrogram: bool = False
     position: tuple[float, float] | None = None
     model: str = ""
 
     def __post_init__(self) -> None:
-        if self.format not in ("flac", "wav"):
-            raise UsageError(f"unknown clip format {self.format!r}: choose flac or wav")
-        for name, value in (("before", self.pre_s), ("after", self.post_s)):
-            if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"clips cannot have {value} s {name} the detection: give 0 or more")
         if self.position and not (abs(self.position[0]) <= 90 and abs(self.position[1]) <= 180):
             raise UsageError(f"no such position {self.position}: give latitude (-90 to 90) and longitude (-180 to 180)")
 
@@ -87,14 +76,20 @@ class ClipSink:
 
     Every clip is told as an event `clip`: the detection's keys, `path` (null if none of its sound was still held),
     `clip_start_s`, `clip_end_s`, `missing_s` and, with a spectrogram, `spectrogram`. Files are whole or absent, also
-    after a power cut. clock: monotonic seconds. Raises OutputError for a clip that cannot be written, which is then
-    given up.
+    after a power cut. Each source has its own folder. clock: monotonic seconds. Raises UsageError for settings that
+    cannot be, OutputError for a clip that cannot be written, which is then given up.
     """
 
     name = "clips"
 
-    def __init__(self, settings: ClipSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(
+        self,
+        settings: ClipSettings,
+        provenance: Provenance = Provenance(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        _require_possible(settings)
+        self._settings, self._provenance, self._clock = settings, provenance, clock
         self._waiting: list[_Waiting] = []
         self._told: list[Event] = []
         try:
@@ -185,7 +180,7 @@ class ClipSink:
 
     def _fields(self, clip: _Waiting, cut: _Cut, name: str) -> dict[str, str]:
         """What the clip says of itself."""
-        event, rate, position = clip.event, clip.memory.rate, self._settings.position
+        event, rate, position = clip.event, clip.memory.rate, self._provenance.position
         start_s = cut.start / rate
         moment = _moment(event, start_s)
         fields = {
@@ -200,10 +195,18 @@ class ClipSink:
             "edgebird|Score": f"{event['score']:.6f}",
             "edgebird|Start": f"{event['start_s'] - start_s:.3f}",
             "edgebird|End": f"{event['end_s'] - start_s:.3f}",
-            "edgebird|Model": self._settings.model,
+            "edgebird|Model": self._provenance.model,
             "edgebird|Source": event["source"],
         }
         return {key: encodable(value) for key, value in fields.items() if value}
+
+
+def _require_possible(settings: ClipSettings) -> None:
+    if settings.format not in ("flac", "wav"):
+        raise UsageError(f"unknown clip format {settings.format!r}: choose flac or wav")
+    for name, value in (("before", settings.pre_s), ("after", settings.post_s)):
+        if not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"clips cannot have {value} s {name} the detection: give 0 or more")
 
 
 def safe_name(text: str) -> str:

@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
-from edgebird.config import (
-    ClipSettings,
-    DetectionSettings,
-    SourceSettings,
-    StationSettings,
-    make_source,
-    parse_named,
-    parse_thresholds,
-    station_settings,
-    with_names,
-)
 from edgebird.errors import UsageError
+from edgebird.settings.build import station_settings
+from edgebird.settings.checks import split_thresholds
+from edgebird.settings.model import ClipSettings, DetectionSettings, SourceSettings, StationSettings
+from edgebird.settings.sources import make_source, parse_named, with_names
 
 MICROPHONE = '[[source]]\nmic = ""\n'
 
@@ -185,7 +178,7 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
     (tmp_path / "station.toml").write_text(
         f'bundle = "birds"\nhop = 5\nmin-windows = 3\n[thresholds]\na = 0.1\nb = 0.2\n{MICROPHONE}'
     )
-    given = {"bundle": Path("mine"), "hop": 1.0, "min-windows": None, **parse_thresholds(["0.4", "b=0.9"])}
+    given = {"bundle": Path("mine"), "hop": 1.0, "min-windows": None, **split_thresholds(["0.4", "b=0.9"])}
     garden = make_source("mic", "USB", "garden")
     station = station_settings(tmp_path / "station.toml", {**given, "clips.folder": "clips"}, [garden])
     assert station.detection == DetectionSettings(
@@ -202,7 +195,7 @@ def test_the_command_line_alone_is_enough_and_is_checked_alike() -> None:
     with pytest.raises(UsageError, match=r"^--max-size '5': wanted a size such as 500MB or 20GB$"):
         station_settings(None, {**given, "clips.max-size": "5"}, [mic])
     with pytest.raises(UsageError, match="--threshold much: wanted X, or CODE=X for one species"):
-        parse_thresholds(["much"])
+        split_thresholds(["much"])
     with pytest.raises(UsageError, match="no folder for them: give --clips DIR"):
         station_settings(None, {**given, "clips.format": "wav"}, [mic])
 

@@ -1,0 +1,210 @@
+"""Checks of single settings: which values are allowed, said in words, and what becomes of them.
+
+A check takes a value as a TOML file has it or as the command line gives it: both have numbers, texts and lists.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import time
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edgebird.errors import UsageError
+
+QuietHours: TypeAlias = tuple[tuple[time, time], ...]
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", re.IGNORECASE)
+_TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Which values a setting may have.
+
+    read: gives the value in the form of the model; its ValueError says what was wanted.
+    wanted: the same in words, for the documentation; a function, as some choices take long to import.
+    kind: the type that the command line makes of an option's text, or of each if the option may be repeated.
+    """
+
+    read: Callable[[Any], Any]
+    wanted: Callable[[], str]
+    kind: type = str
+
+
+def shown(value: Any) -> str:
+    """Return a value nearly as TOML has it, for messages."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, Path) else repr(value)
+
+
+def path() -> Check:
+    """Return the check of a path; it need not exist."""
+
+    def read(value: Any) -> Path:
+        if not isinstance(value, str | Path) or value == "":
+            raise ValueError("a path")
+        return Path(value)
+
+    return Check(read, lambda: "a path", Path)
+
+
+def boolean() -> Check:
+    """Return the check of a switch."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError("true or false")
+        return value
+
+    return Check(read, lambda: "true or false", bool)
+
+
+def text(wanted: str = "a text", kind: type = str) -> Check:
+    """Return the check of any text, also an empty one."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str | Path):
+            raise ValueError(wanted)
+        return str(value)
+
+    return Check(read, lambda: wanted, kind)
+
+
+def device() -> Check:
+    """Return the check of a sound card: a part of its name, or its number, which becomes a text too."""
+    wanted = "the name or number of a device"
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError(wanted)
+        return str(value)
+
+    return Check(read, lambda: wanted)
+
+
+def choice(names: Callable[[], Iterable[str]]) -> Check:
+    """Return the check of one of some names, which are asked for when they are needed."""
+
+    def wanted() -> str:
+        allowed = list(names())
+        return " or ".join(allowed) if len(allowed) == 2 else f"one of {', '.join(allowed)}"
+
+    def read(value: Any) -> str:
+        if value not in list(names()):
+            raise ValueError(wanted())
+        return str(value)
+
+    return Check(read, wanted)
+
+
+def whole(lowest: int, wanted: str = "") -> Check:
+    """Return the check of a whole number from `lowest` on."""
+    words = wanted or f"a whole number, {lowest} or more"
+
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise ValueError(words)
+        return value
+
+    return Check(read, lambda: words, int)
+
+
+def number(lowest: float, highest: float = math.inf, unit: str = "") -> Check:
+    """Return the check of a finite number from lowest to highest, both included."""
+    span = f"{lowest:g} to {highest:g}" if math.isfinite(highest) else f"{lowest:g} or more"
+    wanted = f"a number{f' of {unit}' if unit else ''}, {span}"
+
+    def read(value: Any) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or not lowest <= value <= highest:
+            raise ValueError(wanted)
+        return float(value)
+
+    return Check(read, lambda: wanted, float)
+
+
+def scores() -> Check:
+    """Return the check of a table of species and their thresholds."""
+    score = number(0, 1)
+
+    def read(value: Any) -> dict[str, float]:
+        if not isinstance(value, dict):
+            raise ValueError("a table of species and scores")
+        for species, threshold in value.items():
+            try:
+                score.read(threshold)
+            except ValueError as error:
+                raise ValueError(f"{error}, for {species}") from None
+        return {species: float(threshold) for species, threshold in value.items()}
+
+    return Check(read, lambda: "a table of species and scores, each 0 to 1")
+
+
+def split_thresholds(texts: Iterable[str]) -> dict[str, Any]:
+    """Return what `--threshold 0.5 --threshold comcuc=0.7` sets, by key. Raises UsageError."""
+    given: dict[str, Any] = {}
+    for option in texts:
+        species, equals, score = option.rpartition("=")
+        try:
+            value = float(score)
+        except ValueError:
+            raise UsageError(f"--threshold {option}: wanted X, or CODE=X for one species") from None
+        if equals:
+            given.setdefault("thresholds", {})[species] = value
+        else:
+            given["threshold"] = value
+    return given
+
+
+def hours() -> Check:
+    """Return the check of times of the day, which become pairs of local times (start, end)."""
+    wanted = 'a list such as ["22:00-04:30"], local times from 00:00 to 23:59'
+
+    def read(value: Any) -> QuietHours:
+        if not isinstance(value, list | tuple):
+            raise ValueError(wanted)
+        spans = []
+        for span in value:
+            match = _HOURS.fullmatch(span) if isinstance(span, str) else None
+            if match is None or match.group(1, 2) == match.group(3, 4):
+                raise ValueError(wanted)
+            numbers = [int(group) for group in match.groups()]
+            spans.append((time(numbers[0], numbers[1]), time(numbers[2], numbers[3])))
+        return tuple(spans)
+
+    return Check(read, lambda: wanted)
+
+
+def timezone() -> Check:
+    """Return the check of a time zone that this computer knows."""
+    wanted = "UTC, local, an offset such as +02:00, or a name such as Europe/Berlin"
+
+    def read(value: Any) -> str:
+        from edgebird.timestamps import parse_timezone
+
+        try:
+            parse_timezone(value if isinstance(value, str) else repr(value))
+        except UsageError:
+            raise ValueError(wanted) from None
+        return str(value)
+
+    return Check(read, lambda: wanted)
+
+
+def size() -> Check:
+    """Return the check of a size, which becomes a number of bytes."""
+    wanted = "a size such as 500MB or 20GB"
+
+    def read(value: Any) -> int:
+        match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError(wanted)
+        return round(float(match[1]) * _TIMES[match[2].upper()])
+
+    return Check(read, lambda: wanted)

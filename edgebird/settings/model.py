@@ -1,0 +1,236 @@
+"""What can be set: the one place where a setting is declared, with its key, option, default, check and help.
+
+A field that is added here is a key of the TOML file, an option of the commands it names, a line of --help and a line of
+the documentation (`python -m edgebird.settings.reference docs`). Only the code that acts on it is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgebird.errors import UsageError
+from edgebird.settings import checks
+from edgebird.settings.checks import QuietHours
+from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
+
+HOP_S = 2.5
+THRESHOLD = 0.3
+PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which takes too long to import for a help text
+
+SOURCES, REPORTS, FILES, CLIPS = "Sources", "What is reported", "Where it is kept", "Clips"
+PANELS = (SOURCES, "", REPORTS, FILES, CLIPS)  # in the order of --help
+BOTH, DETECT = ("listen", "detect"), ("detect",)
+LIVE = ("mic", "url", "stdin")
+
+
+def _runtimes() -> Iterable[str]:
+    from edgebird.runtimes import RUNTIMES
+
+    return ("auto", *RUNTIMES)
+
+
+def _precisions() -> Iterable[str]:
+    from edgebird.parity import TOLERANCES
+
+    return TOLERANCES
+
+
+def _formats() -> Iterable[str]:
+    from edgebird.formats import FORMATS
+
+    return FORMATS
+
+
+# A row is one Setting, however many lines it takes: laid out by hand, so that it can be read as a table.
+# fmt: off
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """One source of sound: a [[source]].
+
+    kind: one of KINDS, the key that gives the address.
+    address: of a microphone its device by name or number, empty for the default; else a URL, a path, or the form of
+    the sound on stdin. It may hold a password, so it is never printed.
+    channel: 1 is the first, None the mean of all.
+    """
+
+    name: str = field(metadata=set_by(
+        Setting("name", "What events call the source: letters, digits, - and _.", checks.text(), active=True)))
+    kind: str
+    address: str = field(repr=False, metadata=set_by(
+        Setting("mic", "A microphone by number or (part of) its name, see `edgebird microphones`.",
+                checks.device(), Option("--device", "X", SOURCES, repeated=True, named=True),
+                note='a part of the name that `edgebird microphones` shows; "" is the default one',
+                example="USB Audio", active=True),
+        Setting("url", "A stream, RTSP or HTTP; ${NAME} is taken from the environment.",
+                checks.text(), Option("--url", "URL", SOURCES, repeated=True, named=True),
+                note="RTSP or HTTP", example="rtsp://${POND_USER}:${POND_PASSWORD}@192.168.1.20:554/stream1"),
+        Setting("file", "A recording, as fast as possible.",
+                checks.text(kind=Path), Option("--file", "FILE", SOURCES, repeated=True), example="dawn.wav"),
+        Setting("stdin", "Raw PCM on standard input: s16le:48000:1 is its type, rate and channels.",
+                checks.text(), Option("--stdin", "FORMAT", SOURCES),
+                note="raw PCM: type of the samples, rate, channels", example="s16le:48000:1")))
+    channel: int | None = field(default=None, metadata=set_by(
+        Setting("channel", "Of microphones and streams, 1 is the first; default: the mean of all.",
+                checks.whole(1, "1 for the first, or more"), Option("--channel", "N", SOURCES, minimum=1),
+                example=1, kinds=LIVE)))
+    transport: str = field(default="tcp", metadata=set_by(
+        Setting("transport", "Of RTSP: tcp or udp, default {default}.", checks.choice(lambda: ("tcp", "udp")),
+                Option("--transport", "tcp|udp", SOURCES), kinds=("url",))))
+    realtime: bool = field(default=False, metadata=set_by(
+        Setting("realtime", "Play files no faster than they were recorded.", checks.boolean(),
+                Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionSettings:
+    """What is a detection, and with what model.
+
+    threshold: lowest score that counts; thresholds: the same for single species, by eBird code or scientific name.
+    quiet_hours: local times (start, end); start > end crosses midnight.
+    latitude, longitude: degrees, both or neither.
+    """
+
+    bundle: Path = field(metadata=set_by(
+        Setting("bundle", "The bundle to listen with.", checks.path(),
+                Option("--bundle", "BUNDLE", commands=BOTH, variable="EDGEBIRD_BUNDLE"),
+                note="a folder that `edgebird export` wrote", example="/opt/edgebird/birds", active=True,
+                missing="no model: give --bundle BUNDLE, or bundle = in --config FILE")))
+    runtime: str = field(default="auto", metadata=set_by(
+        Setting("runtime", "The engine: auto, or one that `doctor` lists; default {default}.",
+                checks.choice(_runtimes), Option("--runtime", "NAME", commands=BOTH))))
+    precision: str = field(default="fp32", metadata=set_by(
+        Setting("precision", f"Which graph: {PRECISIONS}; default {{default}}.",
+                checks.choice(_precisions), Option("--precision", "P", commands=BOTH))))
+    threads: int | None = field(default=None, metadata=set_by(
+        Setting("threads", "CPU threads of the engine; default: all cores.", checks.whole(1),
+                Option("--threads", "N", commands=BOTH, minimum=1), example=3)))
+    hop_s: float = field(default=HOP_S, metadata=set_by(
+        Setting("hop", "Seconds between windows, default {default}; together with the window's length it sets how "
+                "soon a bird can be reported.", checks.number(0.01, 60, "seconds"),
+                Option("--hop", "S", commands=BOTH), note="seconds between windows: less is sooner and costs more",
+                recordings=checks.number(0, 60, "seconds"))))
+    threshold: float = field(default=THRESHOLD, metadata=set_by(
+        Setting("threshold", "Lowest score that counts, default {default}; not a probability.",
+                checks.number(0, 1), Option("--threshold", "X", REPORTS, DETECT),
+                note="lowest score that counts, 0 to 1; a score is not a probability", active=True)))
+    thresholds: Mapping[str, float] = field(default_factory=dict, metadata=set_by(
+        Setting("thresholds", f"Lowest score that counts, default {THRESHOLD}; CODE=X for one species.",
+                checks.scores(),
+                Option("--threshold", "[CODE=]X", REPORTS, repeated=True, split=checks.split_thresholds),
+                note="Other thresholds for single species, by eBird code or scientific name.",
+                example={"comcuc": 0.5, "Turdus merula": 0.6})))
+    min_windows: int = field(default=1, metadata=set_by(
+        Setting("min-windows", "Consecutive windows that confirm a detection, default {default}.",
+                checks.whole(1), Option("--min-windows", "N", REPORTS, BOTH), example=2, active=True)))
+    species_list: Path | None = field(default=None, metadata=set_by(
+        Setting("species-list", "Only these: a `Scientific name_Common name` or eBird code a line.",
+                checks.path(), Option("--species-list", "FILE", REPORTS, BOTH), example="species.txt")))
+    explain: bool = field(default=False, metadata=set_by(
+        Setting("explain", "Also tell candidates that were rejected, with the reason (jsonl).",
+                checks.boolean(), Option("--explain", panel=REPORTS, commands=BOTH), example=True)))
+    quiet_hours: QuietHours = field(default=(), metadata=set_by(
+        Setting("quiet-hours", "Local time in which nothing is reported; may cross midnight.", checks.hours(),
+                Option("--quiet-hours", "HH:MM-HH:MM", REPORTS, repeated=True),
+                note="local times in which nothing is reported; all is still heard and accounted for",
+                example=["22:00-04:30"])))
+    timezone: str | None = field(default=None, metadata=set_by(
+        Setting("timezone", "Where names without an offset were recorded: UTC, local, +02:00, Europe/Berlin; "
+                "default: UTC for AudioMoth names, else local.", checks.timezone(),
+                Option("--timezone", "ZONE", REPORTS, BOTH),
+                note="of the times in events; default: that of the computer", example="Europe/Berlin")))
+    latitude: float | None = field(default=None, metadata=set_by(
+        Setting("latitude", "Written into clips and statistics only; give both or neither.",
+                checks.number(-90, 90, "degrees"), Option("--latitude", "DEG", REPORTS), example=52.52)))
+    longitude: float | None = field(default=None, metadata=set_by(
+        Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
+                Option("--longitude", "DEG", REPORTS), example=13.41)))
+
+    def __post_init__(self) -> None:
+        if (self.latitude is None) != (self.longitude is None):
+            raise UsageError("latitude and longitude belong together: give both or neither")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSettings:
+    """Which sound is kept, and how much of it. max_size, min_free: bytes."""
+
+    folder: Path = field(metadata=set_by(
+        Setting("folder", "Keep detections' sound.", checks.path(), Option("--clips", "DIR", CLIPS),
+                example="/var/lib/edgebird/clips", active=True,
+                missing="settings of clips, but no folder for them: give --clips DIR, or folder = in [clips]")))
+    format: str = field(default="flac", metadata=set_by(
+        Setting("format", "Of clips: flac or wav, default {default}.", checks.choice(lambda: ("flac", "wav")),
+                Option("--clip-format", "flac|wav", CLIPS))))
+    pre_s: float = field(default=3.0, metadata=set_by(
+        Setting("pre", "Seconds before a detection, default {default}.", checks.number(0, 600, "seconds"),
+                Option("--clip-pre", "S", CLIPS))))
+    post_s: float = field(default=3.0, metadata=set_by(
+        Setting("post", "Seconds after a detection, default {default}.", checks.number(0, 600, "seconds"),
+                Option("--clip-post", "S", CLIPS))))
+    spectrogram: bool = field(default=False, metadata=set_by(
+        Setting("spectrogram", "A picture beside each clip.", checks.boolean(),
+                Option("--spectrogram", panel=CLIPS), example=True)))
+    max_age_days: float | None = field(default=None, metadata=set_by(
+        Setting("max-age", "Delete clips that are older than so many days; default: never.",
+                checks.number(0.01, unit="days"), Option("--max-age", "DAYS", CLIPS), note="days; default: for ever",
+                example=90, active=True)))
+    max_size: int | None = field(default=None, metadata=set_by(
+        Setting("max-size", "Of all clips; the oldest go first; default: no limit.", checks.size(),
+                Option("--max-size", "20GB", CLIPS), example="20GB", active=True)))
+    min_free: int | None = field(default=None, metadata=set_by(
+        Setting("min-free", "To leave free on the disk; default: nothing.", checks.size(),
+                Option("--min-free", "2GB", CLIPS), example="2GB", active=True)))
+    best_per_species: int = field(default=0, metadata=set_by(
+        Setting("keep-best", "Best clips of each species that stay whatever their age, default {default}.",
+                checks.whole(0), Option("--keep-best", "N", CLIPS), example=5, active=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """Where results go. format: of the lines on stdout, or of the files in `out`; None for what fits."""
+
+    format: str | None = field(default=None, metadata=set_by(
+        Setting("format", "jsonl, csv (BirdNET), raven, audacity or kaleidoscope.", checks.choice(_formats),
+                Option("--format", "FORMAT", FILES, BOTH),
+                note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl")))
+    out: Path | None = field(default=None, metadata=set_by(
+        Setting("out", "A file per recording in this folder, not stdout.", checks.path(),
+                Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",
+                example="tables")))
+    log: Path | None = field(default=None, metadata=set_by(
+        Setting("log", "All events, a file of JSON lines a day.", checks.path(), Option("--log", "DIR", FILES),
+                example="/var/lib/edgebird/log", active=True)))
+    csv: Path | None = field(default=None, metadata=set_by(
+        Setting("csv", "Detections, appended.", checks.path(), Option("--csv", "FILE", FILES),
+                example="/var/lib/edgebird/birds.csv")))
+    database: Path | None = field(default=None, metadata=set_by(
+        Setting("database", "All, in SQLite (docs/sinks.md).", checks.path(), Option("--database", "FILE", FILES),
+                example="/var/lib/edgebird/birds.db", active=True)))
+    clips: ClipSettings | None = field(default=None, metadata=table(
+        "clips", ClipSettings, optional=True, about="The sound of every detection."))
+
+
+@dataclass(frozen=True, slots=True)
+class StationSettings:
+    """A station. duration_s: None for ever."""
+
+    sources: tuple[SourceSettings, ...]
+    detection: DetectionSettings = field(metadata=table("", DetectionSettings))
+    output: OutputSettings = field(metadata=table("output", OutputSettings))
+    buffer_s: float = field(default=15.0, metadata=set_by(
+        Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "
+                "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES))))
+    duration_s: float | None = field(default=None, metadata=set_by(
+        Setting("duration", "Stop after so many seconds; default: never.", checks.number(0.1, unit="seconds"),
+                Option("--duration", "S", SOURCES), example=3600)))
+    stats_every_s: float = field(default=60.0, metadata=set_by(
+        Setting("stats-every", "Seconds between `stats` events, default {default}.",
+                checks.number(1, 86400, "seconds"), Option("--stats-every", "S", REPORTS))))
+
+# fmt: on
+
+ROWS = all_rows(StationSettings)
+SOURCE_ROWS = own_rows(SourceSettings, "source")
+KINDS = tuple(row.setting.key for row in SOURCE_ROWS if row.field == "address")
