@@ -16,7 +16,7 @@ from edgebird.settings.checks import Check
 _DEFAULT = re.compile(r"[,;] default \{default\}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """How a setting is given on the command line.
 
@@ -42,7 +42,7 @@ class Option:
     split: Callable[[list[str]], dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Setting:
     """What a person has to know of one setting, and may write.
 
@@ -71,7 +71,7 @@ class Setting:
     kinds: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """A TOML table whose rows another dataclass has.
 
@@ -87,7 +87,7 @@ class Table:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """A setting in its place. table: its TOML table. field: of the dataclass. default: MISSING if a value is needed."""
 
