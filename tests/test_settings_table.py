@@ -16,7 +16,7 @@ from edgebird.cli.app import make_app
 from edgebird.parity import TOLERANCES
 from edgebird.settings.build import station_settings
 from edgebird.settings.model import KINDS, PANELS, PRECISIONS, ROWS, SOURCE_ROWS
-from edgebird.settings.row import Row
+from edgebird.settings.row import SettingRow
 from edgebird.settings.sources import given_sources, make_source
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ every_row = pytest.mark.parametrize("row", ALL, ids=[row.key for row in ALL])
 
 
 @every_row
-def test_a_row_says_all_there_is_to_say(row: Row) -> None:
+def test_a_row_says_all_there_is_to_say(row: SettingRow) -> None:
     setting = row.setting
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", setting.key)
     assert setting.help.endswith(".")
@@ -39,7 +39,7 @@ def test_a_row_says_all_there_is_to_say(row: Row) -> None:
 
 
 @every_row
-def test_a_default_passes_its_own_check_and_so_does_the_example(row: Row) -> None:
+def test_a_default_passes_its_own_check_and_so_does_the_example(row: SettingRow) -> None:
     """A default that nobody could write down could not be taken back either."""
     if row.default not in (None, MISSING):
         assert row.setting.check.read(row.default) == row.default

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Optional, TypeVar
 import typer
 
 from edgebird.settings.model import PANELS, ROWS, SOURCE_ROWS
-from edgebird.settings.row import Option, Row
+from edgebird.settings.row import Option, SettingRow
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
-def option_of(row: Row, help: str, panel: str = "") -> Any:
+def option_of(row: SettingRow, help: str, panel: str = "") -> Any:
     """Return the Typer option of a setting. panel: the box of the help it is in."""
     option = _option(row)
     return typer.Option(
@@ -28,22 +28,22 @@ def option_of(row: Row, help: str, panel: str = "") -> Any:
     )
 
 
-def rows_of(command: str) -> list[Row]:
+def rows_of(command: str) -> list[SettingRow]:
     """Return the settings that a command has options for, but those of sources."""
     return [row for row in ROWS if row.setting.option and command in row.setting.option.commands]
 
 
-def source_rows() -> list[Row]:
+def source_rows() -> list[SettingRow]:
     """Return the settings of sources that `listen` has options for."""
     return [row for row in SOURCE_ROWS if row.setting.option]
 
 
-def by_panel(rows: list[Row]) -> list[Row]:
+def by_panel(rows: list[SettingRow]) -> list[SettingRow]:
     """Return settings in the order of a help that has panels."""
     return sorted(rows, key=lambda row: PANELS.index(_option(row).panel))
 
 
-def parameters(rows: list[Row], reads_file: bool = False) -> list[inspect.Parameter]:
+def parameters(rows: list[SettingRow], reads_file: bool = False) -> list[inspect.Parameter]:
     """Return what Typer has to see for the options of a command.
 
     None, or False of a switch, says that an option was not given. reads_file: the command has many settings, which may
@@ -77,7 +77,7 @@ def takes(made: list[inspect.Parameter]) -> Callable[[_F], _F]:
     return decorate
 
 
-def given(rows: list[Row], options: Mapping[str, Any]) -> dict[str, Any]:
+def given(rows: list[SettingRow], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given on the command line, by keys with their table, such as `clips.format`.
 
     options: the values of the parameters.
@@ -92,7 +92,7 @@ def given(rows: list[Row], options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _option(row: Row) -> Option:
+def _option(row: SettingRow) -> Option:
     option = row.setting.option
     assert option is not None
     return option

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from edgebird.errors import UsageError
 from edgebird.settings.checks import Check, shown
 from edgebird.settings.model import ROWS, DetectionSettings, OutputSettings, SourceSettings, StationSettings
-from edgebird.settings.row import Row, own_rows, tables_in
+from edgebird.settings.row import SettingRow, own_rows, tables_in
 from edgebird.settings.sources import with_names
 from edgebird.settings.toml import read_file
 
@@ -47,7 +47,7 @@ def recording_settings(given: Mapping[str, Any]) -> tuple[DetectionSettings, Out
     return _built(DetectionSettings, "", values), _built(OutputSettings, "output", values)
 
 
-def _read_option(row: Row, check: Check, value: Any) -> Any:
+def _read_option(row: SettingRow, check: Check, value: Any) -> Any:
     try:
         return check.read(value)
     except ValueError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.settings.model import KINDS, ROWS, SOURCE_ROWS, StationSettings
-from edgebird.settings.row import Row, all_tables
+from edgebird.settings.row import SettingRow, all_tables
 
 BEGIN, END = "<!-- settings: made by edgebird.settings.reference -->", "<!-- end of settings -->"
 
@@ -79,12 +79,12 @@ def write(docs: Path) -> None:
     page.write_text(made, encoding="utf-8")
 
 
-def _is_said(row: Row) -> bool:
+def _is_said(row: SettingRow) -> bool:
     """Whether its default is a value."""
     return not row.required and row.default is not None and not isinstance(row.default, bool | tuple | dict)
 
 
-def _groups(rows: Iterable[Row]) -> Iterable[list[str]]:
+def _groups(rows: Iterable[SettingRow]) -> Iterable[list[str]]:
     """Lines of settings, with an empty one where the help of the command line begins another panel."""
     panel: str | None = None
     for row in rows:
@@ -94,7 +94,7 @@ def _groups(rows: Iterable[Row]) -> Iterable[list[str]]:
         yield ["", *_lines(row)] if begins else _lines(row)
 
 
-def _lines(row: Row, value: Any = None, active: bool | None = None) -> list[str]:
+def _lines(row: SettingRow, value: Any = None, active: bool | None = None) -> list[str]:
     """A setting with its comment behind it, or above it if that is long."""
     shown = value if value is not None else row.default if row.setting.example is None else row.setting.example
     is_active = row.setting.active if active is None else active
@@ -103,7 +103,7 @@ def _lines(row: Row, value: Any = None, active: bool | None = None) -> list[str]
     return [whole] if len(whole) <= _WIDTH else [f"# {row.note[0].upper()}{row.note[1:]}:", line]
 
 
-def _inner_table(row: Row) -> str:
+def _inner_table(row: SettingRow) -> str:
     """A setting that is a table itself."""
     pairs = [
         f"#{key if key.isalnum() else _literal(key)} = {_literal(value)}" for key, value in row.setting.example.items()

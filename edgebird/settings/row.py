@@ -72,7 +72,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class SettingsTable:
     """A TOML table whose rows another dataclass has.
 
     name: empty for the keys at the top of the file.
@@ -88,7 +88,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class SettingRow:
     """A setting in its place. table: its TOML table. field: of the dataclass. default: MISSING if a value is needed."""
 
     setting: Setting
@@ -132,35 +132,35 @@ def set_by(*settings: Setting) -> dict[str, tuple[Setting, ...]]:
     return {"settings": settings}
 
 
-def table(name: str, kind: type[Any], optional: bool = False, about: str = "") -> dict[str, Table]:
+def table(name: str, kind: type[Any], optional: bool = False, about: str = "") -> dict[str, SettingsTable]:
     """Return the metadata of a field that holds the settings of a table."""
-    return {"table": Table(name, kind, optional, about)}
+    return {"table": SettingsTable(name, kind, optional, about)}
 
 
-def own_rows(kind: type[Any], table_name: str = "") -> tuple[Row, ...]:
+def own_rows(kind: type[Any], table_name: str = "") -> tuple[SettingRow, ...]:
     """Return the rows of a dataclass itself, in order."""
     return tuple(
-        Row(one, table_name, field.name, _default(field))
+        SettingRow(one, table_name, field.name, _default(field))
         for field in fields(kind)
         for one in field.metadata.get("settings", ())
     )
 
 
-def tables_in(kind: type[Any]) -> Iterator[tuple[str, Table]]:
+def tables_in(kind: type[Any]) -> Iterator[tuple[str, SettingsTable]]:
     """Yield the fields of a dataclass that are tables."""
     for field in fields(kind):
         if "table" in field.metadata:
             yield field.name, field.metadata["table"]
 
 
-def all_tables(kind: type[Any]) -> Iterator[Table]:
+def all_tables(kind: type[Any]) -> Iterator[SettingsTable]:
     """Yield the tables in a dataclass and in these, in order; those that have no name too."""
     for _, inner in tables_in(kind):
         yield inner
         yield from all_tables(inner.kind)
 
 
-def all_rows(kind: type[Any]) -> tuple[Row, ...]:
+def all_rows(kind: type[Any]) -> tuple[SettingRow, ...]:
     """Return the rows of a dataclass and of the tables in it; those at the top of the file first."""
     rows = [row for inner in all_tables(kind) for row in own_rows(inner.kind, inner.name)]
     return tuple(sorted([*rows, *own_rows(kind)], key=lambda row: row.table != ""))
