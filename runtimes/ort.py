@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ _PROVIDERS = {
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _SHOWN = 3  # nodes that an error names
+_CUDA_FAILURE = re.compile(r"(CUDA|CUDNN|CUBLAS) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
 _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
 
@@ -115,7 +117,8 @@ def session_of(
     except Exception as error:
         reason = missing_library(ort, name) if provider.on_gpu else None
         told = f"{name}: {reason or f'ONNX Runtime refuses the model: {_first_line(error)}'}"
-        raise (_LeftToCpuError if _LEFT_TO_CPU in str(error) else RuntimeUnavailableError)(told) from error
+        left = reason is None and _LEFT_TO_CPU in str(error)
+        raise (_LeftToCpuError if left else RuntimeUnavailableError)(told) from error
     if session.get_providers()[:1] != [wanted]:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
     log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
@@ -142,6 +145,8 @@ def _dtype(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    if failure := _CUDA_FAILURE.search(str(error)):  # which ONNX Runtime tells after half a page of its own source
+        return failure[0].strip()
     return str(error).strip().partition("\n")[0][:300]
 
 

@@ -17,6 +17,7 @@ LIBRARIES = {
     "ort-tensorrt": "libonnxruntime_providers_tensorrt.so",
 }
 _DRIVER = "libcuda.so"
+_TENSORRT = ("libnvinfer", "libnvonnxparser")
 
 
 def preload(ort: ModuleType) -> None:
@@ -42,12 +43,11 @@ def missing_library(ort: ModuleType, name: str) -> str | None:
         missing = str(error).partition(":")[0]
         if missing.startswith(_DRIVER):
             return f"{missing} is missing: install the NVIDIA driver; in a container start it with --gpus all"
+        needs = f"{missing} is missing: ONNX Runtime {ort.__version__} needs"
+        if missing.startswith(_TENSORRT):
+            return f"{needs} TensorRT 10 on the library path (docs/gpu.md)"
         major = cuda_major(ort)
-        needs = f"CUDA {major} and cuDNN 9" + ("" if name == "ort-cuda" else ", and TensorRT 10 on the library path")
-        return (
-            f"{missing} is missing: ONNX Runtime {ort.__version__} needs {needs}: "
-            f"pip install 'edgebird[gpu,cuda{major}]' (docs/gpu.md)"
-        )
+        return f"{needs} CUDA {major} and cuDNN 9: pip install 'edgebird[gpu,cuda{major}]' (docs/gpu.md)"
     return None
 
 

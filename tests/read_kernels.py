@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests import hollow_cuda
 
@@ -64,12 +64,19 @@ def hollow_environment(wheel: Path) -> dict[str, str]:
     return os.environ | {"LD_LIBRARY_PATH": str(libraries), "PYTHONPATH": str(wheel)}
 
 
-def cuda_kernels(wheel: Path) -> list[tuple[str, int, int, dict[str, list[str]]]]:
-    """Operator, first and last opset, types by parameter: one for each kernel of a wheel of onnxruntime-gpu."""
+Kernel: TypeAlias = tuple[str, int, int, dict[str, list[str]]]  # operator, first and last opset, types by parameter
+
+
+def cuda_kernels(wheel: Path) -> list[Kernel]:
+    """The kernels of a wheel of onnxruntime-gpu."""
     command = [sys.executable, "-c", TELL]
     done = subprocess.run(command, env=hollow_environment(wheel), capture_output=True, text=True, check=True)
-    rows = json.loads(done.stdout)
-    return [(name, first, last, _short(types)) for name, first, last, types in rows if last >= _OLDEST_OPSET]
+    return kernels(json.loads(done.stdout))
+
+
+def kernels(told: Sequence[Any]) -> list[Kernel]:
+    """Of what `TELL` printed."""
+    return [(name, first, last, _short(types)) for name, first, last, types in told if last >= _OLDEST_OPSET]
 
 
 def _short(types: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -78,11 +85,11 @@ def _short(types: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def table(found: Mapping[str, Sequence[tuple[str, int, int, dict[str, list[str]]]]]) -> dict[str, list[Any]]:
+def table(found: Mapping[str, Sequence[Kernel]]) -> dict[str, list[Any]]:
     """Operator -> its kernels in all versions, those that differ in one type or in the version alone as one row."""
     rows: defaultdict[tuple[str, int, int, str], set[str]] = defaultdict(set)
-    for release, kernels in found.items():
-        for name, first, last, types in _joined(kernels):
+    for release, rows_of_it in found.items():
+        for name, first, last, types in _joined(rows_of_it):
             rows[name, first, last, json.dumps(types)].add(release)
     kept: defaultdict[str, list[Any]] = defaultdict(list)
     order = list(found)
@@ -93,10 +100,10 @@ def table(found: Mapping[str, Sequence[tuple[str, int, int, dict[str, list[str]]
     return dict(sorted(kept.items()))
 
 
-def _joined(kernels: Sequence[tuple[str, int, int, dict[str, list[str]]]]) -> Iterator[tuple[str, int, int, Any]]:
+def _joined(rows_of_it: Sequence[Kernel]) -> Iterator[tuple[str, int, int, Any]]:
     """Kernels that differ in the types of one parameter alone, as one."""
     merged: defaultdict[tuple[str, int, int], list[dict[str, list[str]]]] = defaultdict(list)
-    for name, first, last, types in kernels:
+    for name, first, last, types in rows_of_it:
         rows = merged[name, first, last]
         for row in rows:
             unlike = [key for key in types if row.get(key) != types[key]]
@@ -111,7 +118,7 @@ def _joined(kernels: Sequence[tuple[str, int, int, dict[str, list[str]]]]) -> It
             yield name, first, last, row
 
 
-def webgpu_kernels(bundle: Path) -> list[tuple[str, int, int, dict[str, list[str]]]]:
+def webgpu_kernels(bundle: Path) -> list[Kernel]:
     """The same for the WebGPU plugin, as far as the nodes of a bundle's graphs show it."""
     import onnx
     import onnxruntime as ort
@@ -121,7 +128,7 @@ def webgpu_kernels(bundle: Path) -> list[tuple[str, int, int, dict[str, list[str
 
     ort.register_execution_provider_library("webgpu", onnxruntime_ep_webgpu.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == onnxruntime_ep_webgpu.get_ep_name()]
-    found: dict[str, tuple[str, int, int, dict[str, list[str]]]] = {}
+    found: dict[str, Kernel] = {}
     for file in sorted(bundle.glob("*.onnx")):
         model = onnx.load(file)
         for node, alone in _nodes_alone(model):
@@ -160,18 +167,18 @@ def _taken(ort: Any, devices: Sequence[Any], model: Any) -> bool:
     return all(part.ep_name == devices[0].ep_name for part in session.get_provider_graph_assignment_info())
 
 
-def write(engine: str, package: str, versions: Sequence[str], kernels: Mapping[str, list[Any]]) -> None:
+def write(engine: str, package: str, versions: Sequence[str], rows: Mapping[str, list[Any]]) -> None:
     """Put an engine into the table; the others stay."""
     content = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    content[engine] = {"package": package, "versions": list(versions), "kernels": kernels}
+    content[engine] = {"package": package, "versions": list(versions), "kernels": rows}
     engines = []
     for name, about in sorted(content.items()):
-        rows = ",\n".join(
+        lines = ",\n".join(
             f"   {json.dumps(operator)}: [\n" + ",\n".join(f"    {json.dumps(row)}" for row in found) + "]"
             for operator, found in about["kernels"].items()
         )
         head = f'  "package": {json.dumps(about["package"])},\n  "versions": {json.dumps(about["versions"])},\n'
-        engines.append(f' {json.dumps(name)}: {{\n{head}  "kernels": {{\n{rows}}}}}')
+        engines.append(f' {json.dumps(name)}: {{\n{head}  "kernels": {{\n{lines}}}}}')
     TABLE.write_text("{\n" + ",\n".join(engines) + "}\n")
 
 
@@ -194,9 +201,9 @@ def main() -> None:
         folder = given.wheels or Path(temporary)
         found = {}
         for release in VERSIONS:
-            kernels = cuda_kernels(unpacked_wheel("onnxruntime-gpu", release, folder))
-            print(f"onnxruntime-gpu {release}: {len(kernels)} kernels")
-            found[release] = [kernel for kernel in kernels if kernel[0] in TENSORRT]
+            told = cuda_kernels(unpacked_wheel("onnxruntime-gpu", release, folder))
+            print(f"onnxruntime-gpu {release}: {len(told)} kernels")
+            found[release] = [kernel for kernel in told if kernel[0] in TENSORRT]
     write(CUDA, "onnxruntime-gpu", VERSIONS, table(found))
 
 

@@ -14,6 +14,7 @@ from edgebird.bundle import Bundle
 from edgebird.errors import AudioError, ParityError, UsageError
 from edgebird.parity import TOLERANCES
 from edgebird.verification import verify
+from tests import gpu_wheels
 from tests.conftest import require
 
 torch, onnx = require("torch"), require("onnx")
@@ -98,7 +99,9 @@ def test_what_is_written_is_smaller_and_the_card_says_what_was_done(halved: Bund
     assert halved.model("fp16").stat().st_size < halved.model().stat().st_size
     assert precision.share == pytest.approx(low_share(mixed, backbone_nodes(mixed)), abs=1e-4)
     assert 0.1 < (precision.share or 0) < 1
-    assert (precision.kept, precision.lint) == ({}, {})
+    assert precision.kept == {}
+    assert {engine.rpartition(" ")[0] for engine in precision.lint} >= {"ONNX Runtime CUDA 1.23.2 to"}
+    assert not any(precision.lint.values()), "an engine that edgebird names does not take the graph"
     assert set(precision.proofs) == {
         f"{known}, {way}" for known in ("golden", "held out") for way in ("computed in FP32", "rounded")
     }
@@ -111,6 +114,10 @@ def test_it_runs_and_verifies_where_there_is_no_fp16_arithmetic(halved: Bundle) 
     (result,) = verify(halved, "ort-cpu", "fp16")
     assert result.passed
     assert result.parity.max_abs > 1e-6, "this is the FP32 graph"
+
+
+def test_every_gpu_wheel_of_onnx_runtime_takes_the_graph(halved: Bundle, tmp_path: Path) -> None:
+    gpu_wheels.assert_opens_on_gpu_wheels(tmp_path, halved.model("fp16"))
 
 
 def test_tensorrt_takes_the_graph_and_computes_the_backbone_in_half(halved: Bundle) -> None:
@@ -263,6 +270,9 @@ def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], mes
 
 
 # ------------------------------------------------------------------------------------------------------------- the lint
+JETSON = "TensorRT 10.3 (JetPack 6)"
+
+
 def opset_21(model: Any) -> None:
     model.opset_import[0].version = 21
 
@@ -298,9 +308,42 @@ def test_the_lint_names_what_a_jetson_would_refuse_and_why(
     change: Callable[[Any], None], found: dict[str, str]
 ) -> None:
     model = toy(1, 1)
-    assert lint(model) == {}
+    assert lint(model)[JETSON] == {}
     change(model)
-    assert lint(model) == found
+    assert lint(model)[JETSON] == found
+
+
+def reduced(opset: int, element: int = TensorProto.FLOAT) -> Any:
+    """The loudest sample of each window, in a definition of an opset."""
+    values = [helper.make_tensor_value_info(name, element, ["batch", 8]) for name in ("audio", "most")]
+    values[1].type.tensor_type.shape.dim[1].dim_value = 1
+    axis = numpy_helper.from_array(np.array([1], np.int64), "axis")
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMax", ["audio", "axis"], ["most"], "peak")], "toy", values[:1], values[1:], [axis]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def test_the_lint_knows_the_kernels_of_onnx_runtime_by_version() -> None:
+    """With a graph of opset 20 nobody below 1.27 could use a GPU, and nothing said so."""
+    cuda = {engine: found for engine, found in lint(reduced(20)).items() if "CUDA" in engine}
+    reason = "ReduceMax of opset 20, kernels are of 1 to 17, 18"
+    assert cuda == {
+        "ONNX Runtime CUDA 1.23.2 to 1.26.0": {"peak": reason},
+        "ONNX Runtime CUDA 1.27.0 to 1.31.1": {},
+    }
+    assert not any(lint(reduced(18)).values())
+    (found,) = [found for engine, found in lint(reduced(18, TensorProto.BOOL)).items() if "CUDA" in engine]
+    assert found == {"peak": "no kernel of ReduceMax for its types"}
+    (found,) = [found for engine, found in lint(reduced(20)).items() if "WebGPU" in engine]
+    assert found == {"peak": "ReduceMax of opset 20, kernels are of 18 to 18"}
+
+
+def test_a_node_without_any_kernel_is_named_for_each_engine() -> None:
+    model = toy(1, 1)
+    unknown_operator(model)
+    reasons = {engine: found.get("stem.conv2") for engine, found in lint(model).items() if engine != JETSON}
+    assert set(reasons.values()) == {"no kernel for STFT"}, reasons
 
 
 @pytest.mark.slow

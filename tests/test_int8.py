@@ -14,6 +14,7 @@ from edgebird.parity import TOLERANCES, Tolerance
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.runtimes.ort import session_of
 from edgebird.verification import verify
+from tests import gpu_wheels
 from tests.conftest import require
 
 torch, onnx = require("torch"), require("onnx")
@@ -95,9 +96,14 @@ def test_the_card_tells_what_was_kept_and_what_every_choice_cost(made: Bundle, g
     assert all(cost > 0 for cost in precision.costs.values())
     assert all("alone it moves scores by" in reason for reason in precision.kept.values())
     assert precision.share == pytest.approx(low_share(onnx.load(made.model()), low), abs=1e-4)
-    assert precision.lint == {}
+    refused = {engine: set(reasons.values()) for engine, reasons in precision.lint.items() if reasons}
+    assert refused == {"ONNX Runtime WebGPU 0.4.0": {"no kernel for QuantizeLinear"}}
     assert set(precision.proofs) == {"golden, quantized", "held out, quantized"}
     assert {entry.key: entry.value for entry in graph.metadata_props}["precision"] == "int8"
+
+
+def test_every_gpu_wheel_of_onnx_runtime_takes_the_graph(made: Bundle, tmp_path: Path) -> None:
+    gpu_wheels.assert_opens_on_gpu_wheels(tmp_path, made.model("int8"))
 
 
 def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path) -> None:

@@ -1,26 +1,31 @@
-"""ONNX Runtime's GPU providers. The GPU wheel excludes the CPU wheel, so it has a Python of its own, which
-EDGEBIRD_ORT_GPU_PYTHON names (`python -m venv X && X/bin/pip install onnxruntime-gpu soundfile soxr typer`); without a
-GPU it shows that nothing falls back to the CPU in silence.
+"""ONNX Runtime's GPU providers: the real wheels as far as they go without a GPU (see `gpu_wheels`).
+
+Nothing falls back to the CPU in silence, every graph that edgebird writes opens, and no batch size is new to the GPU
+while a bird sings.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgebird.bundle import Bundle
-from edgebird.runtimes import RuntimeOptions, ort
-from tests.foreign import amplitudes, tone_bundle
+from edgebird import demo
+from edgebird.bundle import Bundle, open_bundle, seal
+from edgebird.detection import detect
+from edgebird.runtimes import RuntimeOptions, ort, ort_placement
+from edgebird.types import FloatArray
+from tests import gpu_wheels, read_kernels
+from tests.conftest import require
+from tests.foreign import RATE, WINDOW_S, amplitudes, scene, tone_bundle
 from tests.test_runtimes import windows
 
-ROOT = Path(__file__).parents[1]
-PYTHON = "EDGEBIRD_ORT_GPU_PYTHON"
 OPEN = """
 import json, os, sys
 from edgebird import open_bundle, open_runtime
@@ -45,18 +50,28 @@ def tones(tmp_path: Path) -> Bundle:
     return tone_bundle(tmp_path / "tones")
 
 
-def test_the_gpu_wheel_never_falls_back_to_the_cpu_in_silence(tones: Bundle) -> None:
+@pytest.fixture(params=[gpu_wheels.OLDEST, gpu_wheels.NEWEST])
+def python(request: pytest.FixtureRequest) -> str:
+    return gpu_wheels.gpu_python(request.param)
+
+
+def bundle_of_opset_20(folder: Path) -> Bundle:
+    """The demo's bundle as edgebird wrote bundles first; its operators mean the same at both opsets."""
+    onnx = require("onnx")
+    shutil.copytree(demo.BUNDLE, folder)
+    bundle = open_bundle(folder)
+    model = onnx.load(bundle.model())
+    model.opset_import[0].version = 20
+    onnx.save(model, bundle.model())
+    precisions = {"fp32": replace(bundle.card.precisions["fp32"], sha256="", opset=20, lint={"a": "operator STFT"})}
+    (folder / "card.json").write_text(json.dumps(asdict(replace(bundle.card, precisions=precisions))))
+    return seal(folder)
+
+
+# ----------------------------------------------------------------------------------------------------- what opens where
+def test_the_gpu_wheel_never_falls_back_to_the_cpu_in_silence(tones: Bundle, python: str) -> None:
     """It lists CUDA and TensorRT as available where neither can be loaded, and would run on the CPU."""
-    python = os.environ.get(PYTHON)
-    if not python:
-        if "ort-gpu" in os.environ.get("EDGEBIRD_REQUIRE", "").split(","):
-            pytest.fail(f"ort-gpu was promised by EDGEBIRD_REQUIRE, and {PYTHON} is not set")
-        pytest.skip(f"{PYTHON} names no Python with onnxruntime-gpu")
-    done = subprocess.run(
-        [python, "-c", OPEN, str(tones.path)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)  # and nothing else on stdout: ONNX Runtime would print its banner there
+    told = gpu_wheels.run(python, OPEN, tones.path)  # nothing else is on stdout: ONNX Runtime would print there
     assert (told.pop("cpu"), told.pop("tf32")) == ("ort-cpu", "0")
     for attempt, (outcome, text) in told.items():
         name = attempt.split()[0]
@@ -64,10 +79,210 @@ def test_the_gpu_wheel_never_falls_back_to_the_cpu_in_silence(tones: Bundle) -> 
             assert name in text or "ONNX Runtime" in text
         else:
             assert text.startswith(f"{name}: lib")
-            assert "is missing: ONNX Runtime" in text
-            assert "on the library path (docs/gpu.md)" in text
+            assert " is missing: ONNX Runtime " in text or " is missing: install the NVIDIA driver" in text
+            assert "pip install 'edgebird[gpu,cuda1" in text or "--gpus all" in text
 
 
+def test_a_bundle_opens_on_the_oldest_and_the_newest_wheel(tmp_path: Path) -> None:
+    """With 1.23.2 nobody with JetPack 6's Python or a driver of CUDA 12 could use a GPU."""
+    gpu_wheels.assert_opens_on_gpu_wheels(tmp_path, open_bundle(demo.BUNDLE).model())
+
+
+REFUSED = """
+import json, sys
+from edgebird import open_bundle, open_runtime
+from edgebird.errors import RuntimeUnavailableError
+try:
+    open_runtime(open_bundle(sys.argv[1]), "ort-cuda")
+except RuntimeUnavailableError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_a_refused_session_names_its_nodes_and_what_mends_it(tmp_path: Path) -> None:
+    """ONNX Runtime's own message names no node: the user would not know that an export mends it."""
+    bundle = bundle_of_opset_20(tmp_path / "old")
+    python = gpu_wheels.gpu_python(gpu_wheels.OLDEST)
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    told = gpu_wheels.run(python, REFUSED, bundle.path, LD_LIBRARY_PATH=str(libraries))
+    version, _ = gpu_wheels.installed(python)
+    assert told == (
+        f"ort-cuda: ONNX Runtime {version} has no GPU kernel for 11 nodes of model.fp32.onnx at opset 20: "
+        "frontend/0/frames/Pad (Pad), frontend/0/frames/AveragePool (AveragePool), frontend/0/ReduceMax (ReduceMax) "
+        "and 8 more: export the bundle again with this edgebird, whose graphs every onnxruntime-gpu that it names can "
+        "run, or install a newer onnxruntime-gpu"
+    )
+
+
+def test_nodes_on_the_cpu_are_named_by_newer_versions_too(tmp_path: Path) -> None:
+    """They have a function for it, older ones only a log."""
+    onnx = require("onnx")
+    python = gpu_wheels.gpu_python(gpu_wheels.NEWEST)
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    make = onnx.helper
+    values = [make.make_tensor_value_info("x", 1, [1, 2, 2]), make.make_tensor_value_info("y", 1, [1])]
+    nodes = [make.make_node("Det", ["x"], ["d"], "determinant"), make.make_node("Add", ["d", "d"], ["y"], "twice")]
+    graph = make.make_graph(nodes, "no GPU has a kernel for Det", values[:1], values[1:])
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=8), tmp_path / "x.onnx")
+    code = "import json, sys; from edgebird.runtimes.ort_placement import left_to_cpu; from pathlib import Path; "
+    code += "print(json.dumps([[p.operator, p.node] for p in left_to_cpu(Path(sys.argv[1]), 'CUDAExecutionProvider')]))"
+    told = gpu_wheels.run(python, code, tmp_path / "x.onnx", LD_LIBRARY_PATH=str(libraries))
+    assert ["Det", "determinant"] in told
+
+
+def test_the_log_of_older_versions_is_read() -> None:
+    place = "2026-01-01 10:00:00.1 [V:onnxruntime:, session_state.cc:13 VerifyEachNodeIsAssignedToAnEp] "
+    lines = [
+        f"\x1b[0;93m{place} Node(s) placed on [CPUExecutionProvider]. Number of nodes: 2\x1b[m",
+        f"{place}  Pad (frontend/0/frames/Pad)",
+        "2026-01-01 10:00:00.1 [I:onnxruntime:, other.cc:1 Other] Something (else)",
+        f"{place}  ReduceMax (a (b))",
+        f"{place} Node(s) placed on [CUDAExecutionProvider]. Number of nodes: 1",
+        f"{place}  Conv (stem.conv1)",
+    ]
+    found = [(placed.operator, placed.node) for placed in ort_placement._from_log("\n".join(lines))]
+    assert found == [("Pad", "frontend/0/frames/Pad"), ("ReduceMax", "a (b)")]
+
+
+def test_bundles_of_opset_20_still_open(tmp_path: Path) -> None:
+    bundle = bundle_of_opset_20(tmp_path / "old")
+    assert bundle.card.precisions["fp32"].lint == {"TensorRT 10.3 (JetPack 6)": {"a": "operator STFT"}}  # of that time
+    runtime = ort.open_runtime(bundle, "ort-cpu", RuntimeOptions(threads=1))
+    golden = bundle.golden()
+    np.testing.assert_allclose(runtime.infer(golden.windows()[:2]), golden.scores[:2], rtol=0, atol=1e-4)
+    runtime.close()
+    python = gpu_wheels.gpu_python(gpu_wheels.NEWEST)
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    told = gpu_wheels.run(python, gpu_wheels.SESSION, bundle.model(), LD_LIBRARY_PATH=str(libraries))
+    assert told == ["CUDAExecutionProvider"]
+
+
+def test_cuda_of_pips_own_packages_is_found(tmp_path: Path, python: str) -> None:
+    """They lie where no library path leads: without help a user with `edgebird[gpu,cuda13]` has no CUDA."""
+    version, package = gpu_wheels.installed(python)
+    hollow = gpu_wheels.hollow(python, tmp_path)
+    site, driver = tmp_path / "site", tmp_path / "driver"
+    driver.mkdir()
+    site.mkdir()
+    (site / "onnxruntime").symlink_to(package)
+    for library in hollow.glob("lib*.so.*[0-9]"):
+        if library.name.startswith("libcuda.so"):
+            shutil.copy(library, driver)  # which is none of the packages
+        else:
+            folder = (
+                site
+                / "nvidia"
+                / _home(library.name, is_cuda_12=python == gpu_wheels.gpu_python(gpu_wheels.OLDEST))
+                / "lib"
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, folder)
+    model = open_bundle(demo.BUNDLE).model()
+    told = gpu_wheels.run(python, gpu_wheels.SESSION, model, PYTHONPATH=str(site), LD_LIBRARY_PATH=str(driver))
+    assert told == ["CUDAExecutionProvider"], version
+
+
+def _home(library: str, is_cuda_12: bool) -> str:
+    """The folder of NVIDIA's package for a library: one for all of CUDA 13, one for each part of CUDA 12."""
+    if library.startswith("libcudnn"):
+        return "cudnn"
+    if not is_cuda_12:
+        return "cu13"
+    parts = {"libcublas": "cublas", "libcurand": "curand", "libcufft": "cufft", "libcudart": "cuda_runtime"}
+    return next((folder for start, folder in parts.items() if library.startswith(start)), "other")
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("libcublasLt.so.13", "ONNX Runtime 1.31.1 needs CUDA 13 and cuDNN 9: pip install 'edgebird[gpu,cuda13]'"),
+        ("libcuda.so.1", "install the NVIDIA driver; in a container start it with --gpus all"),
+    ],
+)
+def test_a_missing_library_is_named_with_what_brings_it(
+    missing: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: str, mode: int = 0) -> None:
+        if path.endswith("cuda.so"):
+            raise OSError(f"{missing}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("ctypes.CDLL", load)
+    module: Any = SimpleNamespace(__file__="/x/onnxruntime/__init__.py", __version__="1.31.1", cuda_version="13.0")
+    assert (ort.missing_library(module, "ort-cuda") or "").startswith(f"{missing} is missing: {told}")
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+def test_the_table_of_kernels_is_what_the_wheels_tell(tmp_path: Path, python: str) -> None:
+    """The lint of an export believes it."""
+    require("onnx")
+    from edgebird.export.operators import TENSORRT
+
+    version, _ = gpu_wheels.installed(python)
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    told = gpu_wheels.run(python, read_kernels.TELL, LD_LIBRARY_PATH=str(libraries))
+    wanted = read_kernels.table({version: [row for row in read_kernels.kernels(told) if row[0] in TENSORRT]})
+    content = json.loads(read_kernels.TABLE.read_text())[read_kernels.CUDA]["kernels"]
+    found = {}
+    for operator, rows in content.items():
+        mine = [{**row, "versions": [version]} for row in rows if version in row["versions"]]
+        if mine:
+            found[operator] = mine
+    assert found == wanted
+
+
+# ---------------------------------------------------------------------------------------------------------- batch sizes
+class _CountedBound:
+    """In place of memory on a GPU: every size that is not ready yet is an engine search, seconds long."""
+
+    ready: list[int] = []  # noqa: RUF012
+
+    def __init__(self, session: Any, card: Any, batch: int, device: str) -> None:
+        assert device == "cuda"
+        self.ready.append(batch)
+        self._batch = batch
+
+    def run(self, given: FloatArray) -> FloatArray:
+        assert given.shape == (self._batch, WINDOW_S * RATE)
+        return amplitudes(given).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["ort-cuda", "ort-tensorrt"])
+@pytest.mark.parametrize("throughput", [False, True])
+def test_no_batch_size_is_new_to_the_gpu_once_it_is_open(
+    name: str, throughput: bool, tones: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN measures its algorithms anew for each, and TensorRT builds an engine, while sound is lost."""
+    import soundfile
+
+    real = ort.session_of(tones.model(), "ort-cpu")
+    monkeypatch.setattr(_CountedBound, "ready", [])
+    monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
+    monkeypatch.setattr(ort, "_Bound", _CountedBound)
+    runtime = ort.open_runtime(tones, name, RuntimeOptions(throughput=throughput))
+    opened = list(_CountedBound.ready)
+    assert opened == [size for size in (1, 2, 4, 8) if size <= runtime.batch_size]
+    for count in (*range(1, 12), 16, 33):
+        given = windows(count)
+        np.testing.assert_allclose(runtime.infer(given), amplitudes(given), rtol=0, atol=1e-5)
+    soundfile.write(tmp_path / "x.wav", scene(40, [(0, 0.9, 0, 5)]), RATE)
+    assert [event["code"] for event in detect(tmp_path / "x.wav", runtime) if event["event"] == "detection"]
+    assert opened == _CountedBound.ready
+
+
+def test_windows_that_share_a_floor_are_warmed_in_their_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tone_bundle(tmp_path / "floor", db_floor="batch")
+    real = ort.session_of(bundle.model(), "ort-cpu")
+    monkeypatch.setattr(_CountedBound, "ready", [])
+    monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
+    monkeypatch.setattr(ort, "_Bound", _CountedBound)
+    runtime = ort.open_runtime(bundle, "ort-cuda", RuntimeOptions())
+    opened = list(_CountedBound.ready)
+    for count in range(1, 12):
+        runtime.infer(windows(count))
+    assert opened == _CountedBound.ready == [1, 2, 4]
+
+
+# ----------------------------------------------------------------------------------------------------- how it is set up
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_tensorrt_provider_is_configured(tones: Bundle, precision: str) -> None:
     """Unconfigured it builds an engine at every start, and one for each batch size; FP16 flags would be applied to the

@@ -186,6 +186,19 @@ def test_many_batch_sizes_take_few_contexts(orin: Device, tones: Bundle) -> None
     assert runtime.includes(3).endswith("; a CUDA graph")
 
 
+def test_no_batch_size_is_new_to_the_gpu_once_it_is_open(orin: Device, tones: Bundle) -> None:
+    """Each takes a context and a graph: made while a bird sings, they cost its sound."""
+    orin.build(tones, max_batch=6)
+    runtime = open_runtime(tones, "tensorrt")
+    assert isinstance(runtime, TrtRuntime)
+    assert tuple(runtime._lanes) == runtime.sizes == (1, 2, 4, 6)
+    orin.trt.contexts = 0
+    for count in (*range(1, 15), 40):
+        assert_right(runtime, count)
+    assert orin.trt.contexts == 0
+    runtime.close()
+
+
 def floor_bundle(folder: Path, batch: int | str) -> Bundle:
     """The tone model with a floor as the experiments have it: no score is below a tenth of the best in the batch."""
     onnx = require("onnx")

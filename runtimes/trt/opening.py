@@ -44,7 +44,7 @@ def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path
     runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
     with ExitStack() as undo:
         undo.callback(runtime.close)
-        warm_up(runtime, options)
+        warm_up(runtime, options, runtime.sizes)
         if not sidecar.proven_on(gpu, trt.__version__):
             _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))
         undo.pop_all()

@@ -110,8 +110,13 @@ class TrtRuntime:
             self._record(lane)
         return scores
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batches that are run: 1, 2, 4, 8, ... and `max_batch`, as each of them takes memory."""
+        return tuple(sorted({self._lane_size(count) for count in range(1, self.max_batch + 1)}))
+
     def _lane_size(self, count: int) -> int:
-        """The batch that scores so many windows: 1, 2, 4, 8, ... or `max_batch`, as each of them takes memory."""
+        """The batch that scores so many windows."""
         return self.max_batch if self._fixed else min(1 << (count - 1).bit_length(), self.max_batch)
 
     def _fill(self, windows: FloatArray, batch: int) -> None:
