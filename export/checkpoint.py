@@ -17,7 +17,7 @@ import struct
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -31,7 +31,6 @@ from edgebird.files import file_sha256
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".safetensors")
-UNREAD = "pcen.last_state"  # a left-over of training, of any batch size
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.")
 # What a reader raises on bytes that are not what they should be.
@@ -83,22 +82,25 @@ def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:
-    """Read the checkpoints that `find_checkpoints` finds; weights that come twice (a fold and its TorchScript) once."""
+def read_checkpoints(paths: Sequence[Path], leftovers: Container[str] = ()) -> list[Checkpoint]:
+    """Read the checkpoints that `find_checkpoints` finds; weights that come twice (a fold and its TorchScript) once.
+
+    leftovers: tensors that are not read.
+    """
     checkpoints: dict[str, Checkpoint] = {}
     for path in find_checkpoints(paths):
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, leftovers)
         twin = checkpoints.setdefault(checkpoint.fingerprint(), checkpoint)
         if twin is not checkpoint:
             log.warning("%s: left out, it holds the same weights as %s", path, twin.path)
     return list(checkpoints.values())
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, leftovers: Container[str] = ()) -> Checkpoint:
     """Read one checkpoint: a training checkpoint, a bare state dict, safetensors or a TorchScript archive.
 
     Tensors come as float32 on the CPU (other dtypes as they are), without `module.` and `model.` prefixes and without
-    the one that is not read.
+    `leftovers`.
     Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or wants to run something.
     """
     try:
@@ -113,7 +115,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not tensors:
         raise CheckpointError(f"{path}: not a checkpoint: it holds no state dict of tensors")
     named = {_strip(name): _plain(tensor) for name, tensor in tensors.items()}
-    return Checkpoint(path, sha256, {name: tensor for name, tensor in named.items() if name != UNREAD})
+    return Checkpoint(path, sha256, {name: tensor for name, tensor in named.items() if name not in leftovers})
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
 from edgebird.card import Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.errors import ParityError
 from edgebird.export import graph
-from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
-from edgebird.export.folds import LoadedFold, load_folds
-from edgebird.export.freeze import freeze
-from edgebird.export.golden import record_golden
+from edgebird.export.families.family import Family
+from edgebird.export.families.registry import read_family
 from edgebird.export.labels import labels_for
 from edgebird.export.operators import lint
-from edgebird.export.precisions.backbone import map_tensors
+from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes, map_tensors
 from edgebird.export.precisions.gate import scorer
 from edgebird.export.precisions.lower import Lowered, lower, read_recordings
 from edgebird.files import file_sha256
@@ -42,7 +41,7 @@ class ExportRequest:
     """What to export: checkpoints (files or folders), the bundle to write, and how.
 
     db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
-    labels: CSV file, None for BirdCLEF 2023. force: replace a bundle that exists. precisions: graphs to write beside
+    labels: CSV file, None for the family's. force: replace a bundle that exists. precisions: graphs to write beside
     FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's.
     """
 
@@ -62,31 +61,33 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
     tell: takes a line per step. Raises EdgebirdError; then nothing is left behind.
     """
     with new_bundle(request.out, request.force) as folder:
-        recordings = read_recordings(request.calibration) if request.precisions else None
-        folds = load_folds(request.folds, request.experiment, request.db_floor)
-        for fold in folds:
-            tell(f"read      {fold.source.experiment} {fold.source.file}")
-        labels = labels_for(folds[0].model.architecture.classes, request.labels)
-        golden = record_golden([fold.model for fold in folds], request.db_floor)
+        family, checkpoints = read_family(request.folds, request.experiment)
+        recordings = read_recordings(request.calibration, family) if request.precisions else None
+        originals = family.load(checkpoints, request.experiment, request.db_floor)
+        for source in originals.sources:
+            tell(f"read      {source.experiment} {source.file}")
+        labels = labels_for(originals.classes, request.labels, family)
+        golden = originals.record_golden()
         tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")
-        essentials = _essentials(labels, [fold.source for fold in folds], request.db_floor)
-        model, parity = build_graph(folds, golden, essentials, tell)
+        essentials = _essentials(family, labels, originals.sources, request.db_floor)
+        model, parity = build_graph(originals.freeze(), golden, essentials, tell)
         precisions = {"fp32": _write_graph(folder, "fp32", model, parity, tell)}
+        fp32 = Fp32Graph(model, backbone_nodes(model, family.block), floor_group(request.db_floor))
         for name in request.precisions:
             assert recordings is not None
-            lowered = lower(name, model, golden, recordings, floor_group(request.db_floor), tell)
+            lowered = lower(name, fp32, golden, recordings, tell)
             precisions[name] = _write_lowered(folder, lowered, tell)
         card = Card(
             labels=labels,
-            sample_rate=SAMPLE_RATE,
-            window_samples=WINDOW_SAMPLES,
-            input=Tensor(graph.INPUT, (graph.BATCH, WINDOW_SAMPLES)),
+            sample_rate=family.sample_rate,
+            window_samples=family.window_samples,
+            input=Tensor(graph.INPUT, (graph.BATCH, family.window_samples)),
             output=Tensor(graph.OUTPUT, (graph.BATCH, len(labels))),
             precisions=precisions,
             db_floor=request.db_floor,
             images=graph.image_tensors(model),
-            maps=map_tensors(model),
-            folds=tuple(fold.source for fold in folds),
+            maps=map_tensors(model, fp32.backbone),
+            folds=tuple(originals.sources),
             golden=_write_golden(folder / GOLDEN_FILE, golden),
             edgebird=__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -97,9 +98,9 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
 
 
 def build_graph(
-    folds: Sequence[LoadedFold], golden: GoldenData, metadata: dict[str, str], tell: Callable[[str], None]
+    network: nn.Module, golden: GoldenData, metadata: dict[str, str], tell: Callable[[str], None]
 ) -> tuple[onnx.ModelProto, Parity]:
-    """Freeze, export and simplify, each step held to the FP32 tolerance against `golden`.
+    """Export the frozen network and simplify: it and each step are held to the FP32 tolerance against `golden`.
 
     Raises ParityError naming the step that broke it, ExportError for a graph that is not valid.
     """
@@ -117,21 +118,20 @@ def build_graph(
         tell(f"{step:<9} largest score difference {parity.max_abs:.1e}")
         return parity
 
-    network = freeze([fold.model for fold in folds])
     with torch.inference_mode():
         prove("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
-    model = graph.to_onnx(network)
+    model = graph.to_onnx(network, windows.shape[1])
     prove("export", scorer(model))
     model = graph.finish(graph.simplify(model), metadata)
     return model, prove("simplify", scorer(model))
 
 
-def _essentials(labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:
+def _essentials(family: Family, labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:
     """What the ONNX file says of itself, so that it is known without its card."""
     return {
         "edgebird": __version__,
-        "sample_rate": str(SAMPLE_RATE),
-        "window_samples": str(WINDOW_SAMPLES),
+        "sample_rate": str(family.sample_rate),
+        "window_samples": str(family.window_samples),
         "db_floor": db_floor,
         "activation": "none",
         "precision": "fp32",

@@ -16,10 +16,9 @@ import onnxscript  # noqa: F401  torch's exporter needs it: better said at once 
 import torch
 from onnx import ModelProto, NodeProto
 from onnx_ir.passes import common as passes
+from torch import nn
 
 from edgebird.errors import ExportError
-from edgebird.export.experiments import WINDOW_SAMPLES
-from edgebird.export.freeze import FrozenNetwork
 
 OPSET = 18  # the newest whose operators have kernels in every engine that edgebird names (docs/export.md)
 MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of an ONNX file without external data
@@ -27,12 +26,12 @@ INPUT, OUTPUT, BATCH = "audio", "scores", "batch"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def to_onnx(network: FrozenNetwork) -> ModelProto:
-    """Export: `audio` float32 [batch, 160000] -> `scores` float32 [batch, classes], as torch writes it."""
+def to_onnx(network: nn.Module, window_samples: int) -> ModelProto:
+    """Export: `audio` float32 [batch, window_samples] -> `scores` float32 [batch, classes], as torch writes it."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if weights > MAX_BYTES:
         raise ExportError(f"the folds make a graph of {weights / 1e9:.1f} GB: an ONNX file holds 2.1, use fewer folds")
-    example = torch.zeros(2, WINDOW_SAMPLES)
+    example = torch.zeros(2, window_samples)
     batch = torch.export.Dim(BATCH)
     with _quiet():
         program = torch.onnx.export(

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from importlib import resources
 from pathlib import Path
 
 from edgebird.errors import LabelError
+from edgebird.export.families.family import Family
 from edgebird.types import Label
 
 _COLUMNS = ("code", "scientific_name", "common_name")
-
-
-def birdclef2023() -> tuple[Label, ...]:
-    """The 264 classes of BirdCLEF 2023, in the order of the fold models' outputs."""
-    with resources.as_file(resources.files("edgebird.export") / "data" / "birdclef2023.csv") as path:
-        return read_labels(path)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
@@ -40,10 +34,10 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     return labels
 
 
-def labels_for(classes: int, path: Path | None) -> tuple[Label, ...]:
-    """The labels of a model: from `path`, or those of BirdCLEF 2023. Raises LabelError if the count does not fit."""
-    labels = read_labels(path) if path else birdclef2023()
+def labels_for(classes: int, path: Path | None, family: Family) -> tuple[Label, ...]:
+    """The labels of a model: from `path`, or those of its family. Raises LabelError if the count does not fit."""
+    labels = read_labels(path) if path else family.labels()
     if len(labels) != classes:
-        where = str(path) if path else "the labels of BirdCLEF 2023"
+        where = str(path) if path else f"the labels of {family.name}"
         raise LabelError(f"{where}: {len(labels)} labels, but the folds have {classes} classes: give --labels FILE.csv")
     return labels

@@ -77,7 +77,7 @@ def bundle_copy(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """23.3 s of real audio (the golden windows), 32 kHz, 16 bit."""
-    from edgebird.export.golden import golden_audio
+    from edgebird.export.families.folds.golden import golden_audio
 
     path = tmp_path_factory.mktemp("audio") / "20230524_153000.WAV"
     soundfile.write(path, golden_audio().reshape(-1)[: int(23.3 * 32000)], 32000, subtype="PCM_16")

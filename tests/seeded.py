@@ -15,17 +15,26 @@ import math
 import pickle
 import types
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgebird.export.experiments import EXPERIMENTS, Experiment
-from edgebird.export.network import Architecture, BlockShape, FoldModel
+from edgebird.export.checkpoint import read_checkpoints
+from edgebird.export.families.folds.experiments import EXPERIMENTS, Experiment
+from edgebird.export.families.folds.family import FOLDS
+from edgebird.export.families.folds.load import Folds, load_folds
+from edgebird.export.families.folds.network import Architecture, BlockShape, FoldModel
 from edgebird.export.training.filters import mel_filters, pcen_filters
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from edgebird.export.precisions.backbone import Fp32Graph
 
 DATA = Path(__file__).parent / "data"
 FOLD_NUMBER = {"exp105": 0, "exp106": 3, "exp107": 4, "exp108": 2}
@@ -44,6 +53,18 @@ _RANGES = {
     "pcen.last_state": (0.0, 30.0),
     "backbone.0.conv1.gain": (4.2, 7.8),
 }
+
+
+def loaded(paths: Sequence[Path], experiment: str | None = None, db_floor: str = "window") -> Folds:
+    """The original networks of checkpoints, as an export loads them."""
+    return load_folds(read_checkpoints(paths, FOLDS.leftovers), experiment, db_floor)
+
+
+def fp32_graph(model: ModelProto, group: int = 1) -> Fp32Graph:
+    """A graph of folds, as lower precisions are made of it."""
+    from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes
+
+    return Fp32Graph(model, backbone_nodes(model, FOLDS.block), group)
 
 
 def full_architecture() -> Architecture:

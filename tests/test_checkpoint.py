@@ -28,9 +28,8 @@ torch = require("torch")
 safetensors_torch = require("safetensors.torch")
 
 from edgebird.export.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, read_checkpoints  # noqa: E402
-from edgebird.export.folds import load_folds  # noqa: E402
-from edgebird.export.network import FoldModel  # noqa: E402
-from tests.seeded import narrow_architecture, save_checkpoint, save_torchscript, seeded_model  # noqa: E402
+from edgebird.export.families.folds.network import FoldModel  # noqa: E402
+from tests.seeded import loaded, narrow_architecture, save_checkpoint, save_torchscript, seeded_model  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of writing such files, not of reading
 Tensors = dict[str, Any]
@@ -165,8 +164,8 @@ def test_a_fold_and_its_torchscript_twin_count_once(
     shutil.copy(written[training], tmp_path / "fold_2_model.bin")
     shutil.copy(written[torchscript], tmp_path / "fold_2_model_jit_bs4.pt")
     with caplog.at_level(logging.WARNING):
-        folds = load_folds([tmp_path], None, "window")
-    assert [fold.source.file for fold in folds] == ["fold_2_model.bin"]
+        folds = loaded([tmp_path])
+    assert [source.file for source in folds.sources] == ["fold_2_model.bin"]
     assert "fold_2_model_jit_bs4.pt: left out, it holds the same weights as" in caplog.text
 
 
@@ -177,10 +176,8 @@ def test_the_leftover_of_pcen_may_have_any_shape_and_value_and_does_not_make_a_t
     saved(tmp_path / "fold_4_model.bin", {"state_dict": state})
     state["pcen.last_state"] = torch.full((4, 1, 128), torch.nan)
     saved(tmp_path / "fold_4_model_jit_bs4.pt", state)
-    assert [fold.source.experiment for fold in load_folds([tmp_path / "fold_4_model_jit_bs4.pt"], None, "window")] == [
-        "exp107"
-    ]
-    assert len(load_folds([tmp_path], None, "window")) == 1
+    assert loaded([tmp_path / "fold_4_model_jit_bs4.pt"]).sources[0].experiment == "exp107"
+    assert len(loaded([tmp_path]).models) == 1
 
 
 # -------------------------------------------------------------------------------------------- a checkpoint runs nothing
@@ -408,14 +405,14 @@ def test_faulty_tensors_are_named_and_counted(
     change(state)
     path = saved(tmp_path / "fold.bin", state)
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_folds([path], None, "window")
+        loaded([path])
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_folds_of_different_classes_are_no_ensemble(tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"{classes}.bin", narrow(classes=classes).state_dict()) for classes in (6, 7)]
     with pytest.raises(CheckpointError, match=r"different numbers of classes: \[6, 7\]"):
-        load_folds(paths, None, "window")
+        loaded(paths)
 
 
 # ----------------------------------------------------------------------------------------------------- which experiment
@@ -437,16 +434,16 @@ def test_the_experiment_is_known_by_its_tensors_then_by_its_path(
 ) -> None:
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     saved(tmp_path / path, narrow(experiment).state_dict())
-    (fold,) = load_folds([tmp_path / path], override, "window")
-    assert (fold.source.experiment, fold.model.experiment.name) == (recognised, recognised)
+    fold = loaded([tmp_path / path], override)
+    assert (fold.sources[0].experiment, fold.models[0].experiment.name) == (recognised, recognised)
 
 
 def test_an_experiment_is_known_by_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "exp106_eca_nfnet_l0").mkdir()
     monkeypatch.chdir(tmp_path / "exp106_eca_nfnet_l0")
     saved(Path("fold_3_model.bin"), narrow("exp106").state_dict())
-    (fold,) = load_folds([Path("fold_3_model.bin")], None, "window")
-    assert fold.source.experiment == "exp106"
+    fold = loaded([Path("fold_3_model.bin")])
+    assert fold.sources[0].experiment == "exp106"
 
 
 @pytest.mark.parametrize(
@@ -459,13 +456,13 @@ def test_an_experiment_is_known_by_the_folder_one_stands_in(tmp_path: Path, monk
 )
 def test_an_experiment_that_does_not_fit_is_refused(override: str, message: str, written: dict[Writer, Path]) -> None:
     with pytest.raises(CheckpointError, match=message):
-        load_folds([written[bare]], override, "window")
+        loaded([written[bare]], override)
 
 
 def test_another_network_is_told_what_was_wanted(state: Tensors, tmp_path: Path) -> None:
     state["logmelspec_extractor.0.mel_scale.fb"] = torch.zeros(513, 40)
     with pytest.raises(CheckpointError, match=r"wanted a filter bank .*\[513, 64\].*found .*mel_scale\.fb \[513, 40\]"):
-        load_folds([saved(tmp_path / "fold.bin", state)], None, "window")
+        loaded([saved(tmp_path / "fold.bin", state)])
 
 
 @pytest.mark.parametrize("target", ["c__torch__\nX\n", "ccollections\nOrderedDict\n", "c_codecs\nencode\n"])

@@ -168,10 +168,10 @@ def test_other_sounds_get_low_scores() -> None:
 def test_the_training_runs_and_its_checkpoint_is_one_of_ours(tmp_path: Path) -> None:
     """Who wants another demo must find a script that works: a few steps on noise in place of the recordings."""
     torch = require("torch")
-    from edgebird.export.experiments import EXPERIMENTS
-    from edgebird.export.folds import load_folds
+    from edgebird.export.families.folds.experiments import EXPERIMENTS
     from edgebird.export.training import train
     from edgebird.export.training.recordings import RECORDINGS
+    from tests.seeded import loaded
 
     random = np.random.default_rng(0)
     for recording in RECORDINGS:
@@ -183,9 +183,9 @@ def test_the_training_runs_and_its_checkpoint_is_one_of_ours(tmp_path: Path) -> 
         path = tmp_path / name / "fold_0_model.bin"
         train.save(path, model, 2)
         assert path.stat().st_size < 4 * MEGABYTE
-        (fold,) = load_folds([path], None, "window")
-        assert fold.source.experiment == name
-        assert fold.model.architecture == train.narrow_architecture()
+        fold = loaded([path])
+        assert fold.sources[0].experiment == name
+        assert fold.models[0].architecture == train.narrow_architecture()
     torch.set_num_threads(before)
 
 

@@ -24,8 +24,9 @@ torch, onnx = require("torch"), require("onnx")
 
 from edgebird.export import exporter  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
-from edgebird.export.golden import record_golden  # noqa: E402
-from edgebird.export.labels import birdclef2023  # noqa: E402
+from edgebird.export.families.folds import load  # noqa: E402
+from edgebird.export.families.folds.golden import record_golden  # noqa: E402
+from edgebird.export.families.folds.labels import birdclef2023  # noqa: E402
 from tests.seeded import narrow_architecture, save_checkpoint, seeded_model  # noqa: E402
 
 CODES = ("zzz", "abc", "mmm")  # the order is that of the outputs, not of the alphabet
@@ -51,7 +52,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
     """Instead of the network's own steps, those of a bundle that is there: for what surrounds them."""
     golden, model = bundle.golden(), onnx.load(bundle.model())
     parity = compare(golden.scores, golden.scores.astype(np.float32), TOLERANCES["fp32"])
-    monkeypatch.setattr(exporter, "record_golden", lambda *_: golden)
+    monkeypatch.setattr(load, "record_golden", lambda *_: golden)
     monkeypatch.setattr(exporter, "build_graph", lambda *_: (model, parity))
 
 
@@ -142,7 +143,7 @@ def test_labels_that_do_not_fit_are_refused_before_the_work(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exporter, "record_golden", no_network)
+    monkeypatch.setattr(load, "record_golden", no_network)
     path = labels(tmp_path / "labels.csv") if labels else None
     with pytest.raises(LabelError, match=message):
         export_bundle(ExportRequest((fold,), tmp_path / "out", path))

@@ -25,10 +25,12 @@ from edgebird import demo  # noqa: E402
 from edgebird.cli import export as command  # noqa: E402
 from edgebird.demo import RECORDING  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
+from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.operators import lint  # noqa: E402
 from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
-from edgebird.export.precisions.backbone import backbone_nodes, element_types, low_share  # noqa: E402
+from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
 from edgebird.export.precisions.gate import Evidence, Fault, prove, scorer  # noqa: E402
+from tests.seeded import fp32_graph  # noqa: E402
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -82,7 +84,7 @@ def levels(*values: float) -> Any:
 # ------------------------------------------------------------------------------------------------------------ the graph
 def test_only_the_backbone_is_float16_and_casts_stand_at_its_borders_alone(halved: Bundle, mixed: Any) -> None:
     """TensorRT computes what the graph says: a frontend in FP16 would make infinities of loud birds."""
-    types, backbone = element_types(mixed), backbone_nodes(onnx.load(halved.model()))
+    types, backbone = element_types(mixed), fp32_graph(onnx.load(halved.model())).backbone
     assert {types[name] for name in ("audio", "scores")} == {FLOAT}
     for node in mixed.graph.node:
         floating = {types[name] for name in (*node.input, *node.output) if types[name] in (FLOAT, FLOAT16)}
@@ -97,7 +99,7 @@ def test_only_the_backbone_is_float16_and_casts_stand_at_its_borders_alone(halve
 def test_what_is_written_is_smaller_and_the_card_says_what_was_done(halved: Bundle, mixed: Any) -> None:
     precision = halved.card.precisions["fp16"]
     assert halved.model("fp16").stat().st_size < halved.model().stat().st_size
-    assert precision.share == pytest.approx(low_share(mixed, backbone_nodes(mixed)), abs=1e-4)
+    assert precision.share == pytest.approx(low_share(mixed, fp32_graph(mixed).backbone), abs=1e-4)
     assert 0.1 < (precision.share or 0) < 1
     assert precision.kept == {}
     assert {engine.rpartition(" ")[0] for engine in precision.lint} >= {"ONNX Runtime CUDA 1.23.2 to"}
@@ -151,7 +153,7 @@ def test_nodes_whose_values_do_not_fit_stay_in_fp32_with_the_reason(
     model: Any, window: float, kept: dict[str, str]
 ) -> None:
     """FP16 ends at 65504 and fades out below 6e-5; in between it is as good as needed."""
-    found = fp16.unfit_nodes(model, levels(0.1, window))
+    found = fp16.unfit_nodes(fp32_graph(model), levels(0.1, window))
     assert found.keys() == kept.keys()
     assert all(kept[name] in reason for name, reason in found.items()), found
 
@@ -159,13 +161,13 @@ def test_nodes_whose_values_do_not_fit_stay_in_fp32_with_the_reason(
 def test_a_sum_that_an_engine_forms_before_a_mean_counts_too() -> None:
     model = toy(1, 1)
     model.graph.node[-1].name = "stages.0.0.attn/ReduceMean"
-    assert fp16.unfit_nodes(model, levels(900.0)) == {}
-    assert "map reaches 1.92e+04" in fp16.unfit_nodes(model, levels(1200.0))["stages.0.0.attn/ReduceMean"]
+    assert fp16.unfit_nodes(fp32_graph(model), levels(900.0)) == {}
+    assert "map reaches 1.92e+04" in fp16.unfit_nodes(fp32_graph(model), levels(1200.0))["stages.0.0.attn/ReduceMean"]
 
 
 def test_what_is_kept_gets_casts_of_its_own_and_scores_as_before() -> None:
     model = toy(15000, 0.001)
-    candidate = fp16.to_fp16(model, levels(5.0), levels(0.5), 1)
+    candidate = fp16.to_fp16(fp32_graph(model), levels(5.0), levels(0.5))
     types = element_types(candidate.model)
     assert [types[name] for name in ("a", "b", "map")] == [FLOAT, FLOAT, FLOAT16]
     assert candidate.share == pytest.approx(1 / 3)
@@ -176,7 +178,7 @@ def test_what_is_kept_gets_casts_of_its_own_and_scores_as_before() -> None:
 def test_the_emulation_rounds_every_activation_as_an_fp16_engine_would() -> None:
     """ONNX Runtime once removed such casts even with optimizations off; then the gate would see nothing."""
     model = toy(1, 1, offset=1000.0)
-    candidate = fp16.to_fp16(model, levels(0.1), levels(0.1), 1)
+    candidate = fp16.to_fp16(fp32_graph(model), levels(0.1), levels(0.1))
     window = levels(0.1234, -0.3)
     plain, rounded = (scorer(graph)(window)[:, 0] for graph in candidate.ways.values())
     image = window[:, 0].astype(np.float16)
@@ -191,7 +193,7 @@ def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> 
     model = toy(1, 1, offset=1000.0)
     heard = levels(0.5, 0.1234, 0.0)
     evidence = Evidence("held out", heard, heard[:, :1], ("robin", "wren", "owl"), 1)
-    fault = prove(fp16.to_fp16(model, heard, heard, 1), [evidence])
+    fault = prove(fp16.to_fp16(fp32_graph(model), heard, heard), [evidence])
     assert isinstance(fault, Fault)
     told = str(fault.error())
     assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
@@ -204,7 +206,7 @@ def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
     """Audio louder than what the ranges were taken from."""
     model, loud = toy(1000, 1), levels(1.0, 100.0)
     evidence = Evidence("held out", loud, 1000 * loud[:, :1], ("robin", "thunder"), 1)
-    fault = prove(fp16.to_fp16(model, levels(1.0), levels(1.0), 1), [evidence])
+    fault = prove(fp16.to_fp16(fp32_graph(model), levels(1.0), levels(1.0)), [evidence])
     assert isinstance(fault, Fault)
     assert "scores of 1 windows are not finite, first in held out window 1 (thunder); susp" in str(fault.error())
 
@@ -212,11 +214,11 @@ def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
 def test_nothing_is_written_when_it_fails(
     narrow_folds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(model: Any, *arguments: Any) -> Any:
-        for tensor in model.graph.initializer:
+    def broken(fp32: Any, *arguments: Any) -> Any:
+        for tensor in fp32.model.graph.initializer:
             if tensor.name == "stages.2.0.conv2.weight":
                 tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
-        return [fp16.to_fp16(model, *arguments[:3])]
+        return [fp16.to_fp16(fp32, *arguments[:2])]
 
     monkeypatch.setitem(lower.CONVERTERS, "fp16", broken)
     with pytest.raises(ParityError, match="most in golden window"):
@@ -233,27 +235,27 @@ def record(path: Path, seconds: float) -> Path:
 
 def test_windows_that_prove_are_never_those_that_calibrated(tmp_path: Path) -> None:
     """Else a graph would be proven on what it was fitted to."""
-    used, held_out = audio.read_calibration([record(tmp_path / "mine.wav", 47)])
+    used, held_out = audio.read_calibration([record(tmp_path / "mine.wav", 47)], FOLDS)
     assert used.names == tuple(f"mine.wav at {s} s" for s in (0, 5, 15, 20, 30, 35))
     assert held_out.names[:3] == ("mine.wav at 10 s", "mine.wav at 25 s", "mine.wav at 40 s")
     assert {name.partition(" ")[0] for name in held_out.names[3:]} == {RECORDING.name}
     np.testing.assert_allclose(held_out.audio[1][[0, -1]], [0.025, 0.029], atol=1e-4)
-    without = audio.read_calibration([])
+    without = audio.read_calibration([], FOLDS)
     assert not {*without[0].names} & {*without[1].names}
 
 
 def test_a_long_recording_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A night of audio would take the memory and the hours of a computer."""
     monkeypatch.setattr(audio, "MOST_WINDOWS", 4)
-    used, held_out = audio.read_calibration([record(tmp_path / "night.wav", 60)])
+    used, held_out = audio.read_calibration([record(tmp_path / "night.wav", 60)], FOLDS)
     assert used.names + held_out.names[:1] == tuple(f"night.wav at {s} s" for s in (0, 20, 40))
 
 
 def test_calibration_that_cannot_be_used_is_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"none\.wav"):
-        audio.read_calibration([tmp_path / "none.wav"])
+        audio.read_calibration([tmp_path / "none.wav"], FOLDS)
     with pytest.raises(AudioError, match="nothing to calibrate with: give recordings of 5 s or more"):
-        audio.read_calibration([record(tmp_path / "short.wav", 3)])
+        audio.read_calibration([record(tmp_path / "short.wav", 3)], FOLDS)
 
 
 @pytest.mark.parametrize(

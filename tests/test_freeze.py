@@ -13,11 +13,11 @@ from tests.conftest import require
 
 torch = require("torch")
 
-from edgebird.export.experiments import EXPERIMENTS, WINDOW_SAMPLES  # noqa: E402
-from edgebird.export.fourier import real_fourier, spread_filters  # noqa: E402
-from edgebird.export.freeze import FrozenBlock, Spectrum, _freeze_frontend, _smoother, freeze  # noqa: E402
-from edgebird.export.golden import golden_audio  # noqa: E402
-from edgebird.export.network import Block, BlockShape, FoldModel  # noqa: E402
+from edgebird.export.families.folds.experiments import EXPERIMENTS, WINDOW_SAMPLES  # noqa: E402
+from edgebird.export.families.folds.fourier import real_fourier, spread_filters  # noqa: E402
+from edgebird.export.families.folds.freeze import FrozenBlock, Spectrum, _freeze_frontend, _smoother, freeze  # noqa: E402
+from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
+from edgebird.export.families.folds.network import Block, BlockShape, FoldModel  # noqa: E402
 from tests.seeded import narrow_architecture, seeded_model  # noqa: E402
 
 

@@ -28,11 +28,10 @@ import onnx  # noqa: E402
 from edgebird.card import Precision  # noqa: E402
 from edgebird.export import graph  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
-from edgebird.export.precisions.backbone import backbone_nodes  # noqa: E402
 from edgebird.export.precisions.fp16 import mixed_graph  # noqa: E402
 from edgebird.export.precisions.qdq import quantized_graph  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
-from tests.seeded import DATA, FOLD_NUMBER, SEED, save_checkpoint, seeded_model  # noqa: E402
+from tests.seeded import DATA, FOLD_NUMBER, SEED, fp32_graph, save_checkpoint, seeded_model  # noqa: E402
 from tests.test_engine import compile_for  # noqa: E402
 from tests.test_int8 import at_rest  # noqa: E402
 
@@ -116,8 +115,8 @@ def test_the_bundle_is_small_and_its_card_tells_how_exact_it_is(case: tuple[str,
 def lowered(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """The backbone wholly in a lower precision; in INT8 rounded as nobody would, for it is not scored."""
     if precision == "fp16":
-        return mixed_graph(model, backbone_nodes(model))
-    network = Stepwise(model, group=1)
+        return mixed_graph(model, fp32_graph(model).backbone)
+    network = Stepwise(fp32_graph(model))
     return quantized_graph(model, {node.name: at_rest(node, network) for node in network.convolutions})
 
 

@@ -21,14 +21,16 @@ from tests.conftest import require
 
 torch, onnx = require("torch"), require("onnx")
 
-from edgebird.export import exporter, golden, graph  # noqa: E402
+from edgebird.export import graph  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
-from edgebird.export.folds import load_folds  # noqa: E402
-from edgebird.export.golden import golden_audio  # noqa: E402
+from edgebird.export.families.folds import golden, load  # noqa: E402
+from edgebird.export.families.folds.experiments import WINDOW_SAMPLES  # noqa: E402
+from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
 from edgebird.export.operators import TENSORRT  # noqa: E402
 from edgebird.runtimes.ort import session_of  # noqa: E402
 from edgebird.runtimes.trt.build import build_engine  # noqa: E402
 from edgebird.runtimes.trt.request import EngineRequest  # noqa: E402
+from tests.seeded import loaded  # noqa: E402
 
 # Bundles of narrow folds, and how many frontends of each kind they need.
 BUNDLES = {
@@ -213,7 +215,7 @@ def test_it_tells_nothing_of_the_machine_it_was_made_on(
 @pytest.fixture(scope="module")
 def as_torch_writes_it(narrow_folds: dict[str, Path]) -> Any:
     """The graph of exp105 before it is simplified."""
-    return graph.to_onnx(exporter.freeze([fold.model for fold in load_folds([narrow_folds["exp105"]], None, "window")]))
+    return graph.to_onnx(loaded([narrow_folds["exp105"]]).freeze(), WINDOW_SAMPLES)
 
 
 def test_the_same_fold_gives_the_same_bytes(as_torch_writes_it: Any, bundles: dict[str, Bundle]) -> None:
@@ -232,11 +234,11 @@ def test_a_batch_scores_like_its_windows_alone(name: str, bundles: dict[str, Bun
 
 def test_the_batch_floor_couples_windows_as_the_original_does(narrow_folds: dict[str, Path]) -> None:
     """Of four windows, a quiet one is cut off by the loudest: the author's scores, but not those of a stream."""
-    folds = load_folds([narrow_folds["exp108"]], None, "batch")
-    session = session_of(graph.to_onnx(exporter.freeze([fold.model for fold in folds])).SerializeToString(), threads=1)
+    folds = loaded([narrow_folds["exp108"]], db_floor="batch")
+    session = session_of(graph.to_onnx(folds.freeze(), WINDOW_SAMPLES).SerializeToString(), threads=1)
     group = windows(8)[4:]  # the second is 50 dB down
     with torch.inference_mode():
-        wanted = folds[0].model(torch.from_numpy(group)).sigmoid().numpy()
+        wanted = folds.models[0](torch.from_numpy(group)).sigmoid().numpy()
     together = session.run(["scores"], {"audio": group})[0]
     np.testing.assert_allclose(together, wanted, rtol=0, atol=1e-6)
     assert np.abs(together[1] - session.run(["scores"], {"audio": group[1:2]})[0]).max() > 1e-3
@@ -275,8 +277,8 @@ def without_beta(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_another_bias(original: Callable[..., Any]) -> Callable[..., Any]:
-    def step(argument: Any) -> Any:
-        model = original(argument)
+    def step(*arguments: Any) -> Any:
+        model = original(*arguments)
         (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("final_conv.bias"))
         changed = onnx.numpy_helper.to_array(tensor) + np.float32(0.01)
         tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
@@ -288,7 +290,7 @@ def with_another_bias(original: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("module", "function", "damage", "step"),
     [
-        (exporter, "freeze", without_beta, "freeze"),
+        (load, "freeze", without_beta, "freeze"),
         (graph, "to_onnx", with_another_bias, "export"),
         (graph, "simplify", with_another_bias, "simplify"),
     ],
@@ -304,7 +306,7 @@ def test_a_step_that_changes_the_network_is_named_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few_golden_windows(monkeypatch, 2)
-    monkeypatch.setattr(graph, "to_onnx", lambda _network: deepcopy(as_torch_writes_it))
+    monkeypatch.setattr(graph, "to_onnx", lambda *_: deepcopy(as_torch_writes_it))
     monkeypatch.setattr(module, function, damage(getattr(module, function)))
     with pytest.raises(ParityError, match=f"step '{step}' changed the network: scores differ by up to"):
         export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "out"))

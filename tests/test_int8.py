@@ -23,13 +23,15 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from edgebird import demo  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
+from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.precisions import int8  # noqa: E402
 from edgebird.export.precisions.audio import Windows, read_calibration, varied  # noqa: E402
-from edgebird.export.precisions.backbone import backbone_nodes, low_share  # noqa: E402
+from edgebird.export.precisions.backbone import low_share  # noqa: E402
 from edgebird.export.precisions.lower import Recordings, lower  # noqa: E402
 from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E402
 from edgebird.export.precisions.rounding import Kernel, Range, choose_range, round_kernel  # noqa: E402
 from edgebird.export.precisions.stepwise import Geometry, Stepwise  # noqa: E402
+from tests.seeded import fp32_graph  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def graph(made: Bundle) -> Any:
 @pytest.fixture
 def network(exported: Path) -> Stepwise:
     """The narrow exp105 fold, step by step."""
-    return Stepwise(onnx.load(exported / "model.fp32.onnx"), group=1)
+    return Stepwise(fp32_graph(onnx.load(exported / "model.fp32.onnx")))
 
 
 def quantized_convolutions(graph: Any) -> list[Any]:
@@ -68,7 +70,7 @@ def at_rest(convolution: Any, network: Stepwise, shift: float = 1.0) -> Quantize
 def test_the_graph_is_symmetric_and_touches_convolutions_of_the_backbone_alone(made: Bundle, graph: Any) -> None:
     """TensorRT refuses a zero point, and an engine computes what the graph says, the frontend too."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
-    backbone = backbone_nodes(onnx.load(made.model()))
+    backbone = fp32_graph(onnx.load(made.model())).backbone
     readers = {name: node for node in graph.graph.node for name in node.input}
     pairs = [node for node in graph.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert pairs
@@ -90,7 +92,7 @@ def test_the_card_tells_what_was_kept_and_what_every_choice_cost(made: Bundle, g
     precision = made.card.precisions["int8"]
     low = {node.name for node in quantized_convolutions(graph)}
     assert low == precision.costs.keys()
-    convolutions = {node.name for node in Stepwise(onnx.load(made.model()), 1).convolutions}
+    convolutions = {node.name for node in Stepwise(fp32_graph(onnx.load(made.model()))).convolutions}
     assert low | precision.kept.keys() == convolutions
     assert not low & precision.kept.keys()
     assert all(cost > 0 for cost in precision.costs.values())
@@ -114,7 +116,7 @@ def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path
     low = quantized_graph(model, {convolution.name: quantized})
     (output,) = convolution.output
     low.graph.output.append(next(value for value in low.graph.value_info if value.name == output))
-    audio = read_calibration([])[0].audio[:2]
+    audio = read_calibration([], FOLDS)[0].audio[:2]
     found = session_of(low.SerializeToString()).run([output], {"audio": audio})[0]
     with torch.inference_mode():
         values = network.walk(network.images(audio), keep_all=True)
@@ -205,7 +207,7 @@ def test_the_bias_takes_up_what_rounding_does_to_the_mean() -> None:
 
 # -------------------------------------------------------------------------------------------------- choice and the gate
 def test_what_is_made_of_recordings_is_the_same_every_time_and_ends_in_silence() -> None:
-    audio = read_calibration([])[0].audio
+    audio = read_calibration([], FOLDS)[0].audio
     made = varied(audio, 5, seed=3)
     np.testing.assert_array_equal(made, varied(audio, 5, seed=3))
     assert not np.array_equal(made, varied(audio, 5, seed=4))
@@ -224,7 +226,7 @@ def test_a_convolution_that_ruins_scores_stays_in_fp32(exported: Path, monkeypat
     broken_shape = next(tuple(t.dims) for t in model.graph.initializer if t.name == "final_conv.weight")
     monkeypatch.setattr(int8, "round_kernel", broken)
     told: list[str] = []
-    candidate = next(int8.to_int8(model, read_calibration([])[0].audio[:1], 1, told.append))
+    candidate = next(int8.to_int8(fp32_graph(model), read_calibration([], FOLDS)[0].audio[:1], told.append))
     assert "final_conv" in candidate.kept
     assert candidate.costs
     assert any("convolutions rounded" in line for line in told)
@@ -248,10 +250,10 @@ def test_nothing_is_written_when_a_scale_is_wrong(
 
 def test_a_network_that_bears_no_int8_at_all_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "MARGINS", (0.0,))
-    calibration, held_out = read_calibration([])
+    calibration, held_out = read_calibration([], FOLDS)
     recordings = Recordings(Windows(calibration.audio[:1], calibration.names[:1]), held_out)
     with pytest.raises(ParityError, match="int8 is not written: none of its nodes"):
-        lower("int8", onnx.load(bundle.model()), bundle.golden(), recordings, 1, lambda _line: None)
+        lower("int8", fp32_graph(onnx.load(bundle.model())), bundle.golden(), recordings, lambda _line: None)
 
 
 def test_what_is_refused_is_tried_again_with_fewer_convolutions(
@@ -281,8 +283,8 @@ def test_windows_that_share_a_floor_are_calibrated_together(narrow_folds: dict[s
     (result,) = verify(made, "ort-cpu", "int8")
     assert result.passed
     audio = made.golden().windows()[4:8]  # the second is 50 dB down
-    (together,) = Stepwise(onnx.load(made.model()), 4).images(audio).values()
-    (alone,) = Stepwise(onnx.load(made.model()), 1).images(audio).values()
+    (together,) = Stepwise(fp32_graph(onnx.load(made.model()), 4)).images(audio).values()
+    (alone,) = Stepwise(fp32_graph(onnx.load(made.model()))).images(audio).values()
     assert (together[1] - alone[1]).abs().max() > 0.1
 
 

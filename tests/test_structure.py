@@ -83,8 +83,8 @@ THIRD_PARTY = {
 }
 # The only modules that cannot be imported without the `export` extra.
 PRECISIONS = ("fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
-NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "folds", "freeze", "golden", "network")}
-NEED_TORCH |= {"edgebird.export.training.train"}
+NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
+NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in ("family", "freeze", "golden", "load", "network")}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
@@ -176,6 +176,22 @@ def test_no_module_imports_from_a_later_layer() -> None:
         if not allowed:
             wrong.append(f"{modules()[module]}:{found.line} imports {found.module}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_one_family_of_networks_is_known_to_its_package_and_the_registry_alone() -> None:
+    """Else the second family would find the first one's sample rate, window or layers where it runs."""
+    package = "edgebird.export.families.folds"
+    know = (
+        package,
+        "edgebird.export.families.registry",
+        "edgebird.export.training",
+    )  # how the demo's folds were trained
+    wrong = {
+        f"{modules()[module]}:{found.line} imports {found.module}"
+        for module, found in ours()
+        if within(found.module, package) and not any(within(module, name) for name in know)
+    }
+    assert not wrong
 
 
 def test_no_imports_go_in_circles() -> None:

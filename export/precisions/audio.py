@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgebird.demo import RECORDING
 from edgebird.errors import AudioError
-from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
+from edgebird.export.families.family import Family
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray
 from edgebird.windows import Windower
@@ -32,22 +32,21 @@ class Windows:
     names: tuple[str, ...]
 
 
-def read_calibration(recordings: Sequence[Path]) -> tuple[Windows, Windows]:
-    """Windows to calibrate with, and windows held out, of recordings and folders of them; none: the demo's.
+def read_calibration(recordings: Sequence[Path], family: Family) -> tuple[Windows, Windows]:
+    """Windows as a family takes them, to calibrate with and held out, of recordings and folders; none: the demo's.
 
     Raises AudioError for what cannot be read or is too short.
     """
     found, errors = find_audio(recordings or (RECORDING,))
     if errors:
         raise errors[0]
-    named = _spread(window for audio in found for window in _windows(audio.path))
+    named = _spread(window for audio in found for window in _windows(audio.path, family))
     used = [window for index, window in enumerate(named) if index % _HELD_OUT != _HELD_OUT - 1]
     held_out = [window for index, window in enumerate(named) if index % _HELD_OUT == _HELD_OUT - 1]
-    held_out += _windows(RECORDING) if recordings else []
+    held_out += _windows(RECORDING, family) if recordings else []
     if not used:
-        raise AudioError(
-            f"{', '.join(map(str, recordings))}: nothing to calibrate with: give recordings of 5 s or more"
-        )
+        names, seconds = ", ".join(map(str, recordings)), family.window_samples / family.sample_rate
+        raise AudioError(f"{names}: nothing to calibrate with: give recordings of {seconds:g} s or more")
     return _stacked(used), _stacked(held_out)
 
 
@@ -91,12 +90,13 @@ def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArr
     return np.fft.irfft(spectrum * 10 ** (random.uniform(-1, 1) * (place - 0.3) + 0.4 * waves), len(window))
 
 
-def _windows(path: Path) -> Iterator[tuple[str, FloatArray]]:
+def _windows(path: Path, family: Family) -> Iterator[tuple[str, FloatArray]]:
     """Whole windows of a recording, one after the other, with their names."""
-    windower = Windower(WINDOW_SAMPLES, WINDOW_SAMPLES, min_tail=WINDOW_SAMPLES)
-    for block in FileSource(path, SAMPLE_RATE).blocks():
+    size = family.window_samples
+    windower = Windower(size, size, min_tail=size)
+    for block in FileSource(path, family.sample_rate).blocks():
         for window in windower.push(block):
-            yield f"{path.name} at {window.start / SAMPLE_RATE:g} s", window.samples
+            yield f"{path.name} at {window.start / family.sample_rate:g} s", window.samples
 
 
 def _spread(windows: Iterable[tuple[str, FloatArray]]) -> list[tuple[str, FloatArray]]:

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
-_BLOCK = re.compile(r"((?:fold\.\d+/)?(?:stem|stages\.\d+\.\d+|final_conv))\b")  # of the names that graph.py gives
+_FOLD = re.compile(r"(?:fold\.\d+/)?")  # before the names of an ensemble, see graph.py
 
 
-def block_of(node: NodeProto) -> str | None:
-    """The block a node is in, `stages.2.3` (with its fold before it in an ensemble); None outside the backbone."""
-    found = _BLOCK.match(node.name)
-    return found[1] if found else None
+@dataclass(frozen=True, slots=True, eq=False)
+class Fp32Graph:
+    """The finished FP32 graph, which the others are made of.
+
+    backbone: node -> its block, of those that may lose precision. group: windows that are scored at once.
+    """
+
+    model: ModelProto
+    backbone: Mapping[str, str]
+    group: int
 
 
-def backbone_nodes(model: ModelProto) -> dict[str, str]:
-    """Node -> its block, for every node from the images to the last convolution; in order."""
-    return {node.name: block for node in model.graph.node if (block := block_of(node))}
+def block_of(node: NodeProto, block: re.Pattern[str]) -> str | None:
+    """The block a node is in, `stages.2.3` (with its fold before it in an ensemble); None outside the backbone.
+
+    block: as in `Family`.
+    """
+    fold = _FOLD.match(node.name)
+    found = block.match(node.name, fold.end() if fold else 0)
+    return node.name[: found.end()] if found else None
 
 
-def map_tensors(model: ModelProto) -> tuple[str, ...]:
+def backbone_nodes(model: ModelProto, block: re.Pattern[str]) -> dict[str, str]:
+    """Node -> its block, for every node from the images to the last convolution; in order. block: as in `Family`."""
+    return {node.name: found for node in model.graph.node if (found := block_of(node, block))}
+
+
+def map_tensors(model: ModelProto, backbone: Container[str]) -> tuple[str, ...]:
     """Names of the tensors that hold the feature maps, [batch, features, h, w]: what the pooling takes."""
-    backbone = backbone_nodes(model)
     outside = {name for node in model.graph.node if node.name not in backbone for name in node.input}
     return tuple(name for node in model.graph.node if node.name in backbone for name in node.output if name in outside)
 

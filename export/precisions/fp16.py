@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgebird.export import graph
-from edgebird.export.precisions.backbone import backbone_nodes, element_types, low_share
+from edgebird.export.precisions.backbone import Fp32Graph, element_types, low_share
 from edgebird.export.precisions.gate import Candidate
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray
@@ -27,18 +27,20 @@ MAX_ROUNDING = 2.0**-10
 _Array = NDArray[np.floating]
 
 
-def to_fp16(model: ModelProto, calibration: FloatArray, golden: FloatArray, group: int) -> Candidate:
+def to_fp16(fp32: Fp32Graph, calibration: FloatArray, golden: FloatArray) -> Candidate:
     """Convert the finished FP32 graph. calibration, golden: real audio, float32 [windows, samples], run in groups.
 
     The golden windows (loud, quiet, clipped, silent ones among them) may widen the ranges: nothing is fitted to them.
     """
-    kept = unfit_nodes(model, np.concatenate([golden, calibration]), group)
-    low = backbone_nodes(model).keys() - kept.keys()
+    model = fp32.model
+    kept = unfit_nodes(fp32, np.concatenate([golden, calibration]))
+    low = fp32.backbone.keys() - kept.keys()
     mixed = mixed_graph(model, low)
     return Candidate(
         precision="fp16",
         model=mixed,
         ways={"computed in FP32": mixed, "rounded": rounded_graph(mixed)},
+        blocks=fp32.backbone,
         restored=lambda nodes: rounded_graph(mixed_graph(model, low - nodes)),
         kept=kept,
         share=low_share(model, low),
@@ -46,25 +48,24 @@ def to_fp16(model: ModelProto, calibration: FloatArray, golden: FloatArray, grou
 
 
 # ------------------------------------------------------------------------------------------------------ range analysis
-def unfit_nodes(model: ModelProto, calibration: FloatArray, group: int = 1) -> dict[str, str]:
+def unfit_nodes(fp32: Fp32Graph, calibration: FloatArray) -> dict[str, str]:
     """Backbone nodes that FP16 would harm -> why: one of the tensors they read or write does not fit."""
-    faults = _weight_faults(model) | _activation_faults(model, calibration, group)
-    backbone = backbone_nodes(model)
+    faults = _weight_faults(fp32) | _activation_faults(fp32, calibration)
     kept = {}
-    for node in model.graph.node:
-        if node.name in backbone:
+    for node in fp32.model.graph.node:
+        if node.name in fp32.backbone:
             reasons = [f"{name} {faults[name]}" for name in (*node.output, *node.input) if name in faults]
             if reasons:
                 kept[node.name] = reasons[0]
     return kept
 
 
-def _weight_faults(model: ModelProto) -> dict[str, str]:
+def _weight_faults(fp32: Fp32Graph) -> dict[str, str]:
     """Weights of the backbone that do not fit, output channel by output channel: each is a sum of its own."""
-    backbone = backbone_nodes(model)
-    read = {name for node in model.graph.node if node.name in backbone for name in node.input}
+    graph = fp32.model.graph
+    read = {name for node in graph.node if node.name in fp32.backbone for name in node.input}
     faults = {}
-    for tensor in model.graph.initializer:
+    for tensor in graph.initializer:
         if tensor.name in read and tensor.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(tensor)
             rows = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(1, -1)
@@ -73,13 +74,13 @@ def _weight_faults(model: ModelProto) -> dict[str, str]:
     return faults
 
 
-def _activation_faults(model: ModelProto, calibration: FloatArray, group: int) -> dict[str, str]:
+def _activation_faults(fp32: Fp32Graph, calibration: FloatArray) -> dict[str, str]:
     """Tensors that the backbone reads or writes and that do not fit, window by window: quiet ones count as loud ones.
 
     Of what a mean is taken the sum counts: an engine may add before it divides.
     """
-    backbone = backbone_nodes(model)
-    nodes = [node for node in model.graph.node if node.name in backbone]
+    model, group = fp32.model, fp32.group
+    nodes = [node for node in model.graph.node if node.name in fp32.backbone]
     weights = {tensor.name for tensor in model.graph.initializer}
     names = list(dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name not in weights))
     averaged = {node.input[0] for node in nodes if node.op_type == "ReduceMean"}

@@ -11,7 +11,6 @@ from onnx import ModelProto
 
 from edgebird.errors import ParityError
 from edgebird.export import graph
-from edgebird.export.precisions.backbone import backbone_nodes
 from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray
@@ -38,14 +37,16 @@ class Candidate:
     """A graph in a lower precision, before it is proven.
 
     model: what is to be written. ways: how engines compute it -> a graph that ONNX Runtime computes in that way; all
-    must pass. restored: names of nodes -> the strictest way's graph with these nodes in FP32 as well. kept: backbone
-    nodes that stay in FP32, and why. share: of a window's multiplications, how many are in the lower precision. costs:
-    node in the lower precision -> root mean square of the score differences that it alone causes, if measured.
+    must pass. blocks: backbone node of the FP32 graph -> its block. restored: names of nodes -> the strictest way's
+    graph with these nodes in FP32 as well. kept: backbone nodes that stay in FP32, and why. share: of a window's
+    multiplications, how many are in the lower precision. costs: node in the lower precision -> root mean square of the
+    score differences that it alone causes, if measured.
     """
 
     precision: str
     model: ModelProto
     ways: Mapping[str, ModelProto]
+    blocks: Mapping[str, str]
     restored: Callable[[frozenset[str]], ModelProto]
     kept: Mapping[str, str] = field(default_factory=dict)
     share: float = 0.0
@@ -122,10 +123,9 @@ def _suspects(candidate: Candidate, known: Evidence, worst: int) -> str:
     """The blocks that bring the worst window closest when they alone are in FP32 again, and how close."""
     start = worst // known.group * known.group
     windows = slice(start, start + known.group)
-    nodes = backbone_nodes(candidate.model)
     left = {}
-    for block in dict.fromkeys(nodes.values()):
-        members = frozenset(name for name, its in nodes.items() if its == block)
+    for block in dict.fromkeys(candidate.blocks.values()):
+        members = frozenset(name for name, its in candidate.blocks.items() if its == block)
         scores = scorer(candidate.restored(members))(known.audio[windows])
         left[block] = float(np.abs(scores - known.scores[windows]).max())
     ranked = sorted(left.items(), key=lambda item: (not np.isfinite(item[1]), item[1]))[:_SUSPECTS]

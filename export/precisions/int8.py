@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from onnx import ModelProto, NodeProto
+from onnx import NodeProto
 from torch import Tensor
 
 from edgebird.export.precisions.audio import varied
-from edgebird.export.precisions.backbone import low_share
+from edgebird.export.precisions.backbone import Fp32Graph, low_share
 from edgebird.export.precisions.gate import Candidate
 from edgebird.export.precisions.qdq import Quantized, quantized_graph
 from edgebird.export.precisions.rounding import Range, choose_range, round_kernel
@@ -32,18 +32,18 @@ _ROUND, _CHOOSE = (12, 12), (6, 6)  # windows to do it with: as recorded at the 
 
 
 def to_int8(
-    model: ModelProto, calibration: FloatArray, group: int, tell: Callable[[str], None] = lambda _line: None
+    fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None] = lambda _line: None
 ) -> Iterator[Candidate]:
     """Convert the finished FP32 graph. calibration: real audio, float32 [windows, samples], run in groups.
 
     Gives what fits within each margin, if it is another than within the last; none if not one convolution fits.
     """
-    network = Stepwise(model, group)
+    network, group = Stepwise(fp32), fp32.group
     with torch.inference_mode():
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
         trial = _Trial(network, quantized, _windows(calibration, *_CHOOSE, group))
         costs = trial.costs(tell)
-        shares = {name: low_share(model, {name}) for name in quantized}
+        shares = {name: low_share(fp32.model, {name}) for name in quantized}
     ordered = sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name])
     before: tuple[str, ...] = ()
     for margin in MARGINS:
@@ -53,18 +53,20 @@ def to_int8(
             return
         if chosen != before:
             before = chosen
-            yield _candidate(model, {name: quantized[name] for name in chosen}, costs, shares)
+            yield _candidate(fp32, {name: quantized[name] for name in chosen}, costs, shares)
 
 
 def _candidate(
-    model: ModelProto, low: Mapping[str, Quantized], costs: Mapping[str, float], shares: Mapping[str, float]
+    fp32: Fp32Graph, low: Mapping[str, Quantized], costs: Mapping[str, float], shares: Mapping[str, float]
 ) -> Candidate:
     """The graph with these convolutions in INT8. Of every one, costs: alone; shares: of the multiplications."""
+    model = fp32.model
     made = quantized_graph(model, low)
     return Candidate(
         precision="int8",
         model=made,
         ways={"quantized": made},
+        blocks=fp32.backbone,
         restored=lambda nodes: quantized_graph(model, {n: q for n, q in low.items() if n not in nodes}),
         kept={
             name: f"alone it moves scores by {costs[name]:.1e}, for {shares[name]:.1%} of the multiplications"

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx import ModelProto
-
 from edgebird.bundle import GoldenData
 from edgebird.errors import ParityError
+from edgebird.export.families.family import Family
 from edgebird.export.precisions.audio import Windows, read_calibration
+from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
 from edgebird.export.precisions.gate import Candidate, Evidence, Fault, prove, scorer
 from edgebird.export.precisions.int8 import to_int8
@@ -19,12 +19,12 @@ from edgebird.types import FloatArray
 
 Tell = Callable[[str], None]
 _ENOUGH = 12  # windows held out, of one minute: with fewer a trained fold passed that failed on other audio
-# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows, run in groups of a size:
-# candidates, each more careful than the one before. It may tell how far it is. INT8 is fitted to what it sees, so it
-# does not see the golden windows.
-CONVERTERS: dict[str, Callable[[ModelProto, FloatArray, FloatArray, int, Tell], Iterable[Candidate]]] = {
-    "fp16": lambda model, calibration, golden, group, _tell: [to_fp16(model, calibration, golden, group)],
-    "int8": lambda model, calibration, _golden, group, tell: to_int8(model, calibration, group, tell),
+# Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows: candidates, each more
+# careful than the one before. It may tell how far it is. INT8 is fitted to what it sees, so it does not see the golden
+# windows.
+CONVERTERS: dict[str, Callable[[Fp32Graph, FloatArray, FloatArray, Tell], Iterable[Candidate]]] = {
+    "fp16": lambda fp32, calibration, golden, _tell: [to_fp16(fp32, calibration, golden)],
+    "int8": lambda fp32, calibration, _golden, tell: to_int8(fp32, calibration, tell),
 }
 
 
@@ -53,33 +53,31 @@ class Recordings:
     held_out: Windows
 
 
-def read_recordings(paths: Sequence[Path]) -> Recordings:
+def read_recordings(paths: Sequence[Path], family: Family) -> Recordings:
     """See `read_calibration`."""
-    return Recordings(*read_calibration(paths))
+    return Recordings(*read_calibration(paths, family))
 
 
-def lower(
-    precision: str, model: ModelProto, golden: GoldenData, recordings: Recordings, group: int, tell: Tell
-) -> Lowered:
+def lower(precision: str, fp32: Fp32Graph, golden: GoldenData, recordings: Recordings, tell: Tell) -> Lowered:
     """Convert the finished FP32 graph and prove the result on the golden windows and on those held out.
 
     Of several candidates it is the first that passes.
 
-    The golden windows' scores are the original network's, those of the others the FP32 graph's. group: windows that
-    are scored at once. tell: takes a line per step. Raises ParityError, ScoreError.
+    The golden windows' scores are the original network's, those of the others the FP32 graph's. tell: takes a line per
+    step. Raises ExportError, ParityError, ScoreError.
     """
-    held_out = recordings.held_out
+    held_out, group = recordings.held_out, fp32.group
     if precision == "int8" and len(held_out.names) < _ENOUGH:
         tell(
             f"{precision:<9} held out {len(held_out.names)} windows beside the {len(golden.names)} golden ones: little "
             "to prove with; give --calibration recordings of the place where it will listen"
         )
-    reference = score_in_groups(scorer(model), held_out.audio, group)
+    reference = score_in_groups(scorer(fp32.model), held_out.audio, group)
     evidence = [
         Evidence("golden", golden.windows(), golden.scores, golden.names, group),
         Evidence("held out", held_out.audio, reference, held_out.names, group),
     ]
-    candidates = CONVERTERS[precision](model, recordings.calibration.audio, golden.windows(), group, tell)
+    candidates = CONVERTERS[precision](fp32, recordings.calibration.audio, golden.windows(), tell)
     faults: list[Fault] = []
     for candidate in candidates:
         if faults:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from onnx.utils import Extractor
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgebird.errors import ExportError
 from edgebird.export import graph
-from edgebird.export.precisions.backbone import backbone_nodes, map_tensors
+from edgebird.export.precisions.backbone import Fp32Graph, map_tensors
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray
 
@@ -35,20 +36,22 @@ class Geometry:
 
 
 def geometry(node: NodeProto) -> Geometry:
-    """Geometry of a Conv of this family: square strides, equal padding, no dilation."""
+    """Geometry of a Conv, of which there are only those with square strides, equal padding and no dilation."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     return Geometry(found.get("strides", [1])[0], found.get("pads", [0])[0], found.get("group", 1))
 
 
 class Stepwise:
-    """A finished FP32 graph. group: windows that share a floor, and are scored at once."""
+    """A finished FP32 graph. Raises ExportError for a backbone with an operator that is not known here."""
 
-    def __init__(self, model: ModelProto, group: int) -> None:
+    def __init__(self, fp32: Fp32Graph) -> None:
+        model = fp32.model
         self.weights = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
-        backbone = backbone_nodes(model)
-        self.nodes = [node for node in model.graph.node if node.name in backbone]
+        self.nodes = [node for node in model.graph.node if node.name in fp32.backbone]
+        if unknown := [node for node in self.nodes if node.op_type not in _OPERATORS]:
+            raise ExportError(f"int8: {unknown[0].name}: a backbone with {unknown[0].op_type} cannot be measured")
         self.convolutions = [n for n in self.nodes if n.op_type == "Conv" and self.weights[n.input[1]].ndim == 4]
-        self._maps, self._group = map_tensors(model), group
+        self._maps, self._group = map_tensors(model, fp32.backbone), fp32.group
         self._images = graph.image_tensors(model)
         self._last_reader = {name: node.name for node in self.nodes for name in node.input}
         extractor = Extractor(model)
@@ -108,9 +111,11 @@ def convolve(node: NodeProto, inputs: list[Tensor]) -> Tensor:
     return convolution(values, weight, *bias, stride=how.stride, padding=how.padding, groups=how.groups)
 
 
-def _pool(_node: NodeProto, inputs: list[Tensor]) -> Tensor:
-    """The only pooling of the family, see `network.Shortcut`."""
-    return F.avg_pool2d(inputs[0], 2, 2, ceil_mode=True, count_include_pad=False)
+def _pool(node: NodeProto, inputs: list[Tensor]) -> Tensor:
+    """An AveragePool without padding."""
+    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    kernel, ceil = found["kernel_shape"], bool(found.get("ceil_mode", 0))
+    return F.avg_pool2d(inputs[0], kernel, found.get("strides", 1), ceil_mode=ceil, count_include_pad=False)
 
 
 def _mean(node: NodeProto, inputs: list[Tensor]) -> Tensor:
@@ -123,7 +128,7 @@ def _reshape(_node: NodeProto, inputs: list[Tensor]) -> Tensor:
     return inputs[0].reshape(len(inputs[0]), *inputs[1].tolist()[1:])
 
 
-_OPERATORS: dict[str, Callable[[NodeProto, list[Tensor]], Tensor]] = {  # all that a backbone is made of
+_OPERATORS: dict[str, Callable[[NodeProto, list[Tensor]], Tensor]] = {  # all that backbones are made of
     "Conv": convolve,
     "Sigmoid": lambda _node, inputs: torch.sigmoid(inputs[0]),
     "Mul": lambda _node, inputs: inputs[0] * inputs[1],

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edgebird.export.experiments import SAMPLE_RATE
+from edgebird.export.families.folds.experiments import SAMPLE_RATE
 from edgebird.export.training.recordings import RECORDINGS
 
 JOIN_S = 0.25

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebird.bundle import open_bundle
-from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
+from edgebird.export.families.folds.experiments import SAMPLE_RATE, WINDOW_SAMPLES
 from edgebird.export.training.recordings import LABELS, Recording, recordings
 from edgebird.export.training.scenes import HEARD_S
 from edgebird.runtimes import Runtime, open_runtime

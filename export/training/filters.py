@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.export.experiments import SAMPLE_RATE, Experiment
+from edgebird.export.families.folds.experiments import SAMPLE_RATE, Experiment
 
 FREQUENCIES = {"exp105": (20.0, 16000.0), "exp106": (20.0, 16000.0), "exp108": (50.0, 14000.0)}  # Hz
 

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from edgebird.export.experiments import SAMPLE_RATE
+from edgebird.export.families.folds.experiments import SAMPLE_RATE
 from edgebird.files import file_sha256
 from edgebird.types import FloatArray
 

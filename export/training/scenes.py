@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from numpy.random import Generator
 
-from edgebird.export.experiments import SAMPLE_RATE, WINDOW_SAMPLES
+from edgebird.export.families.folds.experiments import SAMPLE_RATE, WINDOW_SAMPLES
 from edgebird.export.training.recordings import BLACKBIRD, CUCKOO, LABELS, YELLOWTHROAT, Recording
 from edgebird.types import FloatArray
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgebird.export.experiments import EXPERIMENTS, Experiment
-from edgebird.export.network import Architecture, BlockShape, FoldModel, LogMel, StdConv
+from edgebird.export.families.folds.experiments import EXPERIMENTS, Experiment
+from edgebird.export.families.folds.network import Architecture, BlockShape, FoldModel, LogMel, StdConv
 from edgebird.export.training.filters import mel_filters, pcen_filters
 from edgebird.export.training.recordings import LABELS, recordings
 from edgebird.export.training.scenes import SceneMaker

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgebird.export.experiments import Experiment
+from edgebird.export.families.folds.experiments import Experiment
 
 TOP_DB = 80.0  # dB below the maximum at which the spectrogram is cut off
 POWER_FLOOR = 1e-10

@@ -4,38 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from edgebird.bundle import GoldenData
 from edgebird.card import Fold
 from edgebird.errors import CheckpointError
-from edgebird.export.checkpoint import UNREAD, Checkpoint, read_checkpoints
-from edgebird.export.experiments import recognise
-from edgebird.export.network import FoldModel, read_architecture
+from edgebird.export.checkpoint import Checkpoint
+from edgebird.export.families.folds.experiments import recognise
+from edgebird.export.families.folds.freeze import FrozenNetwork, freeze
+from edgebird.export.families.folds.golden import record_golden
+from edgebird.export.families.folds.network import FoldModel, read_architecture
+
+UNREAD = "pcen.last_state"  # a left-over of training, of any batch size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadedFold:
-    """An original network with its weights, in eval mode, and where they come from."""
+class Folds:
+    """Original networks with their weights, in eval mode, and where they come from. db_floor: as in the card."""
 
-    source: Fold
-    model: FoldModel
+    models: tuple[FoldModel, ...]
+    sources: tuple[Fold, ...]
+    db_floor: str
+
+    @property
+    def classes(self) -> int:
+        """How many labels each scores."""
+        return self.models[0].architecture.classes
+
+    def record_golden(self) -> GoldenData:
+        """See `golden.record_golden`."""
+        return record_golden(self.models, self.db_floor)
+
+    def freeze(self) -> FrozenNetwork:
+        """See `freeze.freeze`."""
+        return freeze(self.models)
 
 
-def load_folds(paths: Sequence[Path], experiment: str | None, db_floor: str) -> list[LoadedFold]:
-    """Load the folds from files and folders; `experiment` overrides what the tensors say.
+def load_folds(checkpoints: Sequence[Checkpoint], experiment: str | None, db_floor: str) -> Folds:
+    """The original network of each checkpoint; `experiment` overrides what the tensors say.
 
     Raises CheckpointError, also if the folds differ in their classes.
     """
-    folds = [_load(checkpoint, experiment, db_floor == "window") for checkpoint in read_checkpoints(paths)]
-    classes = {fold.model.architecture.classes for fold in folds}
+    loaded = [_load(checkpoint, experiment, db_floor == "window") for checkpoint in checkpoints]
+    classes = {model.architecture.classes for model, _source in loaded}
     if len(classes) > 1:
         raise CheckpointError(f"the folds have different numbers of classes: {sorted(classes)}")
-    return folds
+    return Folds(tuple(model for model, _ in loaded), tuple(source for _, source in loaded), db_floor)
 
 
-def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> LoadedFold:
+def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> tuple[FoldModel, Fold]:
     experiment = recognise(checkpoint.shapes, checkpoint.path.absolute(), override)
     try:
         architecture = read_architecture(checkpoint.shapes)
@@ -48,7 +66,7 @@ def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> Loa
     _check(checkpoint, model)
     unread = {name: tensor for name, tensor in model.state_dict().items() if name == UNREAD}
     model.load_state_dict(checkpoint.tensors | unread, strict=True)
-    return LoadedFold(Fold(checkpoint.path.name, checkpoint.sha256, experiment.name), model)
+    return model, Fold(checkpoint.path.name, checkpoint.sha256, experiment.name)
 
 
 def _check(checkpoint: Checkpoint, model: FoldModel) -> None:

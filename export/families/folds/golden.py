@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgebird.bundle import GoldenData
 from edgebird.card import floor_group
-from edgebird.export.experiments import WINDOW_SAMPLES
-from edgebird.export.network import FoldModel
+from edgebird.export.families.folds.experiments import WINDOW_SAMPLES
+from edgebird.export.families.folds.network import FoldModel
 
 # What the twelve windows of data/golden.flac hold; where they come from is in data/README.md.
 NAMES = (
@@ -35,7 +35,7 @@ NAMES = (
 
 def golden_audio() -> NDArray[np.int16]:
     """The windows that come with edgebird: int16 [12, 160000], 32 kHz."""
-    with (resources.files("edgebird.export") / "data" / "golden.flac").open("rb") as file:
+    with (resources.files("edgebird.export.families.folds") / "data" / "golden.flac").open("rb") as file:
         samples, _rate = soundfile.read(file, dtype="int16")
     audio: NDArray[np.int16] = samples.reshape(len(NAMES), WINDOW_SAMPLES)
     return audio

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgebird.export.experiments import WINDOW_SAMPLES, Experiment
-from edgebird.export.fourier import RealFourier, real_fourier, split_bands, spread_filters
-from edgebird.export.network import (
+from edgebird.export.families.folds.experiments import WINDOW_SAMPLES, Experiment
+from edgebird.export.families.folds.fourier import RealFourier, real_fourier, split_bands, spread_filters
+from edgebird.export.families.folds.network import (
     ALPHA,
     ATTENTION_GAIN,
     GEM_EPS,
