@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from edgebird import parity
 from edgebird.benchmarks import memory
 from edgebird.benchmarks.baseline import BATCH, NAME, open_baseline
 from edgebird.bundle import Bundle
+from edgebird.card import floor_group
 from edgebird.errors import (
     BundleError,
     EdgebirdError,
@@ -24,7 +26,7 @@ from edgebird.errors import (
     RuntimeUnavailableError,
     ScoreError,
 )
-from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.parity import TOLERANCES, Parity
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.types import FloatArray
 
@@ -94,31 +96,22 @@ def prove(subject: Subject, bundle: Bundle, batch: int) -> Parity | None:
 
     A subject that fails is `wrong` from then on; None if its scores are not even finite.
     """
-    golden, tolerance = bundle.golden(), TOLERANCES[subject.precision]
-    rows = -(-len(golden.names) // batch) * batch
-    order = np.arange(rows) % len(golden.names)
-    windows, wanted = golden.windows()[order], golden.scores[order]
+    group = floor_group(bundle.card.db_floor)
+    score = partial(_alone, subject.runtime) if subject.is_baseline and group == 1 else subject.runtime.infer
     try:
-        if subject.is_baseline and bundle.card.db_floor == "window":
-            scores = np.concatenate([_alone(subject.runtime, window) for window in windows])
-        else:
-            scores = score_in_groups(subject.runtime.infer, windows, batch)
-        parity = compare(wanted, scores, tolerance)
+        proof = parity.prove(score, bundle.golden(), (batch,), TOLERANCES[subject.precision], group)
     except ScoreError as error:
         subject.wrong = f"{subject.name}: {error}: not measured"
         return None
-    subject.proofs[batch] = parity
-    if not parity.passes(tolerance):
-        subject.wrong = (
-            f"{subject.name}: scores of {batch} at once differ from the original by up to {parity.max_abs:.2g} "
-            f"(allowed {tolerance.max:g}): not measured"
-        )
-    return parity
+    subject.proofs[batch] = proof.parity
+    if not proof.passed:
+        subject.wrong = f"{subject.name}, {batch} at once: {proof.explain()}: not measured"
+    return proof.parity
 
 
-def _alone(runtime: Runtime, window: FloatArray) -> FloatArray:
-    """Scores [1, classes] of a window whose floor is its own: a batch of nothing but this window."""
-    return runtime.infer(np.repeat(window[None], BATCH, axis=0))[:1]
+def _alone(runtime: Runtime, windows: FloatArray) -> FloatArray:
+    """Scores [batch, classes] of windows whose floor is their own: batches of nothing but one window."""
+    return np.concatenate([runtime.infer(np.repeat(window[None], BATCH, axis=0))[:1] for window in windows])
 
 
 def require_proven(subject: Subject) -> None:

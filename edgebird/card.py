@@ -116,6 +116,15 @@ class Card:
         """
         return tuple(range(1, floor_group(self.db_floor) + 1))
 
+    def proof_sizes(self, largest: int | None = None) -> tuple[int, ...]:
+        """How many windows at once an engine is given to prove it: one, four, and the `largest` batch it takes, which
+        must make no difference; groups of four for a model whose windows share a floor.
+        """
+        group = floor_group(self.db_floor)
+        if group > 1:
+            return (group,)
+        return (1, 4) if largest is None else tuple(sorted({1, min(4, largest), largest}))
+
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of every file of the bundle but the card."""
         files = {precision.file: precision.sha256 for precision in self.precisions.values()}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.errors import ScoreError
+from edgebird.errors import ParityError, ScoreError
 from edgebird.types import FloatArray
 
 MIN_TOP_SCORE = 0.3  # windows whose best label scores less have no top label to agree on
@@ -60,6 +60,82 @@ class Parity:
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a card."""
         return asdict(self)
+
+
+class Evidence(Protocol):
+    """Real audio and the scores that a model must give of it: golden data, or what else it is held to."""
+
+    @property
+    def scores(self) -> NDArray[Any]:
+        """[windows, classes], 0 to 1."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What is heard in each window."""
+
+    def windows(self) -> FloatArray:
+        """float32 [windows, samples], -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What came out when an engine, or a graph, was held to evidence.
+
+    parity: over all windows at all batch sizes; its `worst_window` counts through them. worst, name: index and name of
+    that window in the evidence.
+    """
+
+    parity: Parity
+    tolerance: Tolerance
+    worst: int
+    name: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the scores are the original's, within the tolerance."""
+        return self.parity.passes(self.tolerance)
+
+    def explain(self, evidence: str = "") -> str:
+        """What differs, by how much, what is allowed, in which window most. evidence: what it is called, `golden`."""
+        parity, allowed = self.parity, self.tolerance
+        window = f"{evidence} window" if evidence else "window"
+        return (
+            f"scores differ by up to {parity.max_abs:.2g} (allowed {allowed.max:g}; 99 %: {parity.p99:.2g}, allowed "
+            f"{allowed.p99:g}), the top label agrees in {parity.top1_agreement:.0%} of the windows, worst "
+            f"{window} {self.name!r}"
+        )
+
+    def require(self, claim: str) -> Parity:
+        """The parity. Raises ParityError with what failed (`the engine does not score as ...`) unless it passed."""
+        if not self.passed:
+            raise ParityError(f"{claim}: {self.explain()}")
+        return self.parity
+
+
+def prove(
+    score: Callable[[FloatArray], FloatArray],
+    evidence: Evidence,
+    sizes: Iterable[int],
+    tolerance: Tolerance,
+    group: int = 1,
+) -> Proof:
+    """Score all windows at each batch size, and compare with the scores they must have.
+
+    score: windows [batch, samples] -> scores [batch, classes]. sizes: the last batch of each is filled up with windows
+    from the first on. group: windows that share a floor; where they are no whole groups, nothing is filled up.
+
+    Raises ScoreError if a score is not finite.
+    """
+    windows, count = evidence.windows(), len(evidence.names)
+    orders, scores = [], []
+    for size in sizes:
+        rows = -(-count // size) * size if count % group == 0 else count
+        orders.append(np.arange(rows) % count)
+        scores.append(score_in_groups(score, windows[orders[-1]], size))
+    order = np.concatenate(orders)
+    parity = compare(evidence.scores[order], np.concatenate(scores), tolerance)
+    worst = int(order[parity.worst_window])
+    return Proof(parity, tolerance, worst, evidence.names[worst])
 
 
 def score_in_groups(score: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:

@@ -6,28 +6,39 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from edgebird.bundle import Bundle
-from edgebird.card import FLOOR_GROUP
-from edgebird.parity import TOLERANCES, Parity, Tolerance, compare, score_in_groups
+from edgebird.card import floor_group
+from edgebird.parity import TOLERANCES, Parity, Proof, Tolerance, prove
 from edgebird.runtimes import RuntimeOptions, open_runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came out for one precision in one runtime. worst: what is heard in the window with the largest error."""
+    """What came out for one precision in one runtime."""
 
     precision: str
     runtime: str
-    parity: Parity
-    tolerance: Tolerance
-    worst: str
+    proof: Proof
 
     @property
     def passed(self) -> bool:
         """Whether the engine may be trusted with this model."""
-        return self.parity.passes(self.tolerance)
+        return self.proof.passed
+
+    @property
+    def parity(self) -> Parity:
+        """How far its scores are from the original's."""
+        return self.proof.parity
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far they may be."""
+        return self.proof.tolerance
+
+    @property
+    def worst(self) -> str:
+        """What is heard in the window with the largest error."""
+        return self.proof.name
 
     def to_json(self) -> dict[str, Any]:
         """As `edgebird verify --json` prints it."""
@@ -50,24 +61,15 @@ def verify(
 ) -> Iterator[Verification]:
     """Run the golden windows through every precision of the bundle (or one) and compare with the original.
 
-    Windows are scored one by one and in batches of four, which must make no difference; a bundle with a floor for the
-    batch is scored in its groups of four. tell: takes the choice of `auto`.
+    Windows are scored at the batch sizes of `Card.proof_sizes`. tell: takes the choice of `auto`.
 
     Raises BundleError, RuntimeUnavailableError, ScoreError.
     """
-    golden = bundle.golden()
-    sizes = _batch_sizes(bundle)
+    golden, sizes = bundle.golden(), bundle.card.proof_sizes()
     for name in [precision] if precision else bundle.card.precisions:
         engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes), tell)
         try:
-            scores = np.concatenate([score_in_groups(engine.infer, golden.windows(), size) for size in sizes])
+            proof = prove(engine.infer, golden, sizes, TOLERANCES[name], floor_group(bundle.card.db_floor))
         finally:
             engine.close()
-        tolerance = TOLERANCES[name]
-        parity = compare(np.tile(golden.scores, (len(sizes), 1)), scores, tolerance)
-        worst = golden.names[parity.worst_window % len(golden.names)]
-        yield Verification(name, engine.name, parity, tolerance, worst)
-
-
-def _batch_sizes(bundle: Bundle) -> tuple[int, ...]:
-    return (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, 4)
+        yield Verification(name, engine.name, proof)

@@ -18,7 +18,6 @@ from torch import nn
 from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
 from edgebird.card import Card, Fold, Golden, Precision, Tensor, floor_group
-from edgebird.errors import ParityError
 from edgebird.export import graph
 from edgebird.export.families.family import Family
 from edgebird.export.families.registry import read_family
@@ -28,12 +27,10 @@ from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes, map_t
 from edgebird.export.precisions.gate import scorer
 from edgebird.export.precisions.lower import Lowered, lower, read_recordings
 from edgebird.files import file_sha256
-from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.parity import TOLERANCES, Parity, prove
 from edgebird.types import FloatArray, Label
 
 log = logging.getLogger(__name__)
-
-_TOLERANCE = TOLERANCES["fp32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +101,20 @@ def build_graph(
 
     Raises ParityError naming the step that broke it, ExportError for a graph that is not valid.
     """
-    windows = golden.windows()
     group = floor_group(metadata["db_floor"])
 
-    def prove(step: str, score: Callable[[FloatArray], FloatArray]) -> Parity:
-        parity = compare(golden.scores, score_in_groups(score, windows, group), _TOLERANCE)
-        if not parity.passes(_TOLERANCE):
-            raise ParityError(
-                f"step '{step}' changed the network: scores differ by up to {parity.max_abs:.2g} "
-                f"(99 %: {parity.p99:.2g}; allowed {_TOLERANCE.max:.0e}, {_TOLERANCE.p99:.0e}), "
-                f"most in window {parity.worst_window} ({golden.names[parity.worst_window]})"
-            )
+    def check(step: str, score: Callable[[FloatArray], FloatArray]) -> Parity:
+        proof = prove(score, golden, (group,), TOLERANCES["fp32"], group)
+        parity = proof.require(f"step '{step}' changed the network")
         tell(f"{step:<9} largest score difference {parity.max_abs:.1e}")
         return parity
 
     with torch.inference_mode():
-        prove("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
-    model = graph.to_onnx(network, windows.shape[1])
-    prove("export", scorer(model))
+        check("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
+    model = graph.to_onnx(network, golden.audio.shape[1])
+    check("export", scorer(model))
     model = graph.finish(graph.simplify(model), metadata)
-    return model, prove("simplify", scorer(model))
+    return model, check("simplify", scorer(model))
 
 
 def _essentials(family: Family, labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:

@@ -227,7 +227,7 @@ def test_a_wrong_engine_gets_no_figure_and_leaves_the_others_theirs(
     file = tmp_path / "report.json"
     ended = edgebird("bench", tones.path, "--runtime", "ort-cpu", "--runtime", "null", "--seconds", 0, "--json", file)
     assert ended.code == 1
-    assert "null fp32: scores of 1 at once differ from the original by up to 0.8" in ended.error()
+    assert "null fp32, 1 at once: scores differ by up to 0.8" in ended.error()
     assert re.search(r"^null fp32( +-)+ +INVALID$", ended.out, re.MULTILINE)
     right, wrong = json.loads(file.read_text())["runs"]
     assert right["verdict"] in ("STEADY", "NOISY")
@@ -247,7 +247,7 @@ def test_an_engine_that_is_wrong_at_one_batch_size_only_is_wrong(
     monkeypatch.setattr(OrtRuntime, "infer", late)
     (run,) = measured(tones, scenarios=("offline",))["runs"]
     assert run["verdict"] == "INVALID"
-    assert "scores of 4 at once differ" in run["reasons"][0]
+    assert "4 at once: scores differ" in run["reasons"][0]
 
 
 @pytest.mark.parametrize("scenario", ["multi", "listen"])
@@ -263,7 +263,7 @@ def test_an_engine_that_is_wrong_at_a_rest_of_the_streams_is_wrong(
     monkeypatch.setattr(OrtRuntime, "infer", late)
     (run,) = measured(tones, scenarios=(scenario,), streams=7, wanted=Wanted(("ort-cpu",), threads=4))["runs"]
     assert run["verdict"] == "INVALID"
-    assert "scores of 3 at once differ" in run["reasons"][0]
+    assert "3 at once: scores differ" in run["reasons"][0]
 
 
 def test_what_cannot_be_opened_is_told_and_the_rest_is_measured(edgebird: Command, tones: Bundle) -> None:

@@ -29,7 +29,7 @@ from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.operators import lint  # noqa: E402
 from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
 from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
-from edgebird.export.precisions.gate import Evidence, Fault, prove, scorer  # noqa: E402
+from edgebird.export.precisions.gate import Fault, Known, judge, scorer  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -192,23 +192,22 @@ def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> 
     """1000 is added and taken away again in the stem: on a CPU nothing shows, in FP16 quarters are lost."""
     model = toy(1, 1, offset=1000.0)
     heard = levels(0.5, 0.1234, 0.0)
-    evidence = Evidence("held out", heard, heard[:, :1], ("robin", "wren", "owl"), 1)
-    fault = prove(fp16.to_fp16(fp32_graph(model), heard, heard), [evidence])
+    evidence = Known("held out", audio.HeldOut(heard, heard[:, :1], ("robin", "wren", "owl")), 1)
+    fault = judge(fp16.to_fp16(fp32_graph(model), heard, heard), [evidence])
     assert isinstance(fault, Fault)
     told = str(fault.error())
     assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
-    assert "held out window 1 (wren)" in told
-    assert "suspected: stem (" in told
+    assert "worst held out window 'wren'; suspected: stem (" in told
     assert "\n" not in told
 
 
 def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
     """Audio louder than what the ranges were taken from."""
     model, loud = toy(1000, 1), levels(1.0, 100.0)
-    evidence = Evidence("held out", loud, 1000 * loud[:, :1], ("robin", "thunder"), 1)
-    fault = prove(fp16.to_fp16(fp32_graph(model), levels(1.0), levels(1.0)), [evidence])
+    evidence = Known("held out", audio.HeldOut(loud, 1000 * loud[:, :1], ("robin", "thunder")), 1)
+    fault = judge(fp16.to_fp16(fp32_graph(model), levels(1.0), levels(1.0)), [evidence])
     assert isinstance(fault, Fault)
-    assert "scores of 1 windows are not finite, first in held out window 1 (thunder); susp" in str(fault.error())
+    assert "scores of 1 windows are not finite, first held out window 'thunder'; susp" in str(fault.error())
 
 
 def test_nothing_is_written_when_it_fails(
@@ -221,7 +220,7 @@ def test_nothing_is_written_when_it_fails(
         return [fp16.to_fp16(fp32, *arguments[:2])]
 
     monkeypatch.setitem(lower.CONVERTERS, "fp16", broken)
-    with pytest.raises(ParityError, match="most in golden window"):
+    with pytest.raises(ParityError, match="worst golden window"):
         export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "out", precisions=("fp16",)))
     assert not list(tmp_path.iterdir())
 

@@ -243,7 +243,9 @@ def test_nothing_is_written_when_a_scale_is_wrong(
 
     monkeypatch.setattr(int8, "choose_range", coarse)
     monkeypatch.setattr(int8._Trial, "most", lambda _self, ordered, _margin, _tell: tuple(ordered))
-    with pytest.raises(ParityError, match=r"int8 \(quantized\) is not written: .* window \d+ \(.*\); suspected: "):
+    with pytest.raises(
+        ParityError, match=r"int8 \(quantized\) is not written: .*, worst golden window .*; suspected: "
+    ):
         export_bundle(ExportRequest((narrow_folds["exp105"],), tmp_path / "out", precisions=("int8",)))
     assert not list(tmp_path.iterdir())
 

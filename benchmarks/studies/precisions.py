@@ -20,7 +20,7 @@ import numpy as np
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Precision
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.parity import BF16_OF, TOLERANCES, compare, score_in_groups
+from edgebird.parity import BF16_OF, TOLERANCES, prove
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 
 HEADER = (
@@ -38,12 +38,11 @@ def rows(bundle: Bundle) -> Iterator[str]:
         times = _times(bundle, opened)
         for name, precision in bundle.card.precisions.items():
             yield _row(bundle, name, list(precision.proofs.values()) or [precision.parity], precision, times)
-        golden, size = bundle.golden(), max(bundle.card.batches)
+        size = max(bundle.card.batches)
         for name, graph in BF16_OF.items():
             if runtime := opened.get(("openvino", name)):
-                scores = score_in_groups(runtime.infer, golden.windows(), size)
-                parity = compare(golden.scores, scores, TOLERANCES[name]).to_json()
-                yield _row(bundle, name, [parity], bundle.card.precisions[graph], times)
+                proof = prove(runtime.infer, bundle.golden(), (size,), TOLERANCES[name], size)
+                yield _row(bundle, name, [proof.parity.to_json()], bundle.card.precisions[graph], times)
     finally:
         for runtime in opened.values():
             runtime.close()

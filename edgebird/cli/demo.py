@@ -103,9 +103,8 @@ def _prove(bundle: Bundle, runtime: str, threads: int | None) -> None:
     from edgebird.verification import verify
 
     for result in verify(bundle, runtime, "fp32", threads, shell.say):
+        result.proof.require(f"{result.runtime} does not score as the original network did")
         told = f"largest score difference {result.parity.max_abs:.1e} (allowed {result.tolerance.max:g})"
-        if not result.passed:
-            raise EdgebirdError(f"{result.runtime} does not score as the original network did: {told}")
         shell.say(f"verified  {result.runtime} against the original network: {told}")
 
 

@@ -25,6 +25,19 @@ _HELD_OUT = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Windows that prove, with the scores that the FP32 graph gives them, [windows, classes]."""
+
+    audio: FloatArray
+    scores: FloatArray
+    names: tuple[str, ...]
+
+    def windows(self) -> FloatArray:
+        """float32 [windows, samples]."""
+        return self.audio
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """Real windows, float32 [windows, samples], and where each is from: `dawn.wav at 35 s`."""
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from edgebird.errors import ParityError
+from edgebird.errors import ParityError, ScoreError
 from edgebird.export import graph
-from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.parity import TOLERANCES, Evidence, Parity, prove
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray
 
@@ -19,16 +18,13 @@ _SUSPECTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """Real audio and the scores a graph must give: float32 [windows, samples], [windows, classes], what is heard.
-
-    group: windows that are scored at once (those that share a floor).
+class Known:
+    """Evidence that a candidate is held to. name: of where it comes from, `golden` or `held out`. group: windows that
+    are scored at once (those that share a floor).
     """
 
     name: str
-    audio: FloatArray
-    scores: NDArray[np.floating]
-    windows: tuple[str, ...]
+    evidence: Evidence
     group: int
 
 
@@ -57,18 +53,17 @@ class Candidate:
 class Fault:
     """Why a candidate is refused. way: in which it was computed. known: the evidence. window: the worst, its index.
 
-    told: what is wrong with the scores, up to `in ...`.
+    told: what is wrong with the scores.
     """
 
     candidate: Candidate
     way: str
-    known: Evidence
+    known: Known
     window: int
     told: str
 
     def __str__(self) -> str:
-        where = f"{self.known.name} window {self.window} ({self.known.windows[self.window]})"
-        return f"{self.told} in {where}"
+        return self.told
 
     def error(self) -> ParityError:
         """The same with the blocks that cause most of it, which takes a while."""
@@ -90,43 +85,34 @@ def scorer(model: ModelProto) -> Callable[[FloatArray], FloatArray]:
     return run
 
 
-def prove(candidate: Candidate, evidence: Sequence[Evidence]) -> dict[str, Parity] | Fault:
+def judge(candidate: Candidate, evidence: Sequence[Known]) -> dict[str, Parity] | Fault:
     """Parity of every way on every evidence, `golden, rounded` -> parity, or the first that does not pass."""
     proofs = {}
     for way, model in candidate.ways.items():
         score = scorer(model)
         for known in evidence:
-            judged = _judge(candidate, way, known, score_in_groups(score, known.audio, known.group))
-            if isinstance(judged, Fault):
-                return judged
-            proofs[f"{known.name}, {way}"] = judged
+            try:
+                proof = prove(score, known.evidence, (known.group,), TOLERANCES[candidate.precision], known.group)
+            except ScoreError as error:
+                first = error.windows[0]
+                where = f"{known.name} window {known.evidence.names[first]!r}"
+                told = f"scores of {len(error.windows)} windows are not finite, first {where}"
+                return Fault(candidate, way, known, first, told)
+            if not proof.passed:
+                return Fault(candidate, way, known, proof.worst, proof.explain(known.name))
+            proofs[f"{known.name}, {way}"] = proof.parity
     return proofs
 
 
-def _judge(candidate: Candidate, way: str, known: Evidence, scores: FloatArray) -> Parity | Fault:
-    tolerance = TOLERANCES[candidate.precision]
-    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(broken):
-        told = f"scores of {len(broken)} windows are not finite, first"
-        return Fault(candidate, way, known, int(broken[0]), told)
-    parity = compare(known.scores, scores, tolerance)
-    if parity.passes(tolerance):
-        return parity
-    told = (
-        f"scores differ by up to {parity.max_abs:.2g} (99 %: {parity.p99:.2g}; allowed {tolerance.max:g}, "
-        f"{tolerance.p99:g}), the top label agrees in {parity.top1_agreement:.0%}; most"
-    )
-    return Fault(candidate, way, known, parity.worst_window, told)
-
-
-def _suspects(candidate: Candidate, known: Evidence, worst: int) -> str:
+def _suspects(candidate: Candidate, known: Known, worst: int) -> str:
     """The blocks that bring the worst window closest when they alone are in FP32 again, and how close."""
     start = worst // known.group * known.group
     windows = slice(start, start + known.group)
+    audio, wanted = known.evidence.windows()[windows], known.evidence.scores[windows]
     left = {}
     for block in dict.fromkeys(candidate.blocks.values()):
         members = frozenset(name for name, its in candidate.blocks.items() if its == block)
-        scores = scorer(candidate.restored(members))(known.audio[windows])
-        left[block] = float(np.abs(scores - known.scores[windows]).max())
+        scores = scorer(candidate.restored(members))(audio)
+        left[block] = float(np.abs(scores - wanted).max())
     ranked = sorted(left.items(), key=lambda item: (not np.isfinite(item[1]), item[1]))[:_SUSPECTS]
     return ", ".join(f"{block} ({rest:.2g} with it in FP32)" for block, rest in ranked)

@@ -9,10 +9,10 @@ from pathlib import Path
 from edgebird.bundle import GoldenData
 from edgebird.errors import ParityError
 from edgebird.export.families.family import Family
-from edgebird.export.precisions.audio import Windows, read_calibration
+from edgebird.export.precisions.audio import HeldOut, Windows, read_calibration
 from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
-from edgebird.export.precisions.gate import Candidate, Evidence, Fault, prove, scorer
+from edgebird.export.precisions.gate import Candidate, Fault, Known, judge, scorer
 from edgebird.export.precisions.int8 import to_int8
 from edgebird.parity import Parity, score_in_groups
 from edgebird.types import FloatArray
@@ -74,15 +74,15 @@ def lower(precision: str, fp32: Fp32Graph, golden: GoldenData, recordings: Recor
         )
     reference = score_in_groups(scorer(fp32.model), held_out.audio, group)
     evidence = [
-        Evidence("golden", golden.windows(), golden.scores, golden.names, group),
-        Evidence("held out", held_out.audio, reference, held_out.names, group),
+        Known("golden", golden, group),
+        Known("held out", HeldOut(held_out.audio, reference, held_out.names), group),
     ]
     candidates = CONVERTERS[precision](fp32, recordings.calibration.audio, golden.windows(), tell)
     faults: list[Fault] = []
     for candidate in candidates:
         if faults:
             tell(f"{precision:<9} refused: {faults[-1]}; now with fewer of its nodes")
-        judged = prove(candidate, evidence)
+        judged = judge(candidate, evidence)
         if not isinstance(judged, Fault):
             return Lowered(candidate, judged, len(faults))
         faults.append(judged)

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from edgebird.bundle import Bundle
-from edgebird.card import FLOOR_GROUP
+from edgebird.card import floor_group
 from edgebird.errors import OutputError, ParityError, RuntimeUnavailableError, ScoreError
-from edgebird.parity import TOLERANCES, Parity, compare, score_in_groups
+from edgebird.parity import TOLERANCES, Parity
+from edgebird.parity import prove as prove_scores
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import warm_up
 from edgebird.runtimes.trt.bindings import MODULES, TrtLog, import_tensorrt, make_loader, title
@@ -79,23 +78,19 @@ def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Si
 
 
 def prove(runtime: TrtRuntime, bundle: Bundle, precision: str) -> Parity:
-    """Run the golden windows at the batch sizes that detection and `verify` use.
+    """Run the golden windows at the batch sizes that detection and `verify` use, and at the engine's largest.
 
     Raises ParityError, naming the worst window, or ScoreError.
     """
-    golden = bundle.golden()
-    sizes = (FLOOR_GROUP,) if bundle.card.db_floor == "batch" else (1, min(4, runtime.max_batch))
-    windows, tolerance = golden.windows(), TOLERANCES[precision]
-    scores = np.concatenate([score_in_groups(runtime.infer, windows, size) for size in sizes])
-    parity = compare(np.tile(golden.scores, (len(sizes), 1)), scores, tolerance)
-    if not parity.passes(tolerance):
-        worst = golden.names[parity.worst_window % len(golden.names)]
-        raise ParityError(
-            f"the engine does not score as the original network did: scores differ by up to {parity.max_abs:.2g} "
-            f"(allowed {tolerance.max:g}; 99 %: {parity.p99:.2g}, allowed {tolerance.p99:g}), the top label agrees in "
-            f"{parity.top1_agreement:.0%} of the windows, worst window {worst!r}"
-        )
-    return parity
+    card = bundle.card
+    proof = prove_scores(
+        runtime.infer,
+        bundle.golden(),
+        card.proof_sizes(runtime.max_batch),
+        TOLERANCES[precision],
+        floor_group(card.db_floor),
+    )
+    return proof.require("the engine does not score as the original network did")
 
 
 def probe(name: str) -> str:
