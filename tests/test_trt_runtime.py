@@ -406,6 +406,24 @@ def test_an_engine_from_elsewhere_is_proven_where_it_first_runs(
         other.open(tones)
 
 
+def test_the_largest_batch_an_engine_takes_is_proven_too(
+    orin: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`detect` fills it: other kernels may run there than for one window and for four."""
+    orin.build(tones)
+    runtime = orin.open(tones)
+    runtime.close()
+    infer = type(runtime).infer
+
+    def wrong_at_twelve(self: Runtime, windows: FloatArray) -> FloatArray:
+        return infer(self, windows) * np.float32(0.5 if len(windows) == 12 else 1.0)
+
+    monkeypatch.setattr(type(runtime), "infer", wrong_at_twelve)
+    orin.build(tones, rebuild=True)
+    with pytest.raises(ParityError, match="was deleted: the engine does not score as the original network did"):
+        orin.build(tones, max_batch=12, rebuild=True)
+
+
 def test_an_rtx_engine_is_proven_anew_with_another_driver(
     monkeypatch: pytest.MonkeyPatch, tones: Bundle, tmp_path: Path
 ) -> None:
