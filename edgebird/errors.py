@@ -9,6 +9,7 @@ EdgebirdError                what the command line says as `error: ...`, exit co
 ├── OutputError              a result that cannot be written
 ├── ParityError              a model that does not equal its original
 ├── RuntimeUnavailableError  an engine that cannot run here
+│   └── NotInstalledError    one that is not even installed
 ├── ScoreError               an engine that gave scores that are not finite
 └── UsageError               options that do not fit together: wrong usage, exit code 2
 
@@ -54,6 +55,10 @@ class ParityError(EdgebirdError):
 
 class RuntimeUnavailableError(EdgebirdError):
     """An engine that cannot run on this machine."""
+
+
+class NotInstalledError(RuntimeUnavailableError):
+    """An engine whose package is not installed: no fault of this machine, and no news to who did not ask for it."""
 
 
 class ScoreError(EdgebirdError):

@@ -7,6 +7,7 @@ nothing falls back to another engine in silence. `auto` tries several in order a
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -14,9 +15,11 @@ from typing import Protocol
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card
-from edgebird.errors import RuntimeUnavailableError, UsageError
+from edgebird.errors import NotInstalledError, RuntimeUnavailableError, UsageError
 from edgebird.parity import BF16_OF
 from edgebird.types import FloatArray
+
+log = logging.getLogger(__name__)
 
 # Name -> module. Each has `open_runtime(bundle, name, options) -> Runtime`, and `probe(name) -> str`: versions and
 # devices of an engine that can really run here; both raise RuntimeUnavailableError.
@@ -89,28 +92,36 @@ def open_runtime(
     options: RuntimeOptions | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Runtime:
-    """Open a bundle in an engine, warmed up. `auto` tells its choice, and why not those before it, through `tell`, a
-    line each.
+    """Open a bundle in an engine, warmed up.
+
+    `auto` tells its choice through `tell`, and a line for each engine before it that is installed and cannot run; what
+    is not installed goes to the log.
 
     Raises RuntimeUnavailableError (with every reason, for `auto`), BundleError, UsageError for an unknown name.
     """
     options = options or RuntimeOptions()
     if name != "auto":
         return _module(name).open_runtime(bundle, name, options)  # type: ignore[no-any-return]
-    refused: dict[str, str] = {}
+    refused: dict[str, RuntimeUnavailableError] = {}
     for candidate in AUTO_BY_PRECISION.get(options.precision, AUTO):
         try:
             runtime: Runtime = _module(candidate).open_runtime(bundle, candidate, options)
         except RuntimeUnavailableError as error:
-            refused[candidate] = str(error).removeprefix(f"{candidate} ").removeprefix(f"{candidate}: ")
+            refused[candidate] = error
             continue
         tell(f"runtime {candidate}")
-        for other, reason in refused.items():
-            tell(f"  not {other}: {reason}")
+        for other, why in refused.items():
+            if isinstance(why, NotInstalledError):
+                log.debug("not %s: %s", other, _without_name(other, why))
+            else:
+                tell(f"  not {other}: {_without_name(other, why)}")
         return runtime
-    raise RuntimeUnavailableError(
-        f"no engine can run here: {'; '.join(f'{other} ({reason})' for other, reason in refused.items())}"
-    )
+    reasons = "; ".join(f"{other} ({_without_name(other, error)})" for other, error in refused.items())
+    raise RuntimeUnavailableError(f"no engine can run here: {reasons}")
+
+
+def _without_name(name: str, error: RuntimeUnavailableError) -> str:
+    return str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")
 
 
 def probe(name: str) -> str:

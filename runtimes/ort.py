@@ -19,7 +19,7 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card
-from edgebird.errors import OutputError, RuntimeUnavailableError
+from edgebird.errors import NotInstalledError, OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.runtimes.contract import (
@@ -93,11 +93,11 @@ def session_of(
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise RuntimeUnavailableError(f"{name} needs ONNX Runtime: {_install(name)} ({error})") from error
+        raise NotInstalledError(f"{name} needs ONNX Runtime: {_install(name)} ({error})") from error
     provider = _PROVIDERS[name]
     wanted = provider.name
     if wanted not in ort.get_available_providers():
-        raise RuntimeUnavailableError(f"{name}: this build of ONNX Runtime has no {wanted}: {_install(name)}")
+        raise NotInstalledError(f"{name}: this build of ONNX Runtime has no {wanted}: {_install(name)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cores() if threads is None else threads
     options.inter_op_num_threads = 1

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card, floor_group
-from edgebird.errors import BundleError, RuntimeUnavailableError
+from edgebird.errors import BundleError, NotInstalledError, RuntimeUnavailableError
 from edgebird.files import atomic_text, file_sha256
 from edgebird.machine import usable_cores
 from edgebird.parity import BF16_OF
@@ -163,7 +163,7 @@ def _core(name: str) -> tuple[Any, str]:
     try:
         import openvino as ov
     except ImportError as error:
-        raise RuntimeUnavailableError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
+        raise NotInstalledError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
     core, device = _one_core(ov.Core), _DEVICES[name]
     found = core.available_devices
     if not any(known.partition(".")[0] == device for known in found):  # the second GPU is GPU.1

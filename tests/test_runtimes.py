@@ -317,8 +317,20 @@ def test_auto_tells_what_it_took_and_why_nothing_before(tones: Bundle, monkeypat
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     told.clear()
     assert open_runtime(tones, tell=told.append).name == "null"
-    assert told[0] == "runtime null"
-    assert told[1].startswith("  not ort-cpu: needs ONNX Runtime: pip install")
+    assert told == ["runtime null"], "what is not installed is no news to who did not ask for it"
+
+
+def test_auto_tells_why_an_installed_engine_cannot_run(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("onnxruntime")
+    told: list[str] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeUnavailableError("ort-cpu: ONNX Runtime refuses the model: no reason")
+
+    monkeypatch.setattr("edgebird.runtimes.AUTO", ("ort-cpu", "null"))
+    monkeypatch.setattr("edgebird.runtimes.ort.session_of", refuse)
+    assert open_runtime(tones, tell=told.append).name == "null"
+    assert told == ["runtime null", "  not ort-cpu: ONNX Runtime refuses the model: no reason"]
 
 
 @pytest.mark.parametrize("name", ["ort-cpu", "auto"])

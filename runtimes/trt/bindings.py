@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.machine import l4t
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,10 @@ def import_tensorrt(name: str) -> ModuleType:
     """The Python module of a runtime. Raises RuntimeUnavailableError saying which is needed and how to get it."""
     try:
         trt = importlib.import_module(MODULES[name])
-    except ImportError as error:  # also where the bindings are there and the libraries are not
-        raise RuntimeUnavailableError(f"{name} needs TensorRT: {how_to_install(name)} ({error})") from error
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == MODULES[name]  # else its libraries are
+        kind = NotInstalledError if missing else RuntimeUnavailableError
+        raise kind(f"{name} needs TensorRT: {how_to_install(name)} ({error})") from error
     version = tuple(int(number) for number in re.findall(r"\d+", trt.__version__)[:2])
     if name == "tensorrt" and version < _OLDEST:
         raise RuntimeUnavailableError(
