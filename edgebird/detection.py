@@ -99,6 +99,22 @@ class Scored:
 Result: TypeAlias = Scored | Detection | Rejected | Onset | Summary
 
 
+def reported(result: Result, explain: bool, live: bool) -> Detection | Rejected | Onset | Summary | None:
+    """The result if users are told it, else None: scores never are, and rejected candidates with `explain` only.
+
+    live: of a source that is heard as it comes. Onsets are of those; the detections of a file are all there is.
+    """
+    match result:
+        case Detection() | Summary():
+            return result
+        case Rejected():
+            return result if explain else None
+        case Onset():
+            return result if live else None
+        case Scored():
+            return None
+
+
 class Analysis:
     """One source's way from blocks to windows, and from their scores to detections; scoring lies between.
 

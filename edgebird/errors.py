@@ -7,6 +7,7 @@ EdgebirdError                what the command line says as `error: ...`, exit co
 ├── ExportError              a graph that cannot be built, or not for the engines that shall run it
 ├── LabelError               a label file or species list that does not fit
 ├── OutputError              a result that cannot be written
+│   └── WrongOutputError     a place for results that is something else already: trying again would not help
 ├── ParityError              a model that does not equal its original
 ├── RuntimeUnavailableError  an engine that cannot run here
 │   └── NotInstalledError    one that is not even installed
@@ -47,6 +48,10 @@ class LabelError(EdgebirdError):
 
 class OutputError(EdgebirdError):
     """A result that cannot be written."""
+
+
+class WrongOutputError(OutputError):
+    """A place for results that is something else already, such as another table: trying again would not help."""
 
 
 class ParityError(EdgebirdError):

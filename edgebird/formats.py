@@ -150,6 +150,18 @@ def formatter(name: str, rate: int) -> Formatter:
     return _FORMATTERS[name](rate)
 
 
+def require_fitting(name: str | None, explain: bool, several: str = "") -> None:
+    """Raise UsageError if a format cannot show what it is asked for.
+
+    name: of the format, None for the one that shows all. explain: rejected candidates too. several: what shares one
+    output, such as "recording", empty if there is one only.
+    """
+    if explain and name not in (None, "jsonl"):
+        raise UsageError(f"--explain needs --format jsonl: {name} has no place for rejected candidates")
+    if several and name == "audacity":
+        raise UsageError(f"Audacity labels do not say which {several} they are of: give --out DIR for several")
+
+
 class Submission:
     """The BirdCLEF submission table: the scores of every window, one column a label, in the model's order."""
 

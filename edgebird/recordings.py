@@ -1,35 +1,26 @@
-"""Many recordings through one runtime: each is analysed, its results go to every output, a bad one stops no other."""
+"""Many recordings through one runtime: each is analysed, its results go to every sink, a bad one stops no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain, groupby
 from operator import attrgetter
-from pathlib import PurePath
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from edgebird.detection import Analysis, Result, Scored, Settings, results_of, windows_of
+from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
 from edgebird.errors import AudioError
+from edgebird.events import Events
 from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
+from edgebird.sinks import Recorded, Sink, begun
 from edgebird.sources import FileSource, FoundAudio
-from edgebird.types import Origin, Summary, Window
+from edgebird.types import Summary, Window
 
 _AHEAD = 16  # windows, and ends, that are read before they are asked for; more where more are scored at once
-
-Take: TypeAlias = Callable[[Result], None]
-
-
-class Output(Protocol):
-    """Where results go."""
-
-    def recording(self, origin: Origin, relative: PurePath) -> AbstractContextManager[Take]:
-        """Begin a recording: gives what takes its results. Leaving by an exception means it could not be finished."""
-        ...
 
 
 class Watcher(Protocol):
@@ -54,25 +45,29 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What to do with recordings: the runtime, the settings, where names without an offset were recorded."""
+    """What to do with recordings.
+
+    timezone: where names without an offset were recorded, None for what fits. explain: tell rejected candidates too.
+    """
 
     runtime: Runtime
     settings: Settings
     timezone: tzinfo | None = None
+    explain: bool = False
 
 
-def process(recordings: Sequence[FoundAudio], work: Work, outputs: Sequence[Output], watcher: Watcher) -> int:
+def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> int:
     """Analyse recordings one after the other; return how many could not be read, or not to their end.
 
-    The next ones are read while windows are scored, and short ones are scored together. Raises what the runtime and the
-    outputs raise.
+    The next ones are read while windows are scored, and short ones are scored together. sinks: opened. Raises what the
+    runtime and the sinks raise.
     """
     failed = 0
     reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
         for recording, its in groupby(steps, key=attrgetter("source")):
             try:
-                _finish(recording, its, outputs, watcher)
+                _finish(recording, its, _Telling(work, sinks, watcher))
             except AudioError as error:
                 failed += 1
                 watcher.failed(error)
@@ -99,23 +94,39 @@ def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Recor
         yield from source_steps(recording, recording.windows(work), str(found.path))
 
 
-def _finish(
-    recording: _Recording, steps: Iterator[Step[_Recording]], outputs: Sequence[Output], watcher: Watcher
-) -> None:
-    """Give the results of a recording to every output. Raises the AudioError that kept it from being read."""
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Who is told of recordings, and what."""
+
+    work: Work
+    sinks: Sequence[Sink]
+    watcher: Watcher
+
+    def tell(self, recording: Recorded, result: Result) -> None:
+        if isinstance(result, Scored):
+            for sink in self.sinks:
+                sink.score(recording, result.window, result.scores)
+        elif told := reported(result, self.work.explain, live=False):
+            card = self.work.runtime.card
+            event = Events(card.labels, card.sample_rate).tell(recording.origin, told)
+            for sink in self.sinks:
+                sink.take(event, recording)
+
+
+def _finish(recording: _Recording, steps: Iterator[Step[_Recording]], telling: _Telling) -> None:
+    """Give the results of a recording to every sink. Raises the AudioError that kept it from being read."""
     first = next(steps)
     if first.error:
         raise first.error
     source, heard = recording.source, 0
     assert source is not None  # it has a first step
-    watcher.begin(source)
-    with ExitStack() as stack:
-        takers = [stack.enter_context(out.recording(source.origin, recording.found.relative)) for out in outputs]
+    telling.watcher.begin(source)
+    told = Recorded(source.origin, recording.found.relative, source.rate)
+    with begun(telling.sinks, told):
         for result in results_of(recording.analysis, chain([first], steps)):
-            for take in takers:
-                take(result)
+            telling.tell(told, result)
             if isinstance(result, Scored):
-                watcher.advance((result.window.end - heard) / source.rate)
+                telling.watcher.advance((result.window.end - heard) / source.rate)
                 heard = result.window.end
     assert isinstance(result, Summary)  # the last one
-    watcher.done(source, result)
+    telling.watcher.done(source, result)

@@ -433,7 +433,7 @@ def test_clips_that_fail_at_the_end_are_told_and_do_not_cost_the_others(tmp_path
 def test_a_folder_that_cannot_be_made_is_one_line_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"^cannot write .*file/clips: Not a directory$"):
-        ClipSink(ClipSettings(tmp_path / "file" / "clips"))
+        ClipSink(ClipSettings(tmp_path / "file" / "clips")).open()
 
 
 # Retention
@@ -510,7 +510,7 @@ def test_it_looks_soon_after_a_clip_or_a_failure_and_every_few_minutes(tmp_path:
         looked["times"] += 1
         return shutil.disk_usage(path)
 
-    sink = Retention(tmp_path, Limits(), lambda: at.now, usage)
+    sink = Retention(tmp_path, Limits(max_bytes=10**12), lambda: at.now, usage)
     for step, kind, expected in [
         (0, "gap", 1),
         (60, "gap", 1),

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from edgebird.card import Card
-from edgebird.detection import Result, settings_for
+from edgebird.detection import settings_for
 from edgebird.errors import AudioError, ScoreError
 from edgebird.parity import check_finite
-from edgebird.recordings import Take, Work, process
+from edgebird.recordings import Work, process
+from edgebird.sinks import Recorded, Sink
 from edgebird.sources import FileSource, find_audio
-from edgebird.types import FloatArray, Origin, Summary
+from edgebird.types import FloatArray, Summary, Window
 from tests.foreign import tone_card
 
 RATE = 8000
 
 
 class Log:
-    """A runtime with windows of a second and groups of four, an output and a watcher that write down what happens.
+    """A runtime with windows of a second and groups of four, a sink and a watcher that write down what happens.
 
     What is louder than 0.8 breaks the engine.
     """
@@ -42,12 +41,6 @@ class Log:
         check_finite(np.where(scores > 0.8, np.nan, scores))
         return scores
 
-    @contextmanager
-    def recording(self, origin: Origin, relative: PurePath) -> Iterator[Take]:
-        results: list[Result] = []
-        yield results.append
-        self.told.append(f"{relative.stem} written: {sum(not isinstance(one, Summary) for one in results)}")
-
     def begin(self, source: FileSource) -> None:
         self.advanced.append(0)
 
@@ -64,7 +57,25 @@ class Log:
 
     def hear(self, folder: Path) -> int:
         found, _ = find_audio([folder])
-        return process(found, Work(self, settings_for(self.card, 1, threshold=0.9)), [self], self)
+        return process(found, Work(self, settings_for(self.card, 1, threshold=0.9)), [_Counted(self.told)], self)
+
+
+class _Counted(Sink):
+    """Writes down how many windows of a recording are scored, when it is complete."""
+
+    name = "counted"
+
+    def __init__(self, told: list[str]) -> None:
+        self._told, self._windows = told, 0
+
+    def begin(self, recording: Recorded) -> None:
+        self._windows = 0
+
+    def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
+        self._windows += 1
+
+    def end(self, recording: Recorded, complete: bool) -> None:
+        self._told += [f"{recording.relative.stem} written: {self._windows}"] * complete
 
 
 def write(path: Path, seconds: float, loudness: float = 0.1) -> None:

@@ -10,15 +10,15 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, to_json
 from edgebird.formats import Audacity
 from edgebird.settings.model import ClipSettings
@@ -53,6 +53,20 @@ def noon() -> datetime:
     return NOON
 
 
+SinkT = TypeVar("SinkT", bound=Sink)
+
+
+def opened(sink: SinkT) -> SinkT:
+    sink.open()
+    return sink
+
+
+def chain_of(sinks: Sequence[Sink]) -> Chain:
+    chain = Chain(sinks, noon)
+    chain.open()
+    return chain
+
+
 def lines_of(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -62,7 +76,7 @@ def lines_of(path: Path) -> list[Any]:
 
 def test_every_event_is_a_line_of_json_or_of_a_table_on_stdout(tape: Tape) -> None:
     stream, labels = io.StringIO(), io.StringIO()
-    for sink in (LineSink(stream), LineSink(labels, Audacity())):
+    for sink in (opened(LineSink(stream)), opened(LineSink(labels, Audacity()))):
         for event in (detection(tape), GAP):
             sink.take(event, tape)
         assert sink.tick() == sink.close() == []
@@ -73,7 +87,7 @@ def test_every_event_is_a_line_of_json_or_of_a_table_on_stdout(tape: Tape) -> No
 
 def test_events_go_to_the_file_of_their_own_day(tmp_path: Path, tape: Tape) -> None:
     """Whatever the offset, in whatever order they are told, and whatever day it is where the clock hangs."""
-    sink = LineFileSink(tmp_path / "events", noon)
+    sink = opened(LineFileSink(tmp_path / "events", noon))
     early, late = detection(tape, 2.0, 9.0), detection(tape, 12.5, 20.0)
     honolulu = {**GAP, "time": "2023-05-01T12:00:10.000-10:00"}  # the same moment as GAP's
     undated = {**GAP, "time": None}
@@ -89,7 +103,7 @@ def test_after_a_power_cut_in_the_middle_of_a_line_the_next_event_is_whole(tmp_p
     line = (to_json(detection(tape)) + "\n").encode()
     for length in (0, 1, len(line) // 2, len(line) - 1, len(line)):
         path.write_bytes(line + line[:length])
-        sink = LineFileSink(tmp_path)
+        sink = opened(LineFileSink(tmp_path))
         sink.take(GAP, tape)
         sink.close()
         first, *broken, last = path.read_bytes().splitlines(keepends=True)
@@ -98,7 +112,7 @@ def test_after_a_power_cut_in_the_middle_of_a_line_the_next_event_is_whole(tmp_p
 
 
 def test_a_line_that_a_full_disk_cut_does_not_spoil_the_next(tmp_path: Path, tape: Tape) -> None:
-    sink, path = LineFileSink(tmp_path), tmp_path / "20230502.jsonl"
+    sink, path = opened(LineFileSink(tmp_path)), tmp_path / "20230502.jsonl"
     sink.take(GAP, tape)
     with no_file_above(path.stat().st_size + 50), pytest.raises(OutputError, match=r"^cannot write .*jsonl: File too"):
         sink.take(detection(tape), tape)
@@ -114,7 +128,7 @@ def test_detections_are_synced_and_nothing_waits_in_a_buffer(
 ) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name))
-    lines, table = LineFileSink(tmp_path), TableSink(tmp_path / "birds.csv")
+    lines, table = opened(LineFileSink(tmp_path)), opened(TableSink(tmp_path / "birds.csv"))
     synced.clear()
     for event in (GAP, detection(tape)):
         for sink in (lines, table):
@@ -129,7 +143,7 @@ def test_detections_are_synced_and_nothing_waits_in_a_buffer(
 def test_a_place_that_cannot_be_written_is_one_line_at_once(tmp_path: Path, make: Callable[[Path], Sink]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"^cannot write [^\n]*file[^\n]*: (Not a directory|File exists)$"):
-        make(tmp_path / "file" / "x")
+        make(tmp_path / "file" / "x").open()
 
 
 # Table
@@ -142,7 +156,7 @@ def table_rows(path: Path) -> list[list[str]]:
 def test_the_table_is_appended_to_over_restarts_with_one_header(tmp_path: Path, tape: Tape) -> None:
     path = tmp_path / "tables" / "birds.csv"
     for event in (GAP, detection(tape), detection(Tape(started=None), source="back, yard")):
-        sink = TableSink(path)
+        sink = opened(TableSink(path))
         sink.take(event, None)
         assert sink.tick() == sink.close() == []
     header, *rows = table_rows(path)
@@ -153,18 +167,20 @@ def test_the_table_is_appended_to_over_restarts_with_one_header(tmp_path: Path, 
 
 def test_a_table_cut_by_a_power_cut_goes_on_and_another_table_is_refused(tmp_path: Path, tape: Tape) -> None:
     path = tmp_path / "birds.csv"
-    with closing(TableSink(path)) as sink:
+    with closing(opened(TableSink(path))) as sink:
         sink.take(detection(tape), tape)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with closing(TableSink(path)) as sink:
+        with closing(opened(TableSink(path))) as sink:
             sink.take(detection(tape), tape)
         rows = table_rows(path)
         assert [len(row) for row in (rows[0], rows[-1])] == [7, 7]
     path.write_text("Start (s),End (s),Scientific name,Common name,Confidence,File\n")  # BirdNET's own
-    with pytest.raises(OutputError, match=r"^cannot append to .*: it does not begin with 'Start.*Time': use another"):
-        TableSink(path)
+    with pytest.raises(
+        WrongOutputError, match=r"^cannot append to .*: it does not begin with 'Start.*Time': use another"
+    ):
+        TableSink(path).open()
 
 
 # Database
@@ -185,11 +201,11 @@ def clip_event(tape: Tape, path: str | None, start_s: float = 12.5) -> Event:
 
 
 def test_detections_and_events_are_kept_over_restarts(path: Path, tape: Tape) -> None:
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     for event in (detection(tape, latency_s=1.25), {**detection(tape), "event": "onset"}, GAP, STATS):
         sink.take(event, tape)
     assert sink.tick() == sink.close() == []
-    sink = DatabaseSink(path, stats=False)
+    sink = opened(DatabaseSink(path, stats=False))
     for event in (detection(Tape(started=None), source="\ud800"), STATS):
         sink.take(event, None)
     sink.close()
@@ -205,7 +221,7 @@ def test_detections_and_events_are_kept_over_restarts(path: Path, tape: Tape) ->
 
 
 def test_a_clip_is_noted_at_its_detection_until_retention_deletes_it(path: Path, tape: Tape) -> None:
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     undated = Tape(started=None)
     for event in (detection(tape), detection(tape), detection(tape, 30, 35), detection(undated)):
         sink.take(event, tape)
@@ -221,7 +237,7 @@ def test_a_clip_is_noted_at_its_detection_until_retention_deletes_it(path: Path,
 
 def test_others_read_while_events_are_written(path: Path, tape: Tape) -> None:
     """A web page in the middle of its query neither waits nor makes the station wait, and sees one state."""
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     sink.take(detection(tape), tape)
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -240,6 +256,7 @@ from pathlib import Path
 from edgebird.sinks.database import DatabaseSink
 from tests.test_clips import Tape, detection
 sink = DatabaseSink(Path(sys.argv[1]))
+sink.open()
 for number in range(20):
     sink.take(detection(Tape(), number, number + 5), None)
 os._exit(9)
@@ -253,7 +270,7 @@ def test_a_database_that_was_never_closed_and_whose_log_is_cut_opens_with_what_w
     log = path.with_name(path.name + "-wal")
     with log.open("r+b") as file:
         file.truncate(log.stat().st_size - 100)  # the last transaction was being written
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     assert query(path, "SELECT count(*), max(start_s) FROM detections") == [(19, 18.0)]
     sink.take(detection(tape), tape)
     assert query(path, "SELECT count(*) FROM detections") == [(20,)]
@@ -262,7 +279,7 @@ def test_a_database_that_was_never_closed_and_whose_log_is_cut_opens_with_what_w
 
 def test_every_event_is_synced_before_the_next(path: Path) -> None:
     """WAL with synchronous=NORMAL would lose hours in a power cut."""
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     pragmas = [sink._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
     assert pragmas == [2, "wal"]
     sink.close()
@@ -274,18 +291,18 @@ def _of_another_program(path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    DatabaseSink(path).close()
+    opened(DatabaseSink(path)).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
 
 
 def _cut_short(path: Path) -> None:
-    DatabaseSink(path).close()
+    opened(DatabaseSink(path)).close()
     os.truncate(path, 4096)
 
 
 def _overwritten(path: Path) -> None:
-    DatabaseSink(path).close()
+    opened(DatabaseSink(path)).close()
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 8092)
 
 
@@ -306,8 +323,9 @@ def test_a_foreign_newer_or_damaged_database_is_one_line_and_left_alone(
     path.parent.mkdir()
     spoil(path)
     before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises(OutputError, match=rf"^cannot write [^\n]*birds\.sqlite: [^\n]*{message}[^\n]*$"):
-        DatabaseSink(path)
+    with pytest.raises(OutputError, match=rf"^cannot write [^\n]*birds\.sqlite: [^\n]*{message}[^\n]*$") as told:
+        DatabaseSink(path).open()
+    assert isinstance(told.value, WrongOutputError) == ("malformed" not in message)
     assert not path.is_file() or path.read_bytes() == before
 
 
@@ -315,7 +333,7 @@ def test_a_writer_that_does_not_let_go_costs_the_event_and_not_the_station(
     path: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "_WAIT_S", 0.05)
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OutputError, match="database is locked"):
@@ -330,7 +348,7 @@ def test_the_documented_sql_is_true(path: Path, tape: Tape) -> None:
     text = (Path(__file__).parents[1] / "docs" / "sinks.md").read_text(encoding="utf-8")
     schema, heard, deaf = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     assert schema == database_module.SCHEMA
-    sink = DatabaseSink(path)
+    sink = opened(DatabaseSink(path))
     for event in (detection(tape, 2.0, 9.0), detection(tape), detection(tape, 30, 37, score=0.5), GAP, GAP):
         sink.take(event, tape)
     sink.close()
@@ -342,7 +360,7 @@ def test_the_documented_sql_is_true(path: Path, tape: Tape) -> None:
 # Chain
 
 
-class Sometimes:
+class Sometimes(Sink):
     """A sink on a disk that is full when a test says so; it cares for detections only."""
 
     def __init__(self, name: str = "card") -> None:
@@ -375,7 +393,7 @@ def kinds(events: list[Event]) -> list[str]:
 
 def test_a_full_disk_stops_neither_the_other_sinks_nor_the_program_and_is_told_once(tape: Tape) -> None:
     card, disk = Sometimes("card"), Sometimes("disk")
-    chain = Chain([card, disk], noon)
+    chain = chain_of([card, disk])
     card.full = True
     for event in (detection(tape), GAP, detection(tape), GAP):  # a gap, which the card leaves out, is no recovery
         chain.take(event, tape)
@@ -405,7 +423,7 @@ def test_sinks_that_all_fail_do_not_tell_each_other_for_ever(tape: Tape) -> None
     sinks = [Sometimes(name) for name in "abc"]
     for sink in sinks:
         sink.full = True
-    chain = Chain(sinks, noon)
+    chain = chain_of(sinks)
     for _ in range(3):
         chain.take(detection(tape), tape)
     assert [event["sink"] for event in chain.tick()] == ["a", "b", "c"]
@@ -419,7 +437,7 @@ def test_sinks_that_all_fail_do_not_tell_each_other_for_ever(tape: Tape) -> None
 def test_a_sink_whose_own_work_fails_recovers_when_it_has_done_some(tape: Tape) -> None:
     """A tick with nothing to do proves nothing."""
     clips, disk = Sometimes("clips"), Sometimes("disk")
-    chain = Chain([disk, clips], noon)
+    chain = chain_of([disk, clips])
     clips.full, clips.due = True, [clip_event(tape, "/a.flac")]
     assert kinds(chain.tick()) == ["failed"]
     assert kinds(chain.tick()) == []
@@ -432,7 +450,7 @@ def test_what_a_sink_tells_at_the_end_still_reaches_the_others(tmp_path: Path, p
     settings = ClipSettings(tmp_path / "clips")
     clips = ClipSink(settings)
     sinks = [LineFileSink(tmp_path), DatabaseSink(path), clips, Retention(settings.folder, Limits())]
-    chain = Chain(sinks, noon)
+    chain = chain_of(sinks)
     chain.take(detection(tape), tape)
     tape.wind_to(21)
     assert chain.tick() == []
@@ -446,7 +464,7 @@ def test_a_closed_stdout_ends_the_program_as_everywhere(tmp_path: Path, tape: Ta
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         lines = LineFileSink(tmp_path)
-        chain = Chain([lines, LineSink(stream)])
+        chain = chain_of([lines, LineSink(stream)])
         with pytest.raises(SystemExit) as ended:
             chain.take(detection(tape), tape)
     assert ended.value.code == 0
@@ -456,7 +474,7 @@ def test_a_closed_stdout_ends_the_program_as_everywhere(tmp_path: Path, tape: Ta
 
 def test_a_full_disk_behind_stdout_is_told_to_the_others(tmp_path: Path, tape: Tape) -> None:
     with open("/dev/full", "w") as stream:
-        chain = Chain([LineFileSink(tmp_path), LineSink(_Unbuffered(stream))], noon)
+        chain = chain_of([LineFileSink(tmp_path), LineSink(_Unbuffered(stream))])
         chain.take(detection(tape), tape)
         (event,) = chain.tick()
         chain.close()

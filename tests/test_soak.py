@@ -36,9 +36,9 @@ from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
 from edgebird.sinks import clips, lines
-from edgebird.sinks.chain import Chain
 from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.retention import Limits, Retention
+from edgebird.sinks.thread import SinkThread
 from edgebird.types import Origin
 from tests.conftest import require
 from tests.foreign import RATE, scene, tone_bundle
@@ -69,7 +69,9 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
         Retention(folder / "clips", Limits(None, 20_000_000, None, 1)),
         clips.ClipSink(ClipSettings(folder / "clips")),
     ]
-    station = Station(runtime, Chain([*kept, *made]), StationOptions(1.0, stats_every_s=10.0))
+    telling = SinkThread([*kept, *made])
+    telling.open()
+    station = Station(runtime, telling, StationOptions(1.0, stats_every_s=10.0))
     signal.signal(signal.SIGTERM, lambda *_: station.stop())
     for source in settings.sources:
         station.add(open_listener(source, settings, bundle.card))

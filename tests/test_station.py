@@ -27,7 +27,7 @@ from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.ring import Heard, Lost
-from edgebird.live.station import Station, StationOptions
+from edgebird.live.station import Station, StationOptions, Telling
 from edgebird.sinks import Memory
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin
 from tests.foreign import tone_card
@@ -55,7 +55,7 @@ class Loudness:
     def close(self) -> None: ...
 
 
-class Notes:
+class Notes(Telling):
     """Takes events, with what the source remembered when the event was told."""
 
     def __init__(self) -> None:
@@ -64,8 +64,6 @@ class Notes:
 
     def take(self, event: Event, memory: Memory | None) -> None:
         self.events.append(event)
-
-    def tick(self) -> None: ...
 
     def close(self) -> None:
         self.closed = True

@@ -46,8 +46,9 @@ LAYERS = [
     ["edgebird.runtimes", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
     ["edgebird.events", "edgebird.formats", "edgebird.species", "edgebird.scoring", "edgebird.settings"],
     ["edgebird.detection"],
-    ["edgebird.recordings", "edgebird.outputs", "edgebird.verification", "edgebird.doctor"],
-    ["edgebird.demo", "edgebird.sinks"],
+    ["edgebird.sinks"],
+    ["edgebird.recordings", "edgebird.verification", "edgebird.doctor"],
+    ["edgebird.demo"],
     ["edgebird.capture"],  # another process
     ["edgebird.live"],
     ["edgebird.benchmarks"],
@@ -74,6 +75,7 @@ MEASURE_EXPORT = tuple(f"edgebird.benchmarks.{name}" for name in ("baseline", "s
 THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
+    "edgebird.sinks": {"numpy", "soundfile", "rich"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
     "edgebird.cli": {"typer", "rich", "numpy"},

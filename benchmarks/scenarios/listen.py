@@ -24,7 +24,7 @@ from edgebird.detection import settings_for
 from edgebird.events import Event
 from edgebird.live.listener import Due, Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
-from edgebird.live.station import Station, StationOptions
+from edgebird.live.station import Station, StationOptions, Telling
 from edgebird.sinks import Memory
 from edgebird.types import FloatArray, Origin
 
@@ -48,7 +48,7 @@ class _Ear(Listener):
         self.noted.append((now, time.monotonic() - due.heard_at))
 
 
-class _Account:
+class _Account(Telling):
     """Counts what was lost, and keeps nothing."""
 
     def __init__(self) -> None:
@@ -59,12 +59,6 @@ class _Account:
         self.events += event["event"] in ("onset", "detection")
         if event["event"] == "gap":
             self.gap_s += event["end_s"] - event["start_s"]
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def measure(

@@ -29,9 +29,9 @@ from edgebird.benchmarks.method import orders
 from edgebird.bundle import open_bundle
 from edgebird.demo import RECORDING
 from edgebird.detection import settings_for
-from edgebird.files import atomic_text
-from edgebird.outputs import SubmissionOutput
 from edgebird.recordings import Work, process
+from edgebird.sinks import opened
+from edgebird.sinks.submission import SubmissionSink
 from edgebird.sources import find_audio
 from edgebird.types import FloatArray
 
@@ -90,8 +90,9 @@ def run_original(bundle_path: Path, files: Sequence[Path], threads: int | None, 
     runtime = open_baseline(files, card, threads)
     settings = settings_for(card, card.window_samples / card.sample_rate)
     found, _ = find_audio([recording])
-    with atomic_text(table) as stream:
-        process(found, Work(runtime, settings), [SubmissionOutput(stream, card)], _Nobody())
+    sinks = [SubmissionSink(table, card.labels, card.sample_rate)]
+    with opened(sinks):
+        process(found, Work(runtime, settings), sinks, _Nobody())
 
 
 class _Nobody:

@@ -20,14 +20,14 @@ from edgebird.detection import HOP_S, settings_for
 from edgebird.events import Event
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
-from edgebird.live.station import Station, StationOptions
+from edgebird.live.station import Station, StationOptions, Telling
 from edgebird.runtimes import open_runtime
 from edgebird.sinks import Memory
 from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray, Origin
 
 
-class _Nowhere:
+class _Nowhere(Telling):
     """Takes events and counts those that say that audio was lost."""
 
     def __init__(self) -> None:
@@ -35,12 +35,6 @@ class _Nowhere:
 
     def take(self, event: Event, memory: Memory | None) -> None:
         self.gaps += event["event"] == "gap"
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _blocks(audio: FloatArray, seconds: float, length_s: float, rates: tuple[int, int]) -> Iterator[AudioBlock]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +13,18 @@ from rich.console import Console
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
-from edgebird.cli.table import TableOutput
 from edgebird.detection import Settings, detection_settings
 from edgebird.errors import UsageError
-from edgebird.files import atomic_text
-from edgebird.outputs import FolderOutput, StreamOutput, SubmissionOutput
-from edgebird.recordings import Output, Work, process
+from edgebird.formats import formatter, require_fitting
+from edgebird.recordings import Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings, OutputSettings
+from edgebird.sinks import Sink, opened
+from edgebird.sinks.build import keeping_sinks
+from edgebird.sinks.folder import FolderSink
+from edgebird.sinks.lines import LineSink
+from edgebird.sinks.submission import SubmissionSink
+from edgebird.sinks.terminal import TerminalSink
 from edgebird.sources import FoundAudio, find_audio
 from edgebird.timestamps import parse_timezone
 
@@ -58,15 +61,15 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
     with ExitStack() as stack:
         runtime = open_runtime(bundle, wanted.runtime, options, shell.say)
         stack.callback(runtime.close)
-        outputs = stack.enter_context(_outputs(job, bundle, recordings, screen))
+        sinks = _sinks(job, bundle, recordings, screen)
+        stack.enter_context(opened(sinks))
         watcher = stack.enter_context(make_watcher(recordings, screen))
-        return process(recordings, Work(runtime, settings, timezone), outputs, watcher)
+        return process(recordings, Work(runtime, settings, timezone, wanted.explain), sinks, watcher)
 
 
 def _check(job: Job) -> None:
     explain, output = job.detection.explain, job.output
-    if explain and output.format not in (None, "jsonl"):
-        raise UsageError(f"--explain needs --format jsonl: {output.format} has no place for rejected candidates")
+    require_fitting(output.format, explain)
     if explain and job.submission and not (output.out or output.format):
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
 
@@ -98,27 +101,24 @@ def _is_table(job: Job) -> bool:
     )
 
 
-@contextmanager
-def _outputs(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Console | None) -> Iterator[list[Output]]:
-    """The outputs the options ask for; what is written as a whole is kept if the body gets through."""
-    outputs: list[Output] = []
-    with ExitStack() as stack:
-        if job.submission:
-            SubmissionOutput.check(recordings)
-            outputs.append(SubmissionOutput(stack.enter_context(atomic_text(job.submission)), bundle.card))
-        if job.output.out:
-            folder = FolderOutput(job.output.out, job.output.format or "jsonl", bundle.card, job.detection.explain)
-            folder.check(recordings)
-            outputs.append(folder)
-        elif job.output.format or not job.submission:
-            outputs.append(_to_stdout(job, bundle, len(recordings), screen))
-        yield outputs
+def _sinks(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Console | None) -> list[Sink]:
+    """What the options ask for. Raises OutputError where results of two recordings could not be told apart."""
+    output, card = job.output, bundle.card
+    sinks: list[Sink] = []
+    if job.submission:
+        SubmissionSink.check_recordings(recordings)
+        sinks.append(SubmissionSink(job.submission, card.labels, card.sample_rate))
+    for sink in keeping_sinks(output, card.sample_rate, recordings=True):
+        if isinstance(sink, FolderSink):
+            sink.check_recordings(recordings)
+        sinks.append(sink)
+    if not output.out and (output.format or not job.submission):
+        sinks.append(_to_stdout(job, bundle, len(recordings), screen))
+    return sinks
 
 
-def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None) -> Output:
+def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None) -> Sink:
     if _is_table(job):
-        return TableOutput(bundle.card, screen or Console())
-    form = job.output.format
-    if form == "audacity" and recordings > 1:
-        raise UsageError("Audacity labels do not say which recording they are of: give --out DIR for several")
-    return StreamOutput(sys.stdout, form or "jsonl", bundle.card, job.detection.explain)
+        return TerminalSink(screen or Console())
+    require_fitting(job.output.format, job.detection.explain, "recording" if recordings > 1 else "")
+    return LineSink(sys.stdout, formatter(job.output.format or "jsonl", bundle.card.sample_rate))

@@ -147,6 +147,8 @@ class Screen:
         room = height - max(2, height // 5)  # the rest is for what is printed above
         top = [_head(status), *_sources(status.sources, width, room - 7, self._ascii)]
         bottom = _performance(status.performance, width)
+        if status.sinks:
+            top.append(Text(f"results are not written in time: {_printable(str(status.sinks))}", style="bold red"))
         room -= len(top) + len(bottom)
         heard = self._heard[: max(2, room // 3)]
         spectra = self._spectrograms(status.sources, now, ConsoleDimensions(width, room - max(2, len(heard))))

@@ -41,7 +41,7 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
 
 def result(line: str) -> None:
     """Print a line of results on stdout."""
-    from edgebird.outputs import write_result
+    from edgebird.sinks.lines import write_result
 
     write_result(sys.stdout, line + "\n")
 

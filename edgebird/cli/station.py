@@ -17,26 +17,25 @@ from rich.console import Console
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
-from edgebird.cli.table import DetectionLines
 from edgebird.detection import detection_settings
-from edgebird.errors import BundleError, EdgebirdError, UsageError
+from edgebird.errors import BundleError, EdgebirdError
 from edgebird.events import Event
-from edgebird.formats import formatter
+from edgebird.formats import formatter, require_fitting
 from edgebird.live import service
 from edgebird.live.assembly import listen_options, open_listener
 from edgebird.live.listener import Listener
 from edgebird.live.service import keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
-from edgebird.settings.model import OutputSettings, StationSettings
+from edgebird.settings.model import StationSettings
 from edgebird.sinks import Memory, Sink
-from edgebird.sinks.chain import Chain
+from edgebird.sinks.build import keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
-from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.folder import FolderSink
-from edgebird.sinks.lines import LineFileSink, LineSink
+from edgebird.sinks.lines import LineSink
 from edgebird.sinks.retention import Limits, Retention
-from edgebird.sinks.table import TableSink
+from edgebird.sinks.terminal import TerminalSink
+from edgebird.sinks.thread import SinkThread
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +98,12 @@ def _make_station(
     screen = None
     if shown:
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
-    printer = _ScreenSink(screen) if screen else _printer(settings, rate)
+    printer = None if screen else _printer(settings, rate)
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    chain = Chain([*_keepers(output, rate), *told, *_makers(settings, bundle, runtime)])
+    sinks = [*keeping_sinks(output, rate), *told, *_makers(settings, bundle, runtime)]
+    telling = SinkThread(sinks, at_once=screen.take) if screen else SinkThread(sinks)
+    telling.open()
     watchdog = service.Watchdog()
 
     def tick() -> None:
@@ -110,7 +111,7 @@ def _make_station(
         if screen:
             screen.show(station.status())
 
-    station = Station(runtime, chain, _station_options(settings), tick)
+    station = Station(runtime, telling, _station_options(settings), tick)
     return station, screen
 
 
@@ -126,10 +127,8 @@ def _listen(station: Station, listeners: Sequence[Listener]) -> None:
 
 def _check(settings: StationSettings) -> None:
     output = settings.output
-    if settings.detection.explain and output.format not in (None, "jsonl"):
-        raise UsageError(f"--explain needs --format jsonl: {output.format} has no place for rejected candidates")
-    if output.format == "audacity" and not output.out and len(settings.sources) > 1:
-        raise UsageError("Audacity labels do not say which source they are of: give --out DIR for several")
+    several = "source" if len(settings.sources) > 1 and not output.out else ""
+    require_fitting(output.format, settings.detection.explain, several)
     if output.out:
         FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
 
@@ -141,18 +140,6 @@ def _station_options(settings: StationSettings) -> StationOptions:
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks
-def _keepers(output: OutputSettings, rate: int) -> list[Sink]:
-    """Where events are kept."""
-    sinks: list[Sink] = [FolderSink(output.out, output.format or "jsonl", rate)] if output.out else []
-    if output.log:
-        sinks.append(LineFileSink(output.log))
-    if output.csv:
-        sinks.append(TableSink(output.csv))
-    if output.database:
-        sinks.append(DatabaseSink(output.database))
-    return sinks
-
-
 def _makers(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> list[Sink]:
     """What makes events of its own; it has to stand at the end of the chain."""
     clips = settings.output.clips
@@ -170,28 +157,7 @@ def _provenance(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> 
     return Provenance(position, model)
 
 
-class _ScreenSink:
-    """Shows events on the screen."""
-
-    name = "screen"
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-
-    def take(self, event: Event, memory: Memory | None) -> None:
-        """Show an event."""
-        self._screen.take(event)
-
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
-
-    def close(self) -> list[Event]:
-        """The screen closes itself."""
-        return []
-
-
-class _Accounts:
+class _Accounts(Sink):
     """Tells the account of each source on stderr when it ends, and what a person should know at once."""
 
     name = "stderr"
@@ -206,14 +172,6 @@ class _Accounts:
             )
         elif event["event"] == "sink":
             log.warning("%s: %s%s", event["sink"], event["state"], f" ({event['error']})" if "error" in event else "")
-
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
-
-    def close(self) -> list[Event]:
-        """Nothing to close."""
-        return []
 
 
 def _account(event: Event) -> str:
@@ -232,7 +190,7 @@ def _printer(settings: StationSettings, rate: int) -> Sink | None:
         return None
     if output.format or settings.detection.explain or not shell.stdout_is_terminal():
         return LineSink(sys.stdout, formatter(output.format or "jsonl", rate))
-    return DetectionLines(Console())
+    return TerminalSink(Console())
 
 
 # -------------------------------------------------------------------------------------------------------------- signals

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgebird.sinks.thread import SinkDelay
+
 _STEP = math.log(1.01)  # a percentile is known to 1 %
 _LEAST = 1e-6
 _CPU_S = 10.0
@@ -74,12 +76,13 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A station now."""
+    """A station now. sinks: None while they are not behind."""
 
     wall_s: float
     runtime: str
     sources: tuple[SourceStatus, ...]
     performance: Performance
+    sinks: SinkDelay | None = None
 
 
 class Distribution:

@@ -11,18 +11,22 @@ _FULL_SCALE = 32768.0
 
 
 class History:
-    """The last samples of a source in 16 bit. rate: Hz. capacity: samples."""
+    """The last samples of a source in 16 bit. rate: Hz. capacity: samples.
+
+    One thread fills it. Others may read meanwhile, without a lock: what is being overwritten is no longer held.
+    """
 
     def __init__(self, origin: Origin, rate: int, capacity: int) -> None:
         self.origin, self.rate = origin, rate
         self.newest = 0
+        self._writing_to = 0  # before samples are overwritten it is moved on, and `newest` when they are written
         self.ended = False
         self._samples = np.zeros(capacity, np.int16)
 
     @property
     def oldest(self) -> int:
         """Position of the oldest sample that is held."""
-        return max(0, self.newest - len(self._samples))
+        return max(0, self._writing_to - len(self._samples))
 
     def push(self, block: AudioBlock) -> None:
         """Take a block; what lies between it and the one before is remembered as silence."""
@@ -36,6 +40,7 @@ class History:
         missing = to - self.newest
         if missing > 0:
             held = min(missing, len(self._samples))
+            self._writing_to = to
             self.newest = to - held
             self._put(np.zeros(held, np.int16))
 
@@ -43,16 +48,22 @@ class History:
         """Samples between two positions, float32 [end - start]; zeros where there are none."""
         result = np.zeros(max(0, end - start), np.float32)
         first, last = max(start, self.oldest), min(end, self.newest)
-        if first < last:
-            kept = self._samples[np.arange(first, last) % len(self._samples)]
-            result[first - start : last - start] = kept / np.float32(_FULL_SCALE)
+        size = len(self._samples)
+        while first < last:
+            place = first % size
+            count = min(last - first, size - place)
+            result[first - start :][:count] = self._samples[place : place + count]
+            first += count
+        result /= np.float32(_FULL_SCALE)
+        result[: max(0, self.oldest - start)] = 0  # what was overwritten meanwhile
         return result
 
     def _put(self, values: NDArray[np.int16]) -> None:
-        size = len(self._samples)
-        self.newest += len(values)
+        size, newest = len(self._samples), self.newest + len(values)
+        self._writing_to = newest
         values = values[-size:]
-        place = (self.newest - len(values)) % size
+        place = (newest - len(values)) % size
         until_end = min(len(values), size - place)
         self._samples[place : place + until_end] = values[:until_end]
         self._samples[: len(values) - until_end] = values[until_end:]
+        self.newest = newest

@@ -12,7 +12,7 @@ from datetime import time as TimeOfDay
 import numpy as np
 
 from edgebird.card import Card
-from edgebird.detection import Analysis, Result, Settings
+from edgebird.detection import Analysis, Result, Settings, reported
 from edgebird.events import Event, Events, head, seconds
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
@@ -75,6 +75,7 @@ class Listener:
         self._unscored = self._unheard = 0  # samples that were given up: in windows, and before any
         self._ended = False
         self.overrun = 0  # samples lost because the engine was late
+        self.untold: deque[Event] = deque()  # events that wait for room where they go
 
     @property
     def name(self) -> str:
@@ -260,10 +261,8 @@ class Listener:
 
     def _tell(self, results: list[Result], latency_s: float | None) -> None:
         for result in map(self._hushed, results):
-            unwanted = isinstance(result, Rejected) and not self._options.explain
-            too_early = isinstance(result, Onset) and not self.feed.live  # a file's detections are all there is
-            if isinstance(result, (Detection, Onset, Rejected)) and not (unwanted or too_early):
-                event = self._events.tell(self._origin, result)
+            if result and (told := reported(result, self._options.explain, self.feed.live)):
+                event = self._events.tell(self._origin, told)
                 self._told += event["event"] == "detection"
                 if latency_s is not None:
                     event["latency_s"] = round(latency_s, 3)

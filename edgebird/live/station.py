@@ -1,8 +1,8 @@
 """A station: all sources through one runtime, as windows fall due, for as long as it is told to.
 
-One thread takes what is due, scores it in batches, tells events, and looks after sinks; each source has a thread of
-its own that fills its ring. A runtime that is too slow loses audio in the rings, counted, and never falls behind more
-than they hold.
+One thread takes what is due, scores it in batches and tells events; each source has a thread of its own that fills its
+ring, and the sinks have one. A runtime that is too slow loses audio in the rings, counted, and never falls behind more
+than they hold. Sinks that are too slow lose events, counted, and no audio; those of files wait for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from edgebird.live.service import collecting
 from edgebird.runtimes import Runtime
 from edgebird.scoring import infer
 from edgebird.sinks import Memory
+from edgebird.sinks.thread import SinkDelay
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -37,19 +38,27 @@ _END_S = 10.0  # for sources to end after they were told to
 
 
 class Telling(Protocol):
-    """Where events go: `sinks.chain.Chain`."""
+    """Where events go: `sinks.thread.SinkThread`. It never keeps the scoring thread waiting, but in `close`."""
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Take an event."""
         ...
 
-    def tick(self) -> object:
-        """Do what is due."""
-        ...
+    def tick(self) -> None:
+        """Do what is due, after the events before."""
+        return
 
-    def close(self) -> object:
+    def has_room(self, wake: Callable[[], None]) -> bool:
+        """Whether the events of files may come; if not, wake is called when they may."""
+        return True
+
+    def delay(self) -> SinkDelay | None:
+        """How far behind the sinks are, None if they are not."""
+        return None
+
+    def close(self) -> None:
         """Finish."""
-        ...
+        return
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class Station:
         self._lately = PerformanceMeter()  # since the last statistics
         self._usage = Usage()
         self._in_work: list[Due] = []
+        self._hurries = False  # no longer waits for room, where events of files go
         self._stopping = False  # no Event: a signal handler that sets one may wait for itself
         self._wake = threading.Event()
         self._requests: deque[Callable[[], None]] = deque()
@@ -120,6 +130,7 @@ class Station:
             for listener in self._listeners:
                 listener.feed.stop()
                 listener.abandon("engine", self._in_work)
+            self._hurries = True
             self._dismiss()
             raise
         finally:
@@ -152,6 +163,7 @@ class Station:
         while self._listeners:
             now = time.monotonic()
             if now >= deadline:
+                self._hurries = True
                 for listener in self._listeners:
                     listener.abandon("shutdown")
             self._step(now)
@@ -171,7 +183,8 @@ class Station:
     # ----------------------------------------------------------------------------------------------------------- inside
     def _pass(self) -> bool:
         """Score what is due, a window of each source at most; whether there was any."""
-        dues = [due for listener in self._listeners if (due := listener.next()) is not None]
+        going_on = [listener for listener in self._listeners if self._has_room(listener)]
+        dues = [due for listener in going_on if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
         for start in range(0, len(dues), self._runtime.batch_size):
             self._in_work = dues[start:]
@@ -202,15 +215,22 @@ class Station:
     def _rate(self) -> int:
         return self._runtime.card.sample_rate
 
-    def _tell(self, listener: Listener) -> None:
-        for event in listener.events():
-            self._telling.take(event, listener.memory)
+    def _tell(self, listener: Listener, more: Sequence[Event] = ()) -> None:
+        """Tell its events, those of a file as far as there is room."""
+        listener.untold.extend([*listener.events(), *more])
+        while listener.untold and self._has_room(listener):
+            self._telling.take(listener.untold.popleft(), listener.memory)
+
+    def _has_room(self, listener: Listener) -> bool:
+        """Whether it may go on: a source that is live always, for it would lose audio."""
+        return listener.feed.live or self._hurries or self._telling.has_room(self._wake.set)
 
     def _dismiss(self) -> None:
         """Say good-bye to sources that have ended."""
         for listener in [one for one in self._listeners if one.done]:
-            for event in listener.close():
-                self._telling.take(event, listener.memory)
+            self._tell(listener, listener.close())
+            if listener.untold:
+                continue
             self._telling.tick()
             summary = listener.summary()
             if listener.feed.live:
@@ -248,10 +268,13 @@ class Station:
         event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
         if self._options.place:
             event |= {"latitude": self._options.place[0], "longitude": self._options.place[1]}
-        return event | _figures(status.performance) | {"sources": sources}
+        event |= _figures(status.performance) | {"sources": sources}
+        return event | ({"sinks": asdict(status.sinks)} if status.sinks else {})
 
     def _advise(self) -> None:
-        """Say what to change where the engine was too late in the last minute."""
+        """Say what to change where the engine was too late in the last minute, and that sinks are."""
+        if delay := self._telling.delay():
+            log.warning("results are not written in time: %s", delay)
         for listener in self._listeners:
             lost = listener.overrun - self._overruns.get(listener.name, 0)
             self._overruns[listener.name] = listener.overrun
@@ -265,7 +288,8 @@ class Station:
 
     def _status(self, meter: PerformanceMeter) -> Status:
         sources = tuple(listener.status() for listener in self._listeners)
-        return Status(time.monotonic() - self._began, self._runtime.name, sources, self._performance(meter))
+        performance = self._performance(meter)
+        return Status(time.monotonic() - self._began, self._runtime.name, sources, performance, self._telling.delay())
 
     def _performance(self, meter: PerformanceMeter) -> Performance:
         captures = [pid for one in self._listeners if (pid := one.feed.pid) is not None]

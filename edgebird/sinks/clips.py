@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event, encodable, seconds
-from edgebird.files import atomic_path
+from edgebird.files import atomic_path, make_folder
 from edgebird.settings.model import ClipSettings
-from edgebird.sinks import Memory
+from edgebird.sinks import Memory, Sink
 from edgebird.sinks.chain import failure
 from edgebird.sinks.guano import guano_text, with_guano
 from edgebird.sinks.lines import now
@@ -71,13 +71,13 @@ class _Cut:
     missing: int
 
 
-class ClipSink:
+class ClipSink(Sink):
     """Cuts a clip for every detection, as soon as the sound after it has come, or will not come.
 
     Every clip is told as an event `clip`: the detection's keys, `path` (null if none of its sound was still held),
     `clip_start_s`, `clip_end_s`, `missing_s` and, with a spectrogram, `spectrogram`. Files are whole or absent, also
-    after a power cut. Each source has its own folder. clock: monotonic seconds. Raises UsageError for settings that
-    cannot be, OutputError for a clip that cannot be written, which is then given up.
+    after a power cut. Each source has its own folder. A clip that cannot be written is given up. clock: monotonic
+    seconds. Raises UsageError for settings that cannot be.
     """
 
     name = "clips"
@@ -92,10 +92,10 @@ class ClipSink:
         self._settings, self._provenance, self._clock = settings, provenance, clock
         self._waiting: list[_Waiting] = []
         self._told: list[Event] = []
-        try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {settings.folder}: {error.strerror}") from error
+
+    def open(self) -> None:
+        """Make the folder."""
+        make_folder(self._settings.folder)
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Remember a detection."""
@@ -122,7 +122,7 @@ class ClipSink:
         for clip in self._waiting:
             try:
                 self._write(clip)
-            except OutputError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the next clip may be whole
                 failures.append(failure(self.name, error, now()))
         self._waiting = []
         return self._events() + failures[:1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, encodable, to_json
-from edgebird.sinks import Memory
+from edgebird.files import make_folder
+from edgebird.sinks import Memory, Sink
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x45444742  # "EDGB": what tells our databases from those of other programs
@@ -19,7 +21,7 @@ _COLUMNS = (
 )  # fmt: skip
 _TOLD = frozenset({"gap", "source", "summary", "sink", "stats", "retention"})
 _CACHE_KIB = 256
-_WAIT_S = 2.0  # for another writer, such as a user in a database tool; meanwhile the ring keeps the sound
+_WAIT_S = 2.0  # for another writer, such as a user in a database tool
 
 SCHEMA = """\
 CREATE TABLE detections (
@@ -50,11 +52,10 @@ CREATE INDEX events_event ON events (event, time);
 """
 
 
-class DatabaseSink:
+class DatabaseSink(Sink):
     """Writes each event in a transaction of its own, while others read.
 
-    path: made if it is missing. stats: keep the `stats` events too. Raises OutputError, at once if the file is no
-    database of edgebird's, damaged, or of a newer edgebird.
+    path: made if it is missing. stats: keep the `stats` events too.
     """
 
     name = "database"
@@ -62,19 +63,30 @@ class DatabaseSink:
     def __init__(self, path: Path, stats: bool = True) -> None:
         self._path = path
         self._kinds = _TOLD if stats else _TOLD - {"stats"}
+        self._open: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open or make it; the thread that does is the one to use it.
+
+        Raises OutputError for a damaged one, WrongOutputError for what is no database of edgebird's, or of a newer
+        edgebird.
+        """
+        self._close()
+        make_folder(self._path.parent, self._path)
+        with self._errors():
+            self._open = sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise _error(path, error) from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise _error(path, error) from error
+            with self._errors():
+                self._prepare()
         except OutputError:
-            self._connection.close()
+            self._close()
             raise
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            raise OutputError(f"cannot write {self._path}: it is not open")
+        return self._open
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Keep an event, or what it says about a clip; other kinds are left out."""
@@ -90,36 +102,48 @@ class DatabaseSink:
             values = [event["time"], event["source"], kind, to_json(event)]
             self._run("INSERT INTO events (time, source, event, json) VALUES (?, ?, ?, ?)", _texts(values))
         if kind == "retention":
-            for path in event["deleted"]:
-                self._run("UPDATE detections SET clip = NULL WHERE clip = ?", _texts([path]))
-
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
+            self._forget(event["deleted"])
 
     def close(self) -> list[Event]:
         """Bring everything into the one file and close it."""
-        try:
-            self._connection.close()
-        except sqlite3.Error as error:
-            raise _error(self._path, error) from error
+        with self._errors():
+            self._close()
         return []
 
+    def _forget(self, clips: Sequence[str]) -> None:
+        """Note that clips are deleted, all in one transaction."""
+        statement = "UPDATE detections SET clip = NULL WHERE clip = ?"
+        with self._errors(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(statement, [_texts([path]) for path in clips])
+
     def _run(self, statement: str, values: Sequence[Any]) -> None:
-        try:
+        with self._errors():
             self._connection.execute(statement, values)
+
+    def _close(self) -> None:
+        connection, self._open = self._open, None
+        if connection:
+            connection.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Tell what SQLite says as an OutputError."""
+        try:
+            yield
         except sqlite3.Error as error:
-            raise _error(self._path, error) from error
+            kind = WrongOutputError if _is_something_else(self._path, error) else OutputError
+            raise kind(f"cannot write {self._path}: {error}") from error
 
     def _prepare(self) -> None:
         """Check whose database it is, or make it ours if it is empty."""
         version, owner = self._pragma("user_version"), self._pragma("application_id")
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and owner != APPLICATION_ID:
-            raise OutputError(f"cannot write {self._path}: it is a database of another program; use another file")
+            raise WrongOutputError(f"cannot write {self._path}: it is a database of another program; use another file")
         if version > SCHEMA_VERSION:
             problem = f"it was written by a newer edgebird (schema {version}, this one knows {SCHEMA_VERSION})"
-            raise OutputError(f"cannot write {self._path}: {problem}; update edgebird or use another file")
+            raise WrongOutputError(f"cannot write {self._path}: {problem}; update edgebird or use another file")
         # Readers see the state before the transaction that is being written, and never wait or make it wait.
         mode = self._pragma("journal_mode = WAL")
         if mode != "wal":
@@ -146,6 +170,14 @@ def _texts(values: Sequence[Any]) -> list[Any]:
     return [encodable(value) if isinstance(value, str) else value for value in values]
 
 
-def _error(path: Path, error: Exception) -> OutputError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OutputError(f"cannot write {path}: {reason}")
+def _is_something_else(path: Path, error: sqlite3.Error) -> bool:
+    """Whether this is no database at all, and not one whose beginning a power cut has made zeros."""
+    if path.is_dir():
+        return True
+    if "not a database" not in str(error):  # its code, SQLITE_NOTADB, is told from Python 3.11 on only
+        return False
+    try:
+        with path.open("rb") as file:
+            return any(file.read(16))
+    except OSError:
+        return False

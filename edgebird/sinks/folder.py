@@ -1,72 +1,102 @@
-"""A file for each source, in any of the formats of `detect`."""
+"""A file for each recording or source, in any of the formats of `detect`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from edgebird.errors import OutputError
 from edgebird.events import Event
+from edgebird.files import WholeText, make_folder
 from edgebird.formats import formatter
-from edgebird.sinks import Memory
+from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.clips import safe_name
 from edgebird.sinks.lines import NOT_SYNCED, AppendedFile, origin_of
+from edgebird.sources import FoundAudio
 
 
-class FolderSink:
-    """Appends to `folder/<source>.<extension>`; the name of a file is its stem, and its table is begun anew.
+class FolderSink(Sink):
+    """A file for each recording, or for each source of a station.
 
-    What is of no source, as statistics, is left out. rate: of the model, Hz.
+    The file of a recording is `<stem>.<extension>` in the subfolder in which the recording was found; it is written
+    whole or not at all. That of a station's source is `<source>.<extension>`; it is appended to, or begun anew if the
+    source is a file. What is of no source, as statistics, is left out. rate: of the model, Hz.
     """
 
     name = "folder"
 
-    def __init__(self, folder: Path, format_name: str, rate: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, format_name: str, rate: int, recordings: bool = False) -> None:
+        self._folder, self._format, self._rate, self._recordings = folder, format_name, rate, recordings
         self._form = formatter(format_name, rate)
         self._files: dict[str, AppendedFile] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+        self._whole: WholeText | None = None
 
     @staticmethod
     def check(sources: Sequence[tuple[str, bool]]) -> None:
-        """Raise OutputError if two sources, (name, whether it is a file), would write one file."""
-        owners: dict[str, str] = {}
-        for source, is_file in sources:
-            stem = _stem(source, is_file)
-            if (other := owners.setdefault(stem, source)) != source:
-                raise OutputError(
-                    f"{other} and {source} would both write the file {stem}: run them apart, or name them"
-                )
+        """Raise OutputError if two sources of a station, (name, whether it is a file), would write one file."""
+        named = ((source, _stem(source, is_file)) for source, is_file in sources)
+        require_unique(named, "file", ", or name them")
+
+    def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
+        """Raise OutputError if two recordings would write the same file."""
+        require_unique(((found.path, str(self._path(found.relative))) for found in recordings), "file")
+
+    def open(self) -> None:
+        """Make the folder; for recordings it is made with the first file."""
+        if not self._recordings:
+            make_folder(self._folder)
+
+    def begin(self, recording: Recorded) -> None:
+        """Begin its file, which has no name yet."""
+        self._form = formatter(self._format, self._rate)  # each table has a numbering of its own
+        self._whole = WholeText(self._path(recording.relative))
+        self._whole.write(self._form.header())
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Append what the format has a line for."""
-        source = event["source"]
-        if source is None:
-            return
         origin = origin_of(event, memory)
-        if source not in self._files:
-            path = self._folder / f"{_stem(source, origin.path is not None)}.{self._form.extension}"
-            if any(path == file.path for file in self._files.values()):
-                raise OutputError(f"cannot write {source} into {path}: another source does")
-            if origin.path:
-                path.unlink(missing_ok=True)
-            self._files[source] = AppendedFile(path, self._form.header())
-            self._files[source].append("")
-        if line := self._form.line(origin, event):
-            self._files[source].append(line, sync=event["event"] not in NOT_SYNCED)
+        if self._whole:
+            self._whole.write(self._form.line(origin, event))
+        elif event["source"] is not None:
+            file = self._file(event["source"], origin.path is not None)
+            if line := self._form.line(origin, event):
+                file.append(line, sync=event["event"] not in NOT_SYNCED)
 
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
+    def end(self, recording: Recorded, complete: bool) -> None:
+        """Give its file its name, or delete it."""
+        whole, self._whole = self._whole, None
+        if whole and complete:
+            whole.keep()
+        elif whole:
+            whole.drop()
 
     def close(self) -> list[Event]:
         """Close the files."""
         for file in self._files.values():
             file.close()
         return []
+
+    def _path(self, relative: PurePath) -> Path:
+        return self._folder / relative.parent / f"{relative.stem}.{self._form.extension}"
+
+    def _file(self, source: str, is_file: bool) -> AppendedFile:
+        if source not in self._files:
+            path = self._folder / f"{_stem(source, is_file)}.{self._form.extension}"
+            if any(path == file.path for file in self._files.values()):
+                raise OutputError(f"cannot write {source} into {path}: another source does")
+            if is_file:
+                path.unlink(missing_ok=True)
+            self._files[source] = AppendedFile(path, self._form.header())
+            self._files[source].append("")
+        return self._files[source]
+
+
+def require_unique(named: Iterable[tuple[object, str]], kind: str, advice: str = "") -> None:
+    """Raise OutputError if two (owner, name) have one name. kind: of what is named."""
+    owners: dict[str, object] = {}
+    for owner, name in named:
+        if (other := owners.setdefault(name, owner)) != owner:
+            raise OutputError(f"{other} and {owner} would both write the {kind} {name}: run them apart{advice}")
 
 
 def _stem(source: str, is_file: bool) -> str:

@@ -10,11 +10,11 @@ from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, to_json
+from edgebird.files import make_folder
 from edgebird.formats import Formatter, JsonLines
-from edgebird.outputs import write_result
-from edgebird.sinks import Memory
+from edgebird.sinks import Memory, Sink
 from edgebird.types import Origin
 
 _JSON = JsonLines()
@@ -26,32 +26,45 @@ def now() -> datetime:
     return datetime.now().astimezone()
 
 
-class LineSink:
-    """Every event to a text stream, flushed; a table format shows those it knows.
+def write_result(stream: TextIO | None, text: str) -> None:
+    """Write to stdout and flush. A reader that has gone (`| head`) ends the program, and that is no error.
 
-    stream: stdout, None if it is closed. Raises OutputError; a reader that has gone ends the program.
+    Raises OutputError if it cannot be written, WrongOutputError if stdout is closed.
+    """
+    if stream is None:
+        raise WrongOutputError("cannot write the results: stdout is closed")
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit without this.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        raise OutputError(f"cannot write the results: {error.strerror}") from error
+
+
+class LineSink(Sink):
+    """Every event to a text stream, flushed, below one header; a table format shows those it knows.
+
+    stream: stdout, None if it is closed. A reader that has gone ends the program.
     """
 
     name = "stdout"
 
     def __init__(self, stream: TextIO | None, form: Formatter = _JSON) -> None:
         self._stream, self._form = stream, form
-        write_result(stream, form.header())
+
+    def open(self) -> None:
+        """Write the header."""
+        write_result(self._stream, self._form.header())
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Write an event."""
         write_result(self._stream, self._form.line(origin_of(event, memory), event))
 
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
 
-    def close(self) -> list[Event]:
-        """Leave the stream open: it is the caller's."""
-        return []
-
-
-class LineFileSink:
+class LineFileSink(Sink):
     """Every event as JSON in `folder/YYYYMMDD.jsonl`, the local day of the event itself.
 
     An event without a time goes to the day of the clock. Detections are on the disk when `take` returns.
@@ -62,18 +75,14 @@ class LineFileSink:
     def __init__(self, folder: Path, clock: Callable[[], datetime] = now) -> None:
         self._folder, self._clock = folder, clock
         self._file: AppendedFile | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
+
+    def open(self) -> None:
+        """Make the folder."""
+        make_folder(self._folder)
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Append an event."""
         self._of_day(event).append(to_json(event) + "\n", sync=event["event"] not in NOT_SYNCED)
-
-    def tick(self) -> list[Event]:
-        """Nothing waits."""
-        return []
 
     def close(self) -> list[Event]:
         """Close the file."""
@@ -123,7 +132,7 @@ class AppendedFile:
     def _opened(self) -> FileIO:
         is_new = not self.path.exists()
         if not is_new and not self.path.is_file():  # opening a pipe would wait for its reader
-            raise OutputError(f"cannot write {self.path}: it exists and is not a regular file")
+            raise WrongOutputError(f"cannot write {self.path}: it exists and is not a regular file")
         file = self.path.open("a+b", buffering=0)
         try:
             self._begin(file)
@@ -143,7 +152,8 @@ class AppendedFile:
             _write_all(file, self._header[size:])
         elif start != self._header:
             header = self._header.decode().strip()
-            raise OutputError(f"cannot append to {self.path}: it does not begin with {header!r}: use another file")
+            problem = f"it does not begin with {header!r}: use another file"
+            raise WrongOutputError(f"cannot append to {self.path}: {problem}")
         elif size:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event
-from edgebird.sinks import Memory
+from edgebird.sinks import Memory, Sink
 from edgebird.sinks.clips import CLIP_NAME
 
 _WHEN_CALLED_S = 10.0  # after the last look: looking through tens of thousands of clips takes a part of a second
@@ -45,6 +45,11 @@ class Limits:
             if value is not None and not value >= 0:
                 raise UsageError(f"{name.replace('_', ' ')} cannot be {value}: give 0 or more")
 
+    @property
+    def are_none(self) -> bool:
+        """Whether every clip stays for ever."""
+        return self.max_age_days is None and self.max_bytes is None and self.min_free_bytes is None
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -67,7 +72,7 @@ class Purge:
     error: str | None
 
 
-class Retention:
+class Retention(Sink):
     """Deletes the oldest clips in the folder of a `ClipSink`, soon after each new one and every few minutes.
 
     As a sink it tells what it deleted as an event `retention`. It never touches files whose names are not those of
@@ -93,7 +98,9 @@ class Retention:
         self._is_called |= event["event"] in ("clip", "sink")
 
     def tick(self) -> list[Event]:
-        """Delete what must go, when it is time to look."""
+        """Delete what must go, when it is time to look; without limits it never is."""
+        if self._limits.are_none:
+            return []
         at = self._clock()
         wait = _WHEN_CALLED_S if self._is_called else _ALWAYS_S
         if self._last is not None and abs(at - self._last) < wait:  # abs: the clock may be set back
@@ -104,10 +111,6 @@ class Retention:
             return [self._event(purge, at)]
         if purge.error:
             raise OutputError(purge.error)
-        return []
-
-    def close(self) -> list[Event]:
-        """Nothing waits."""
         return []
 
     def run(self) -> Purge:
