@@ -47,7 +47,7 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     """Listen until all sources end, a signal comes or the time is up.
 
     read: gives the settings, and again at SIGHUP if `reloads`. Exit code 1 if a file could not be read to its end, 130
-    after Ctrl-C.
+    after Ctrl-C; 1 too if a sink hangs at the end.
     """
     keep_steady()
     settings = read()
@@ -60,12 +60,14 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
         options = RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
         runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
         stack.callback(runtime.close)
-        station, screen = _make_station(settings, bundle, runtime, shown)
+        station, telling, screen = _make_station(settings, bundle, runtime, shown)
         reload = _Reload(station, settings, bundle, read, shown) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
             stack.enter_context(screen)
         _listen(station, listeners)
+    if telling.hangs:  # perhaps in a write to stdout, which Python would wait for at its end
+        os._exit(shell.INTERRUPTED if came.interrupted else shell.FAILED)
     if came.interrupted:
         raise KeyboardInterrupt
     for failure in station.failures:
@@ -92,8 +94,8 @@ def _is_shown(settings: StationSettings) -> bool:
 
 def _make_station(
     settings: StationSettings, bundle: Bundle, runtime: Runtime, shown: bool
-) -> tuple[Station, Screen | None]:
-    """A station with its sinks, and the screen that shows it, if one does."""
+) -> tuple[Station, SinkThread, Screen | None]:
+    """A station, its sinks, and the screen that shows it, if one does."""
     rate, output = bundle.card.sample_rate, settings.output
     screen = None
     if shown:
@@ -112,7 +114,7 @@ def _make_station(
             screen.show(station.status())
 
     station = Station(runtime, telling, _station_options(settings), tick)
-    return station, screen
+    return station, telling, screen
 
 
 def _listen(station: Station, listeners: Sequence[Listener]) -> None:

@@ -61,6 +61,8 @@ class Backlog:
             if not self._ticks or self._ticks[-1].number != self._number:
                 self._number += 1
                 self._ticks.append(Waiting(self._number))
+                if len(self._ticks) > self._capacity:
+                    self._ticks.popleft()
                 self._changed.notify()
 
     def has_room(self, wake: Callable[[], None]) -> bool:
