@@ -1,20 +1,10 @@
-"""Clips: the sound of a detection is all there, says what it is, and old clips make room without taking what counts."""
+"""Clips: the sound of a detection is all there, and says what it is."""
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
-import shutil
-import signal
 import struct
-import tempfile
 import wave
-import zlib
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,62 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edgebird.errors import AudioError, OutputError, UsageError
+from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event
 from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks.clips import CLIP_NAME, ClipSink, Provenance, safe_name
-from edgebird.sinks.guano import guano_text, parse_guano, read_guano, with_guano
+from edgebird.sinks.guano import read_guano
 from edgebird.sinks.retention import Limits, Retention
-from edgebird.sinks.spectrogram import spectrogram_png
 from edgebird.timestamps import recording_start
-from edgebird.types import FloatArray, Origin
-
-RATE = 8000
-STARTED = datetime(2023, 5, 1, 23, 59, 50, tzinfo=timezone(timedelta(hours=2)))
-
-
-class Tape:
-    """A source's memory that a test winds on; it holds the last `seconds`, of a 16-bit microphone."""
-
-    def __init__(self, seconds: float = 1000, name: str = "garden", started: datetime | None = STARTED) -> None:
-        self.origin, self.rate, self.ended = Origin(name, started=started), RATE, False
-        self.sound = np.random.default_rng(0).integers(-32768, 32768, 100 * RATE).astype(np.float32) / 32768
-        self.newest, self._held = 0, round(seconds * RATE)
-
-    @property
-    def oldest(self) -> int:
-        return max(0, self.newest - self._held)
-
-    def wind_to(self, seconds: float) -> None:
-        self.newest = round(seconds * RATE)
-
-    def read(self, start: int, end: int) -> FloatArray:
-        assert 0 <= start <= end <= self.newest
-        samples = self.sound[start:end].copy()
-        samples[: max(0, self.oldest - start)] = 0
-        return samples
-
-
-def detection(tape: Tape, start_s: float = 12.5, end_s: float = 20.0, **more: Any) -> Event:
-    started = tape.origin.started
-    moment = started + timedelta(seconds=start_s) if started else None
-    return {
-        "event": "detection",
-        "source": tape.origin.name,
-        "time": moment.isoformat(timespec="milliseconds") if moment else None,
-        "start_s": start_s,
-        "end_s": end_s,
-        "code": "comcuc",
-        "scientific_name": "Cuculus canorus",
-        "common_name": "Common Cuckoo",
-        "score": 0.934567,
-        "windows": 3,
-        **more,
-    }
+from edgebird.types import FloatArray
+from tests.sinking import RATE, STARTED, Tape, decoded_png, detection, no_file_above
 
 
 @pytest.fixture
@@ -239,6 +184,8 @@ def test_names_are_free_safe_and_known_to_retention(tmp_path: Path) -> None:
 
 
 PROVENANCE = Provenance(position=(-1.5, 36.75), model="exp105 fp32")
+
+
 FIELDS = {
     "GUANO|Version": "1.0",
     "Timestamp": "2023-05-01T23:59:59.500+02:00",
@@ -291,73 +238,6 @@ def test_a_clip_of_an_unknown_time_claims_none(tmp_path: Path) -> None:
     assert "Timestamp" not in read_guano(Path(event["path"]))
 
 
-NAMES = st.text("abc|XY", min_size=1)
-VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=40).map(str.strip)
-
-
-@given(st.dictionaries(NAMES, VALUES, max_size=5))
-def test_guano_gives_back_what_it_was_given(fields: dict[str, str]) -> None:
-    wav = with_guano(b"RIFF\4\0\0\0WAVE", guano_text(fields))
-    assert len(wav) % 2 == 0
-    assert parse_guano(wav[20:].decode()) == {"GUANO|Version": "1.0", **fields}
-
-
-def test_a_line_break_in_a_name_does_not_make_a_field() -> None:
-    text = guano_text({"edgebird|Source": "garden\r\nLoc Position: 0 0\u2028x"})
-    assert parse_guano(text) == {"GUANO|Version": "1.0", "edgebird|Source": "garden Loc Position: 0 0 x"}
-
-
-def test_reading_guano_of_what_has_none_or_is_no_sound(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "plain.wav", np.zeros(10), RATE)
-    soundfile.write(tmp_path / "plain.flac", np.zeros(10), RATE)
-    (tmp_path / "text.wav").write_text("no sound")
-    assert read_guano(tmp_path / "plain.wav") == read_guano(tmp_path / "plain.flac") == {}
-    for name in ("text.wav", "missing.wav"):
-        with pytest.raises(AudioError, match=f"^cannot read .*{name}: "):
-            read_guano(tmp_path / name)
-
-
-def decoded_png(content: bytes) -> tuple[np.ndarray[Any, Any], dict[str, str]]:
-    """Pixels uint8 [height, width] and texts of a palette PNG; every check sum is checked."""
-    assert content[:8] == b"\x89PNG\r\n\x1a\n"
-    at, chunks = 8, []
-    while at < len(content):
-        (size,) = struct.unpack_from(">I", content, at)
-        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
-        assert struct.unpack_from(">I", content, at + 8 + size)[0] == zlib.crc32(kind + body)
-        chunks.append((kind, body))
-        at += 12 + size
-    by_kind = dict(chunks)
-    assert (chunks[0][0], chunks[-1][0], len(by_kind[b"PLTE"])) == (b"IHDR", b"IEND", 768)
-    width, height, *_ = struct.unpack(">IIBBBBB", by_kind[b"IHDR"])
-    rows = np.frombuffer(zlib.decompress(by_kind[b"IDAT"]), np.uint8).reshape(height, 1 + width)
-    texts = [body.decode("latin-1").split("\0") for kind, body in chunks if kind == b"tEXt"]
-    return rows[:, 1:], dict(texts)
-
-
-def test_a_tone_is_where_it_sounds_in_the_spectrogram() -> None:
-    rate, hertz = 32000, 3000
-    times = np.arange(10 * rate) / rate
-    tone = (0.5 * np.sin(2 * np.pi * hertz * times) * (times >= 5)).astype(np.float32)
-    pixels, texts = decoded_png(spectrogram_png(tone, rate))
-    height, width = pixels.shape
-    assert (height, width) == (385, 1000)  # 0 to 12 kHz in steps of 31.25 Hz, 10 ms a column
-    assert height - 1 - int(pixels[:, 750].argmax()) == hertz / 31.25
-    assert pixels[:, :490].max() == 0
-    assert np.flatnonzero(pixels.max(axis=0) > 200)[0] == pytest.approx(500, abs=2)
-    assert texts["Time range (s)"] == "0 10.000"
-    assert texts["Frequency range (Hz)"] == "0 12000"
-    assert texts["Level range (dBFS)"] == "-76.0 -6.0"
-
-
-@pytest.mark.parametrize("samples", [1, 100, RATE, 70 * RATE])
-def test_a_spectrogram_of_any_length_and_of_silence(samples: int) -> None:
-    pixels, texts = decoded_png(spectrogram_png(np.zeros(samples, np.float32), RATE))
-    assert pixels.max() == 0
-    assert pixels.shape[1] <= 2000
-    assert texts["Frequency range (Hz)"] == "0 4000"
-
-
 def test_a_spectrogram_lies_beside_its_clip(tmp_path: Path, tape: Tape) -> None:
     (event,) = clips_of(ClipSink(ClipSettings(tmp_path, spectrogram=True)), tape, detection(tape))
     assert event["spectrogram"] == event["path"].replace(".flac", ".png")
@@ -377,19 +257,6 @@ def test_settings_that_cannot_be_are_wrong_usage(tmp_path: Path, wrong: dict[str
         ClipSink(ClipSettings(tmp_path, **wrong))
     with pytest.raises(UsageError, match="no such position"):
         Provenance(position=(91.0, 0.0))
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Writing fails after that many bytes, as on a disk that is full in the middle of a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, old)
 
 
 def test_a_full_disk_costs_one_clip_and_leaves_no_half_of_it(tmp_path: Path, tape: Tape) -> None:
@@ -434,186 +301,3 @@ def test_a_folder_that_cannot_be_made_is_one_line_at_once(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"^cannot write .*file/clips: Not a directory$"):
         ClipSink(ClipSettings(tmp_path / "file" / "clips")).open()
-
-
-# Retention
-
-NOW = 1_700_000_000.0
-DAY = 86400
-
-
-def lay(folder: Path, name: str, days_old: float, size: int = 1000) -> Path:
-    path = folder / "garden" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes(size))
-    os.utime(path, (NOW - days_old * DAY,) * 2)
-    return path
-
-
-def retention(folder: Path, free: int = 10**12, **limits: Any) -> Retention:
-    """With a disk of 10**12 bytes of which `free` are free before anything is deleted."""
-    return Retention(folder, Limits(**limits), lambda: NOW, lambda path: SimpleNamespace(free=free))
-
-
-def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
-
-
-def clip_name(number: int, code: str = "comcuc", score: float = 0.5) -> str:
-    return f"2023050{number}_050000_{code}_{score:.2f}.flac"
-
-
-def test_old_clips_go_with_their_spectrograms(tmp_path: Path) -> None:
-    old, new = lay(tmp_path, clip_name(1), 31), lay(tmp_path, clip_name(2), 29)
-    for clip in (old, new):
-        lay(tmp_path, clip.with_suffix(".png").name, 50, size=100)
-    purge = retention(tmp_path, max_age_days=30).run()
-    assert (purge.deleted, purge.freed_bytes, purge.error) == ((old,), 1100, None)
-    assert left(tmp_path) == [new.name, new.with_suffix(".png").name]
-
-
-def test_too_many_bytes_take_the_oldest_first_but_the_best_of_each_species_stay(tmp_path: Path) -> None:
-    lay(tmp_path, clip_name(1, score=0.9), 9)
-    lay(tmp_path, clip_name(2, score=0.4), 8)
-    lay(tmp_path, clip_name(3, "eurrob1", score=0.2), 7)
-    lay(tmp_path, clip_name(4, score=0.5), 6)
-    lay(tmp_path, clip_name(5, score=0.6), 5)
-    purge = retention(tmp_path, max_bytes=3000, best_per_species=1).run()
-    assert [path.name for path in purge.deleted] == [clip_name(2, score=0.4), clip_name(4, score=0.5)]
-    purge = retention(tmp_path, max_bytes=0, max_age_days=0, best_per_species=1).run()
-    assert left(tmp_path) == [clip_name(1, score=0.9), clip_name(3, "eurrob1", score=0.2)]
-
-
-def test_a_full_disk_takes_the_best_last_and_says_so(tmp_path: Path) -> None:
-    best = lay(tmp_path, clip_name(1, score=0.9), 9)
-    other = lay(tmp_path, clip_name(2, score=0.4), 8)
-    purge = retention(tmp_path, free=500, min_free_bytes=1500, best_per_species=1).run()
-    assert (purge.deleted, purge.best_deleted) == ((other,), 0)
-    sink = retention(tmp_path, free=500, min_free_bytes=1500, best_per_species=1)
-    (event,) = sink.tick()
-    assert event["event"] == "retention"
-    assert (event["deleted"], event["freed_bytes"], event["best_deleted"]) == ([str(best)], 1000, 1)
-    assert left(tmp_path) == []
-
-
-def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
-    lay(tmp_path, clip_name(1), 1000)
-    assert retention(tmp_path).run().deleted == ()
-    assert retention(tmp_path, max_bytes=1000, min_free_bytes=10, max_age_days=1000).run().deleted == ()
-
-
-def test_it_looks_soon_after_a_clip_or_a_failure_and_every_few_minutes(tmp_path: Path) -> None:
-    """A disk that fills up between two looks must not cost five minutes of clips."""
-    at, looked = SimpleNamespace(now=NOW), Counter[str]()
-
-    def usage(path: Path) -> Any:
-        looked["times"] += 1
-        return shutil.disk_usage(path)
-
-    sink = Retention(tmp_path, Limits(max_bytes=10**12), lambda: at.now, usage)
-    for step, kind, expected in [
-        (0, "gap", 1),
-        (60, "gap", 1),
-        (0, "clip", 2),
-        (5, "sink", 2),
-        (5, "gap", 3),
-        (299, "gap", 3),
-        (1, "gap", 4),
-        (-1000, "gap", 5),  # the clock was set back
-    ]:
-        at.now += step
-        sink.take({"event": kind}, None)
-        assert sink.tick() == sink.close() == []
-        assert looked["times"] == expected, step
-
-
-def test_a_clip_that_cannot_be_deleted_does_not_keep_the_others_and_is_an_error_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stuck, other = lay(tmp_path, clip_name(1), 9), lay(tmp_path, clip_name(2), 8)
-    unlink = Path.unlink
-
-    def refuse(path: Path, missing_ok: bool = False) -> None:
-        if path == stuck:
-            raise OSError(errno.EROFS, "Read-only file system")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    sink = retention(tmp_path, max_age_days=1)
-    assert [event["deleted"] for event in sink.tick()] == [[str(other)]]
-    again = retention(tmp_path, max_age_days=1)
-    with pytest.raises(OutputError, match=r"^cannot delete .*20230501_.*: Read-only file system$"):
-        again.tick()
-
-
-def test_a_missing_folder_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"^cannot look for old clips in .*missing: No such file"):
-        retention(tmp_path / "missing", max_age_days=1).tick()
-
-
-@pytest.mark.parametrize("wrong", [{"max_age_days": -1}, {"max_bytes": -1}, {"best_per_species": -1}])
-def test_limits_that_cannot_be_are_wrong_usage(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="cannot be -1: give 0 or more"):
-        Limits(**wrong)
-
-
-FOREIGN = ["notes.txt", "20230501_050000.wav", "20230501_050000_comcuc_0.93.mp3", "comcuc_0.93.flac", "dawn.png"]
-LAID = st.lists(
-    st.tuples(st.sampled_from("abc"), st.integers(0, 100), st.integers(0, 40), st.integers(1, 3000)), max_size=12
-)
-LIMITS = st.builds(
-    Limits,
-    st.none() | st.integers(0, 40),
-    st.none() | st.integers(0, 9000),
-    st.none() | st.integers(0, 9000),
-    st.integers(0, 2),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(LAID, LIMITS, st.integers(0, 9000))
-def test_foreign_files_stay_and_the_best_stay_while_another_clip_could_go(
-    laid: list[tuple[str, int, int, int]], limits: Limits, free: int
-) -> None:
-    """Whatever lies there and whatever the limits: also that they are kept, if they can be, and that no more goes."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clips = {}
-        for number, (code, score, days, size) in enumerate(laid):
-            file = f"20230501_0500{number:02}_{code}_{score / 100:.2f}.wav"
-            clips[lay(folder, file, days, size)] = (code, score, days, size)
-        foreign = [lay(folder, file, 1000) for file in FOREIGN] + [folder / "20230501_050000_a_0.10.wav"]
-        foreign[-1].write_bytes(b"beside the folders of the sources")
-        purge = Retention(folder, limits, lambda: NOW, lambda path: SimpleNamespace(free=free)).run()
-        kept = {path: clip for path, clip in clips.items() if path.exists()}
-        assert all(path.exists() for path in foreign)
-    assert kept.keys() | set(purge.deleted) == clips.keys()
-    assert purge.freed_bytes == sum(clips[path][3] for path in purge.deleted)
-    _check_best(clips, kept, limits, purge.best_deleted)
-    _check_limits(clips, kept, limits, free)
-
-
-def _check_best(clips: dict[Path, Any], kept: dict[Path, Any], limits: Limits, best_deleted: int) -> None:
-    """Each species has the scores of its best, unless nothing but best clips is left."""
-    missing = 0
-    spare = len(kept)
-    for code in "abc":
-        scores = sorted((clip[1] for clip in clips.values() if clip[0] == code), reverse=True)
-        best = Counter(scores[: limits.best_per_species])
-        there = Counter(clip[1] for clip in kept.values() if clip[0] == code)
-        missing += (best - there).total()
-        spare -= (best & there).total()
-    assert missing == best_deleted
-    assert not (missing and spare)
-
-
-def _check_limits(clips: dict[Path, Any], kept: dict[Path, Any], limits: Limits, free: int) -> None:
-    size = sum(clip[3] for clip in kept.values())
-    freed = sum(clip[3] for clip in clips.values()) - size
-    if limits.min_free_bytes is not None and kept:
-        assert free + freed >= limits.min_free_bytes
-    if limits.best_per_species == 0:
-        assert limits.max_bytes is None or size <= limits.max_bytes
-        assert limits.max_age_days is None or all(clip[2] <= limits.max_age_days for clip in kept.values())
-    if limits.min_free_bytes is None and limits.max_bytes is None and limits.max_age_days is None:
-        assert kept == clips

@@ -1,0 +1,63 @@
+"""A submission: rows of complete recordings alone, and the table whole or absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+
+import numpy as np
+import pytest
+
+from edgebird.errors import OutputError
+from edgebird.sinks import Recorded, begun, opened
+from edgebird.sinks.submission import SubmissionSink
+from edgebird.sources import FoundAudio
+from edgebird.types import Label, Origin, Window
+
+RATE = 100
+LABELS = [Label("comcuc", "Cuculus canorus", "Common Cuckoo"), Label("x", "X", "X")]
+
+
+def recorded(name: str) -> Recorded:
+    return Recorded(Origin(name, Path(name)), PurePath(name), RATE)
+
+
+def scored(sink: SubmissionSink, name: str, breaks: bool = False) -> None:
+    with begun([sink], recorded(name)):
+        for start in (0, 500):
+            window = Window(np.zeros(500, np.float32), start, start + 500)
+            sink.score(recorded(name), window, np.float32([0.25, start / 1000]))
+        if breaks:
+            raise OutputError("broken")
+
+
+def test_a_recording_that_breaks_halfway_has_no_rows(tmp_path: Path) -> None:
+    sink = SubmissionSink(tmp_path / "kept" / "scores.csv", LABELS, RATE)
+    with opened([sink]):
+        scored(sink, "a.wav")
+        with pytest.raises(OutputError, match="broken"):
+            scored(sink, "b.wav", breaks=True)
+        scored(sink, "c.wav")
+        assert not (tmp_path / "kept" / "scores.csv").exists()
+    rows = (tmp_path / "kept" / "scores.csv").read_text().splitlines()
+    assert rows == ["row_id,comcuc,x", "a_5,0.25,0", "a_10,0.25,0.5", "c_5,0.25,0", "c_10,0.25,0.5"]
+
+
+def test_an_engine_that_fails_leaves_no_table(tmp_path: Path) -> None:
+    sink = SubmissionSink(tmp_path / "scores.csv", LABELS, RATE)
+
+    def work() -> None:
+        with opened([sink]):
+            scored(sink, "a.wav")
+            scored(sink, "b.wav", breaks=True)
+
+    with pytest.raises(OutputError):
+        work()
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_recordings_whose_rows_would_have_one_name_are_refused() -> None:
+    one, other = (FoundAudio(Path(name), PurePath("dawn.wav")) for name in ("a/dawn.wav", "b/dawn.wav"))
+    SubmissionSink.check_recordings([one])
+    with pytest.raises(OutputError, match=r"^a/dawn\.wav and b/dawn\.wav would both write the row dawn_5: run them"):
+        SubmissionSink.check_recordings([one, other])
