@@ -15,6 +15,7 @@ from edgebird.parity import TOLERANCES
 from edgebird.types import Label
 
 FORMAT = 1
+OLDEST_TENSORRT = "TensorRT 10.3 (JetPack 6)"  # as the lint calls it
 FLOOR_GROUP = 4  # windows that share one -80 dB floor in a bundle of db_floor `batch`
 DB_FLOORS = ("window", "batch")
 ACTIVATIONS = ("none", "sigmoid")
@@ -191,10 +192,10 @@ def _card(content: dict[str, Any]) -> Card:
 
 
 def _precision(content: dict[str, Any]) -> Precision:
-    """A card of before engines were told apart has the nodes that TensorRT 10.3 does not take."""
+    """Cards of before the lint told engines apart list what TensorRT does not take, without its name."""
     found = content.get("lint", {})
     if any(isinstance(reason, str) for reason in found.values()):
-        content = {**content, "lint": {"TensorRT 10.3 (JetPack 6)": found}}
+        content = {**content, "lint": {OLDEST_TENSORRT: found}}
     return Precision(**content)
 
 

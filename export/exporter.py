@@ -140,7 +140,7 @@ def _write_graph(
     for engine, nodes in refused.items():
         for reason, count in Counter(nodes.values()).items():
             first = next(node for node, why in nodes.items() if why == reason)
-            more = f" and {count - 1} more nodes" if count > 1 else ""
+            more = f" and {count - 1} more" if count > 1 else ""
             tell(f"lint      {engine} will not take {first}{more} of {path.name}: {reason}")
     tolerance = asdict(TOLERANCES[precision])
     return Precision(path.name, file_sha256(path), graph.OPSET, tolerance, parity.to_json(), lint=refused)

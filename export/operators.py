@@ -16,6 +16,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, defs, numpy_helper
 
+from edgebird.card import OLDEST_TENSORRT
 from edgebird.export.precisions.backbone import element_types
 
 TENSORRT = frozenset(
@@ -45,7 +46,6 @@ _TYPES = {
 }  # fmt: skip
 
 
-TENSORRT_NAME = "TensorRT 10.3 (JetPack 6)"
 _KERNELS = Path(__file__).parent / "data" / "kernels.json"
 
 
@@ -53,11 +53,12 @@ def lint(model: ModelProto) -> dict[str, dict[str, str]]:
     """Engine -> node -> why it does not take the node; empty for an engine that takes the graph.
 
     Engines are TensorRT and, by version, ONNX Runtime's GPU providers; versions that answer alike are one entry. Shapes
-    must be inferred. An opset that is too new for TensorRT is told of the graph, by its name.
+    must be inferred. An opset that is too new for TensorRT is told of the graph, by its name. A node that cannot be
+    judged counts as not taken, with that reason: an entry that is empty is a promise.
     """
-    found = {TENSORRT_NAME: _tensorrt(model)}
+    found = {OLDEST_TENSORRT: _tensorrt(model)}
     for engine, about in _kernel_tables().items():
-        refused = [(version, _without_kernel(model, about["kernels"], version)) for version in about["versions"]]
+        refused = [(version, _Kernels(model, about, version).missing()) for version in about["versions"]]
         for answer, alike in groupby(refused, key=lambda entry: entry[1]):
             versions = [version for version, _answer in alike]
             span = versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
@@ -101,27 +102,60 @@ def _kernel_tables() -> dict[str, Any]:
     return content
 
 
-def _without_kernel(model: ModelProto, kernels: Mapping[str, Any], version: str) -> dict[str, str]:
-    types = element_types(model)
-    opset = _opset(model)
-    found = {}
-    for node in model.graph.node:
-        rows = [row for row in kernels.get(node.op_type, ()) if version in row["versions"]]
-        if node.domain not in ("", "ai.onnx") or not rows:
-            found[node.name] = f"no kernel for {node.op_type}"
-            continue
-        schema = defs.get_schema(node.op_type, opset)
+class _Kernels:
+    """The kernels of one version of an engine, for the nodes of one model."""
+
+    def __init__(self, model: ModelProto, about: Mapping[str, Any], version: str) -> None:
+        self._nodes, self._types, self._opset = model.graph.node, element_types(model), _opset(model)
+        self._tried: set[str] | None = set(about["tried"]) if "tried" in about else None
+        kernels: Mapping[str, Any] = about["kernels"]
+        self._rows = {name: [row for row in rows if version in row["versions"]] for name, rows in kernels.items()}
+
+    def missing(self) -> dict[str, str]:
+        """Node -> why there is no kernel for it."""
+        return {node.name: reason for node in self._nodes if (reason := self._reason(node))}
+
+    def _reason(self, node: NodeProto) -> str:
+        operator = node.op_type
+        if node.domain not in ("", "ai.onnx"):
+            return f"{node.domain}.{operator} is not of ONNX: its kernels are not known"
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            return f"{operator} holds a graph of its own, which nobody looked into"
+        if operator == "Constant" or not defs.has(operator):
+            return "" if operator == "Constant" else f"ONNX has no operator {operator}"
+        schema = defs.get_schema(operator, self._opset)
+        rows = self._rows.get(operator, [])
         fitting = [row for row in rows if _covers(row["opsets"], schema.since_version)]
         if not fitting:
-            spans = ", ".join(f"{first} to {last}" if last else f"{first}" for first, last in _spans(rows))
-            found[node.name] = f"{node.op_type} of opset {schema.since_version}, kernels are of {spans}"
-        elif not any(_takes(row["types"], _kernel_types(node, schema, types)) for row in fitting):
-            found[node.name] = f"no kernel of {node.op_type} for its types"
-    return found
+            return "" if self._expands(schema) else self._absence(operator, schema.since_version, rows)
+        if any(_takes(row["types"], _kernel_types(node, schema, self._types)) for row in fitting):
+            return ""
+        return f"no kernel of {operator} for its types"
+
+    def _absence(self, operator: str, since: int, rows: Sequence[Mapping[str, Any]]) -> str:
+        if rows:
+            return f"{operator} of opset {since}, kernels are of {', '.join(_spans(rows))}"
+        if self._tried is not None and operator not in self._tried:
+            return f"{operator} was not tried"
+        return f"no kernel for {operator}"
+
+    def _expands(self, schema: Any) -> bool:
+        """Whether ONNX Runtime can put the operator's definition in its place: a function of others with kernels."""
+        if not schema.has_function:
+            return False
+        body = [
+            defs.get_schema(node.op_type, self._opset)
+            for node in schema.function_body.node
+            if node.op_type != "Constant"
+        ]
+        known = [(self._rows.get(inner.name, []), inner.since_version) for inner in body]
+        return all(any(_covers(row["opsets"], since) for row in rows) for rows, since in known)
 
 
-def _spans(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int | None]]:
-    return sorted({(row["opsets"][0], row["opsets"][1]) for row in rows}, key=lambda span: span[0])
+def _spans(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The opsets that kernels are of, such as `13 to 17`, `18`."""
+    spans = sorted({(row["opsets"][0], row["opsets"][1] or row["opsets"][0]) for row in rows})
+    return [f"{first}" if first == last else f"{first} to {last}" for first, last in spans]
 
 
 def _covers(opsets: Sequence[int | None], since: int) -> bool:
@@ -139,7 +173,7 @@ def _takes(constraints: Mapping[str, Sequence[str]], types: Mapping[str, set[str
 
 
 def _opset(model: ModelProto) -> int:
-    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
 
 
 def since_version(node: NodeProto, model: ModelProto) -> int:

@@ -17,9 +17,14 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
-tried=$(python3 -m pip install --quiet --dry-run --no-deps --only-binary=:all: 'nvidia-cuda-nvrtc-cu13~=13.0' 2>&1 || true)
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer" >&2; exit 1; }
+python3 -m venv pip
+# The package is there, so that what follows is no matter of the network.
+pip/bin/python -m pip index versions nvidia-cuda-nvrtc-cu13 2>/dev/null | grep -qx 'Available versions: 0.0.1' ||
+    { echo "the index does not answer, or there are other versions now" >&2; exit 1; }
+tried=$(pip/bin/python -m pip download --quiet --no-deps 'nvidia-cuda-nvrtc-cu13~=13.0' 2>&1 || true)
 grep -o 'No matching distribution found for nvidia-cuda-nvrtc-cu13~=13.0' <<<"$tried" |
-    sed 's/^/1.27.0: pip refuses the extra: /' | tee -a seen
+    sed 's/^/1.27.0: pip refuses the extra: /' | tee -a seen || { echo "$tried"; exit 1; }
 
 for package in onnxruntime-gpu==1.27.0 onnxruntime-gpu==1.28.0; do
     version=${package##*==}

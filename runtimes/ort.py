@@ -32,7 +32,7 @@ from edgebird.runtimes.contract import (
     to_scores,
     warm_up,
 )
-from edgebird.runtimes.ort_libraries import missing_library, preload
+from edgebird.runtimes.ort_libraries import how_to_install, missing_library, preload
 from edgebird.runtimes.ort_placement import left_to_cpu
 from edgebird.runtimes.trt.sidecar import ENGINES
 from edgebird.types import FloatArray
@@ -65,7 +65,8 @@ _PROVIDERS = {
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _SHOWN = 3  # nodes that an error names
-_CUDA_FAILURE = re.compile(r"(CUDA|CUDNN|CUBLAS) failure \d+: [^;\n]+")
+_OPSET = 18  # of the graphs that edgebird writes; every onnxruntime-gpu that it names has kernels for it
+_GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
 _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
 
@@ -104,8 +105,8 @@ def session_of(
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     if provider.on_gpu:
-        preload(ort)
         _make_strict(ort, options)
+        preload(ort)
     try:
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),
@@ -116,7 +117,7 @@ def session_of(
         )
     except Exception as error:
         reason = missing_library(ort, name) if provider.on_gpu else None
-        told = f"{name}: {reason or f'ONNX Runtime refuses the model: {_first_line(error)}'}"
+        told = f"{name}: {reason or _refusal(error)}"
         left = reason is None and _LEFT_TO_CPU in str(error)
         raise (_LeftToCpuError if left else RuntimeUnavailableError)(told) from error
     if session.get_providers()[:1] != [wanted]:
@@ -128,7 +129,7 @@ def session_of(
 def _install(name: str) -> str:
     if name == "ort-cpu":
         return "pip install 'edgebird[cpu]'"
-    return "pip install 'edgebird[gpu,cuda13]', or cuda12 by the driver, in place of edgebird[cpu] (docs/gpu.md)"
+    return f"{how_to_install() or 'onnxruntime-gpu'} in place of edgebird[cpu] (docs/gpu.md)"
 
 
 def _make_strict(ort: ModuleType, options: Any) -> None:
@@ -144,8 +145,15 @@ def _dtype(text: str) -> str:
     return "float32" if text == "tensor(float)" else text
 
 
+def _refusal(error: Exception) -> str:
+    """Why a session does not open: the GPU's fault, or the model's."""
+    if failure := _GPU_FAILURE.search(str(error)):  # which ONNX Runtime tells after half a page of its own source
+        return f"the GPU cannot be used: {failure[0].strip()} (docs/gpu.md)"
+    return f"ONNX Runtime refuses the model: {_first_line(error)}"
+
+
 def _first_line(error: Exception) -> str:
-    if failure := _CUDA_FAILURE.search(str(error)):  # which ONNX Runtime tells after half a page of its own source
+    if failure := _GPU_FAILURE.search(str(error)):
         return failure[0].strip()
     return str(error).strip().partition("\n")[0][:300]
 
@@ -233,9 +241,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     try:
         session = session_of(model, name, threads, _provider_options(bundle, name, precision), spinning=False)
     except _LeftToCpuError as error:
-        raise RuntimeUnavailableError(
-            _explained(error, name, model, bundle.card.precisions[precision].opset)
-        ) from error
+        raise RuntimeUnavailableError(_explained(error, name, bundle, precision)) from error
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams)
@@ -243,20 +249,22 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     return runtime
 
 
-def _explained(error: _LeftToCpuError, name: str, model: Path, opset: int) -> str:
+def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str) -> str:
     """Why a session was refused whose nodes do not all run on the GPU: which, and what mends it."""
     import onnxruntime as ort
 
-    left = left_to_cpu(model, _PROVIDERS[name].name)
-    if not left:
-        return str(error)
-    shown = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
+    model, opset = bundle.model(precision), bundle.card.precisions[precision].opset
+    settings = _provider_options(bundle, name, precision)
+    left = left_to_cpu(model, _PROVIDERS[name].name, settings)
+    nodes = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
     more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    return (
-        f"{name}: ONNX Runtime {ort.__version__} has no GPU kernel for {len(left)} nodes of {model.name} at opset "
-        f"{opset}: {shown}{more}: export the bundle again with this edgebird, whose graphs every onnxruntime-gpu that "
-        "it names can run, or install a newer onnxruntime-gpu"
-    )
+    where = f"{model.name} (opset {opset}) in ONNX Runtime {ort.__version__}"
+    if name == "ort-tensorrt":
+        return f"{name}: TensorRT does not take all of {where}: {nodes or 'it does not say which nodes'}{more}"
+    cure = "a newer onnxruntime-gpu may have it"
+    if opset > _OPSET:
+        cure = f"export the bundle again, edgebird writes opset {_OPSET} now, or install onnxruntime-gpu 1.27 or newer"
+    return f"{name}: no CUDA kernel for a part of {where}: {nodes or str(error).partition(': ')[2]}{more}: {cure}"
 
 
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import io
 import logging
+import platform
+import sys
+import threading
 import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -18,19 +19,28 @@ LIBRARIES = {
 }
 _DRIVER = "libcuda.so"
 _TENSORRT = ("libnvinfer", "libnvonnxparser")
+_ABSENT = "cannot open shared object file"
+_lock = threading.Lock()
+_preloaded: set[str] = set()  # versions of ONNX Runtime; a process has one
 
 
 def preload(ort: ModuleType) -> None:
     """Load CUDA and cuDNN from NVIDIA's pip packages, if they are installed; else the library path is searched later.
 
-    ONNX Runtime knows where its version of them is. It prints what it does not find; that is not for stdout.
+    ONNX Runtime knows where its version of them is. It prints what it does not find; that goes to the log, for stdout
+    is for results.
     """
-    said = io.StringIO()
-    with redirect_stdout(said), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ort.preload_dlls(directory="")  # pip's packages before those that torch brought
-    for line in said.getvalue().splitlines():
-        log.debug("ONNX Runtime: %s", line)
+    with _lock:
+        if ort.__version__ in _preloaded or not hasattr(ort, "preload_dlls"):
+            return
+        _preloaded.add(ort.__version__)
+        vars(ort)["print"] = lambda *told, **_: log.debug("ONNX Runtime: %s", " ".join(map(str, told)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ort.preload_dlls(directory="")  # pip's packages before those that torch brought
+        finally:
+            del vars(ort)["print"]
 
 
 def missing_library(ort: ModuleType, name: str) -> str | None:
@@ -40,17 +50,30 @@ def missing_library(ort: ModuleType, name: str) -> str | None:
         ctypes.CDLL(str(capi / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(capi / LIBRARIES[name]))
     except OSError as error:
-        missing = str(error).partition(":")[0]
+        missing, _, reason = str(error).partition(":")
+        if _ABSENT not in reason:
+            return f"{Path(missing).name} cannot be loaded: {reason.strip()} (docs/gpu.md)"
         if missing.startswith(_DRIVER):
             return f"{missing} is missing: install the NVIDIA driver; in a container start it with --gpus all"
         needs = f"{missing} is missing: ONNX Runtime {ort.__version__} needs"
         if missing.startswith(_TENSORRT):
             return f"{needs} TensorRT 10 on the library path (docs/gpu.md)"
-        major = cuda_major(ort)
-        return f"{needs} CUDA {major} and cuDNN 9: pip install 'edgebird[gpu,cuda{major}]' (docs/gpu.md)"
+        major = str(getattr(ort, "cuda_version", "") or "").partition(".")[0]
+        command = how_to_install(major)
+        return f"{needs} CUDA {major} and cuDNN 9{command and f': {command}'} (docs/gpu.md)"
     return None
 
 
-def cuda_major(ort: ModuleType) -> str:
-    """The CUDA that this build of ONNX Runtime is for, such as `13`."""
-    return str(getattr(ort, "cuda_version", "") or "").partition(".")[0] or "?"
+def how_to_install(cuda_major: str = "") -> str:
+    """The command that brings onnxruntime-gpu and CUDA of a major version, or whatever there is for this machine.
+
+    Empty where PyPI has none.
+    """
+    is_old, is_arm = sys.version_info < (3, 11), platform.machine() == "aarch64"
+    if cuda_major not in ("", "12", "13") or (is_old and is_arm) or (is_arm and cuda_major == "12"):
+        return ""
+    if cuda_major:
+        return f"pip install 'edgebird[gpu,cuda{cuda_major}]'"
+    if is_old:
+        return "pip install 'edgebird[gpu,cuda12]'"
+    return "pip install 'edgebird[gpu,cuda13]'" + ("" if is_arm else " (cuda12 for a driver of CUDA 12)")

@@ -33,7 +33,7 @@ def gpu_python(variable: str = NEWEST) -> str:
 
 
 def run(python: str, code: str, *arguments: object, **variables: str) -> Any:
-    """What a program prints as its last line, read as JSON, in an environment with these variables added."""
+    """What a program prints, which is nothing but JSON, in an environment with these variables added."""
     done = subprocess.run(
         [python, "-c", code, *map(str, arguments)],
         cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False,

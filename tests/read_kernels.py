@@ -118,8 +118,8 @@ def _joined(rows_of_it: Sequence[Kernel]) -> Iterator[tuple[str, int, int, Any]]
             yield name, first, last, row
 
 
-def webgpu_kernels(bundle: Path) -> list[Kernel]:
-    """The same for the WebGPU plugin, as far as the nodes of a bundle's graphs show it."""
+def webgpu_kernels(bundle: Path) -> tuple[list[Kernel], list[str]]:
+    """The same for the WebGPU plugin, as far as the nodes of a bundle's graphs show it, and the operators in them."""
     import onnx
     import onnxruntime as ort
     import onnxruntime_ep_webgpu
@@ -129,15 +129,17 @@ def webgpu_kernels(bundle: Path) -> list[Kernel]:
     ort.register_execution_provider_library("webgpu", onnxruntime_ep_webgpu.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == onnxruntime_ep_webgpu.get_ep_name()]
     found: dict[str, Kernel] = {}
+    tried: set[str] = set()
     for file in sorted(bundle.glob("*.onnx")):
         model = onnx.load(file)
         for node, alone in _nodes_alone(model):
             types = {key: sorted(values) for key, values in kernel_types(node, model).items()}
             since = since_version(node, model)
+            tried.add(node.op_type)
             key = json.dumps([node.op_type, since, types])
             if key not in found and _taken(ort, devices, alone):
                 found[key] = node.op_type, since, since, types
-    return list(found.values())
+    return list(found.values()), sorted(tried)
 
 
 def _nodes_alone(model: Any) -> Iterator[tuple[Any, Any]]:
@@ -167,17 +169,17 @@ def _taken(ort: Any, devices: Sequence[Any], model: Any) -> bool:
     return all(part.ep_name == devices[0].ep_name for part in session.get_provider_graph_assignment_info())
 
 
-def write(engine: str, package: str, versions: Sequence[str], rows: Mapping[str, list[Any]]) -> None:
-    """Put an engine into the table; the others stay."""
+def write(engine: str, about: Mapping[str, Any], rows: Mapping[str, list[Any]]) -> None:
+    """Put an engine into the table; the others stay. about: all but its kernels."""
     content = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    content[engine] = {"package": package, "versions": list(versions), "kernels": rows}
+    content[engine] = {**about, "kernels": rows}
     engines = []
-    for name, about in sorted(content.items()):
+    for name, entry in sorted(content.items()):
         lines = ",\n".join(
             f"   {json.dumps(operator)}: [\n" + ",\n".join(f"    {json.dumps(row)}" for row in found) + "]"
-            for operator, found in about["kernels"].items()
+            for operator, found in entry["kernels"].items()
         )
-        head = f'  "package": {json.dumps(about["package"])},\n  "versions": {json.dumps(about["versions"])},\n'
+        head = "".join(f"  {json.dumps(key)}: {json.dumps(entry[key])},\n" for key in entry if key != "kernels")
         engines.append(f' {json.dumps(name)}: {{\n{head}  "kernels": {{\n{lines}}}}}')
     TABLE.write_text("{\n" + ",\n".join(engines) + "}\n")
 
@@ -193,18 +195,19 @@ def main() -> None:
     given = parser.parse_args()
     if given.webgpu:
         release = version("onnxruntime-ep-webgpu")
-        write(WEBGPU, "onnxruntime-ep-webgpu", [release], table({release: webgpu_kernels(given.bundle)}))
+        found, tried = webgpu_kernels(given.bundle)
+        write(
+            WEBGPU, {"package": "onnxruntime-ep-webgpu", "versions": [release], "tried": tried}, table({release: found})
+        )
         return
-    from edgebird.export.operators import TENSORRT
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.wheels or Path(temporary)
         found = {}
         for release in VERSIONS:
             told = cuda_kernels(unpacked_wheel("onnxruntime-gpu", release, folder))
             print(f"onnxruntime-gpu {release}: {len(told)} kernels")
-            found[release] = [kernel for kernel in told if kernel[0] in TENSORRT]
-    write(CUDA, "onnxruntime-gpu", VERSIONS, table(found))
+            found[release] = told
+    write(CUDA, {"package": "onnxruntime-gpu", "versions": VERSIONS}, table(found))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import pytest
 from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.detection import detect
-from edgebird.runtimes import RuntimeOptions, ort, ort_placement
+from edgebird.runtimes import RuntimeOptions, ort, ort_libraries, ort_placement
 from edgebird.types import FloatArray
-from tests import gpu_wheels, read_kernels
+from tests import gpu_code, gpu_wheels, read_kernels
 from tests.conftest import require
 from tests.foreign import RATE, WINDOW_S, amplitudes, scene, tone_bundle
 from tests.test_runtimes import windows
@@ -107,10 +107,9 @@ def test_a_refused_session_names_its_nodes_and_what_mends_it(tmp_path: Path) -> 
     told = gpu_wheels.run(python, REFUSED, bundle.path, LD_LIBRARY_PATH=str(libraries))
     version, _ = gpu_wheels.installed(python)
     assert told == (
-        f"ort-cuda: ONNX Runtime {version} has no GPU kernel for 11 nodes of model.fp32.onnx at opset 20: "
+        f"ort-cuda: no CUDA kernel for a part of model.fp32.onnx (opset 20) in ONNX Runtime {version}: "
         "frontend/0/frames/Pad (Pad), frontend/0/frames/AveragePool (AveragePool), frontend/0/ReduceMax (ReduceMax) "
-        "and 8 more: export the bundle again with this edgebird, whose graphs every onnxruntime-gpu that it names can "
-        "run, or install a newer onnxruntime-gpu"
+        "and 8 more: export the bundle again, edgebird writes opset 18 now, or install onnxruntime-gpu 1.27 or newer"
     )
 
 
@@ -128,6 +127,25 @@ def test_nodes_on_the_cpu_are_named_by_newer_versions_too(tmp_path: Path) -> Non
     code += "print(json.dumps([[p.operator, p.node] for p in left_to_cpu(Path(sys.argv[1]), 'CUDAExecutionProvider')]))"
     told = gpu_wheels.run(python, code, tmp_path / "x.onnx", LD_LIBRARY_PATH=str(libraries))
     assert ["Det", "determinant"] in told
+
+
+def test_a_provider_that_cannot_run_there_names_no_nodes(tmp_path: Path, tones: Bundle) -> None:
+    """ONNX Runtime would open the graph on the CPU alone, and all of it would be told as what the GPU lacks."""
+    python = gpu_wheels.gpu_python(gpu_wheels.NEWEST)
+    code = "import json, sys; from edgebird.runtimes.ort_placement import left_to_cpu; from pathlib import Path; "
+    code += "print(json.dumps(left_to_cpu(Path(sys.argv[1]), 'CUDAExecutionProvider')))"
+    assert gpu_wheels.run(python, code, tones.model(), LD_LIBRARY_PATH=str(tmp_path)) == []
+
+
+def test_nothing_is_imported_from_where_edgebird_was_started(
+    tmp_path: Path, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of foreign recordings may hold a json.py."""
+    require("onnxruntime")
+    (tmp_path / "json.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert ort_placement.left_to_cpu(tones.model(), "NoSuchProvider") == []
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_log_of_older_versions_is_read() -> None:
@@ -193,34 +211,81 @@ def _home(library: str, is_cuda_12: bool) -> str:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("error", "told"),
     [
-        ("libcublasLt.so.13", "ONNX Runtime 1.31.1 needs CUDA 13 and cuDNN 9: pip install 'edgebird[gpu,cuda13]'"),
-        ("libcuda.so.1", "install the NVIDIA driver; in a container start it with --gpus all"),
+        (
+            "libcublasLt.so.13: cannot open shared object file: No such file or directory",
+            "libcublasLt.so.13 is missing: ONNX Runtime 1.31.1 needs CUDA 13 and cuDNN 9: "
+            "pip install 'edgebird[gpu,cuda13]' (docs/gpu.md)",
+        ),
+        (
+            "libcuda.so.1: cannot open shared object file: No such file or directory",
+            "libcuda.so.1 is missing: install the NVIDIA driver; in a container start it with --gpus all",
+        ),
+        (
+            "libnvinfer.so.10: cannot open shared object file: No such file or directory",
+            "libnvinfer.so.10 is missing: ONNX Runtime 1.31.1 needs TensorRT 10 on the library path (docs/gpu.md)",
+        ),
+        (
+            "/x/libonnxruntime_providers_cuda.so: undefined symbol: cudnnNew",
+            "libonnxruntime_providers_cuda.so cannot be loaded: undefined symbol: cudnnNew (docs/gpu.md)",
+        ),
     ],
 )
-def test_a_missing_library_is_named_with_what_brings_it(
-    missing: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_a_library_that_cannot_be_loaded_is_named_with_what_helps(
+    error: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(path: str, mode: int = 0) -> None:
         if path.endswith("cuda.so"):
-            raise OSError(f"{missing}: cannot open shared object file: No such file or directory")
+            raise OSError(error)
 
     monkeypatch.setattr("ctypes.CDLL", load)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     module: Any = SimpleNamespace(__file__="/x/onnxruntime/__init__.py", __version__="1.31.1", cuda_version="13.0")
-    assert (ort.missing_library(module, "ort-cuda") or "").startswith(f"{missing} is missing: {told}")
+    assert ort.missing_library(module, "ort-cuda") == told
+
+
+@pytest.mark.parametrize(
+    ("machine", "version", "cuda", "command"),
+    [
+        ("x86_64", (3, 12), "", "pip install 'edgebird[gpu,cuda13]' (cuda12 for a driver of CUDA 12)"),
+        ("x86_64", (3, 10), "", "pip install 'edgebird[gpu,cuda12]'"),
+        ("aarch64", (3, 12), "", "pip install 'edgebird[gpu,cuda13]'"),
+        ("aarch64", (3, 10), "", ""),
+        ("aarch64", (3, 12), "12", ""),
+        ("x86_64", (3, 12), "11", ""),
+    ],
+)
+def test_only_wheels_that_exist_are_recommended(
+    machine: str, version: tuple[int, int], cuda: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sys.version_info", version)
+    assert ort_libraries.how_to_install(cuda) == command
+
+
+def test_an_onnx_runtime_without_preloading_is_used_as_it_is() -> None:
+    """Builds by hand and old versions: `auto` and `doctor` go on."""
+    ort_libraries.preload(SimpleNamespace(__version__="1.18"))  # type: ignore[arg-type]
+
+
+def test_the_gpus_of_the_table_are_those_that_the_wheels_have_code_for(python: str) -> None:
+    version, package = gpu_wheels.installed(python)
+    found = gpu_code.gpus_of(package / "capi" / "libonnxruntime_providers_cuda.so")
+    code = [name.removeprefix("sm_") for name in found if name.startswith("sm_")]
+    page = (gpu_wheels.ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith("| ") and version in line.split("|")[1]]
+    assert f"sm_{', '.join(code)}," in row
+    assert ("no PTX" in row) == (len(code) == len(found))
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
 def test_the_table_of_kernels_is_what_the_wheels_tell(tmp_path: Path, python: str) -> None:
     """The lint of an export believes it."""
-    require("onnx")
-    from edgebird.export.operators import TENSORRT
-
     version, _ = gpu_wheels.installed(python)
     libraries = gpu_wheels.hollow(python, tmp_path)
     told = gpu_wheels.run(python, read_kernels.TELL, LD_LIBRARY_PATH=str(libraries))
-    wanted = read_kernels.table({version: [row for row in read_kernels.kernels(told) if row[0] in TENSORRT]})
+    wanted = read_kernels.table({version: read_kernels.kernels(told)})
     content = json.loads(read_kernels.TABLE.read_text())[read_kernels.CUDA]["kernels"]
     found = {}
     for operator, rows in content.items():
