@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +46,28 @@ def recording_settings(given: Mapping[str, Any]) -> tuple[DetectionSettings, Out
             setting = _BY_KEY[key].setting
             values[key] = _read_option(_BY_KEY[key], setting.recordings or setting.check, value)
     return _built(DetectionSettings, "", values), _built(OutputSettings, "output", values)
+
+
+def keep_fixed(old: _T, new: _T, table: str = "") -> tuple[_T, list[str]]:
+    """Return settings with the old values of those that are fixed, and the keys of fixed ones that were to change.
+
+    old, new: objects of one dataclass of the model; table: the name of its table.
+    """
+    kept: dict[str, Any] = {}
+    stay: list[str] = []
+    for field, inner in tables_in(type(old)):
+        before, after = getattr(old, field), getattr(new, field)
+        if before is None or after is None:  # a table that is there or not is fixed as a whole
+            kept[field] = before
+            stay += [inner.name] if before is not after else []
+        else:
+            kept[field], more = keep_fixed(before, after, inner.name)
+            stay += more
+    for row in own_rows(type(old), table):
+        if row.setting.fixed:
+            kept[row.field] = getattr(old, row.field)
+            stay += [row.key] if getattr(new, row.field) != kept[row.field] else []
+    return replace(new, **kept), stay  # type: ignore[type-var]
 
 
 def _read_option(row: SettingRow, check: Check, value: Any) -> Any:

@@ -96,21 +96,21 @@ class DetectionSettings:
         Setting("bundle", "The bundle to listen with.", checks.path(),
                 Option("--bundle", "BUNDLE", commands=BOTH, variable="EDGEBIRD_BUNDLE"),
                 note="a folder that `edgebird export` wrote", example="/opt/edgebird/birds", active=True,
-                missing="no model: give --bundle BUNDLE, or bundle = in --config FILE")))
+                missing="no model: give --bundle BUNDLE, or bundle = in --config FILE", fixed=True)))
     runtime: str = field(default="auto", metadata=set_by(
         Setting("runtime", "The engine: auto, or one that `doctor` lists; default {default}.",
-                checks.choice(_runtimes), Option("--runtime", "NAME", commands=BOTH))))
+                checks.choice(_runtimes), Option("--runtime", "NAME", commands=BOTH), fixed=True)))
     precision: str = field(default="fp32", metadata=set_by(
         Setting("precision", f"Which graph: {PRECISIONS}; default {{default}}.",
-                checks.choice(_precisions), Option("--precision", "P", commands=BOTH))))
+                checks.choice(_precisions), Option("--precision", "P", commands=BOTH), fixed=True)))
     threads: int | None = field(default=None, metadata=set_by(
         Setting("threads", "CPU threads of the engine; default: all cores.", checks.whole(1),
-                Option("--threads", "N", commands=BOTH, minimum=1), example=3)))
+                Option("--threads", "N", commands=BOTH, minimum=1), example=3, fixed=True)))
     hop_s: float = field(default=HOP_S, metadata=set_by(
         Setting("hop", "Seconds between windows, default {default}; together with the window's length it sets how "
                 "soon a bird can be reported.", checks.number(0.01, 60, "seconds"),
                 Option("--hop", "S", commands=BOTH), note="seconds between windows: less is sooner and costs more",
-                recordings=checks.number(0, 60, "seconds"))))
+                recordings=checks.number(0, 60, "seconds"), fixed=True)))
     threshold: float = field(default=THRESHOLD, metadata=set_by(
         Setting("threshold", "Lowest score that counts, default {default}; not a probability.",
                 checks.number(0, 1), Option("--threshold", "X", REPORTS, DETECT),
@@ -142,10 +142,10 @@ class DetectionSettings:
                 note="of the times in events; default: that of the computer", example="Europe/Berlin")))
     latitude: float | None = field(default=None, metadata=set_by(
         Setting("latitude", "Written into clips and statistics only; give both or neither.",
-                checks.number(-90, 90, "degrees"), Option("--latitude", "DEG", REPORTS), example=52.52)))
+                checks.number(-90, 90, "degrees"), Option("--latitude", "DEG", REPORTS), example=52.52, fixed=True)))
     longitude: float | None = field(default=None, metadata=set_by(
         Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
-                Option("--longitude", "DEG", REPORTS), example=13.41)))
+                Option("--longitude", "DEG", REPORTS), example=13.41, fixed=True)))
 
     def __post_init__(self) -> None:
         if (self.latitude is None) != (self.longitude is None):
@@ -159,32 +159,33 @@ class ClipSettings:
     folder: Path = field(metadata=set_by(
         Setting("folder", "Keep detections' sound.", checks.path(), Option("--clips", "DIR", CLIPS),
                 example="/var/lib/edgebird/clips", active=True,
-                missing="settings of clips, but no folder for them: give --clips DIR, or folder = in [clips]")))
+                missing="settings of clips, but no folder for them: give --clips DIR, or folder = in [clips]",
+                fixed=True)))
     format: str = field(default="flac", metadata=set_by(
         Setting("format", "Of clips: flac or wav, default {default}.", checks.choice(lambda: ("flac", "wav")),
-                Option("--clip-format", "flac|wav", CLIPS))))
+                Option("--clip-format", "flac|wav", CLIPS), fixed=True)))
     pre_s: float = field(default=3.0, metadata=set_by(
         Setting("pre", "Seconds before a detection, default {default}.", checks.number(0, 600, "seconds"),
-                Option("--clip-pre", "S", CLIPS))))
+                Option("--clip-pre", "S", CLIPS), fixed=True)))
     post_s: float = field(default=3.0, metadata=set_by(
         Setting("post", "Seconds after a detection, default {default}.", checks.number(0, 600, "seconds"),
-                Option("--clip-post", "S", CLIPS))))
+                Option("--clip-post", "S", CLIPS), fixed=True)))
     spectrogram: bool = field(default=False, metadata=set_by(
         Setting("spectrogram", "A picture beside each clip.", checks.boolean(),
-                Option("--spectrogram", panel=CLIPS), example=True)))
+                Option("--spectrogram", panel=CLIPS), example=True, fixed=True)))
     max_age_days: float | None = field(default=None, metadata=set_by(
         Setting("max-age", "Delete clips that are older than so many days; default: never.",
                 checks.number(0.01, unit="days"), Option("--max-age", "DAYS", CLIPS), note="days; default: for ever",
-                example=90, active=True)))
+                example=90, active=True, fixed=True)))
     max_size: int | None = field(default=None, metadata=set_by(
         Setting("max-size", "Of all clips; the oldest go first; default: no limit.", checks.size(),
-                Option("--max-size", "20GB", CLIPS), example="20GB", active=True)))
+                Option("--max-size", "20GB", CLIPS), example="20GB", active=True, fixed=True)))
     min_free: int | None = field(default=None, metadata=set_by(
         Setting("min-free", "To leave free on the disk; default: nothing.", checks.size(),
-                Option("--min-free", "2GB", CLIPS), example="2GB", active=True)))
+                Option("--min-free", "2GB", CLIPS), example="2GB", active=True, fixed=True)))
     best_per_species: int = field(default=0, metadata=set_by(
         Setting("keep-best", "Best clips of each species that stay whatever their age, default {default}.",
-                checks.whole(0), Option("--keep-best", "N", CLIPS), example=5, active=True)))
+                checks.whole(0), Option("--keep-best", "N", CLIPS), example=5, active=True, fixed=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,20 +195,20 @@ class OutputSettings:
     format: str | None = field(default=None, metadata=set_by(
         Setting("format", "jsonl, csv (BirdNET), raven, audacity or kaleidoscope.", checks.choice(_formats),
                 Option("--format", "FORMAT", FILES, BOTH),
-                note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl")))
+                note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl", fixed=True)))
     out: Path | None = field(default=None, metadata=set_by(
         Setting("out", "A file per recording in this folder, not stdout.", checks.path(),
                 Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",
-                example="tables")))
+                example="tables", fixed=True)))
     log: Path | None = field(default=None, metadata=set_by(
         Setting("log", "All events, a file of JSON lines a day.", checks.path(), Option("--log", "DIR", FILES),
-                example="/var/lib/edgebird/log", active=True)))
+                example="/var/lib/edgebird/log", active=True, fixed=True)))
     csv: Path | None = field(default=None, metadata=set_by(
         Setting("csv", "Detections, appended.", checks.path(), Option("--csv", "FILE", FILES),
-                example="/var/lib/edgebird/birds.csv")))
+                example="/var/lib/edgebird/birds.csv", fixed=True)))
     database: Path | None = field(default=None, metadata=set_by(
         Setting("database", "All, in SQLite (docs/sinks.md).", checks.path(), Option("--database", "FILE", FILES),
-                example="/var/lib/edgebird/birds.db", active=True)))
+                example="/var/lib/edgebird/birds.db", active=True, fixed=True)))
     clips: ClipSettings | None = field(default=None, metadata=table(
         "clips", ClipSettings, optional=True, about="The sound of every detection."))
 
@@ -221,13 +222,13 @@ class StationSettings:
     output: OutputSettings = field(metadata=table("output", OutputSettings))
     buffer_s: float = field(default=15.0, metadata=set_by(
         Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "
-                "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES))))
+                "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES), fixed=True)))
     duration_s: float | None = field(default=None, metadata=set_by(
         Setting("duration", "Stop after so many seconds; default: never.", checks.number(0.1, unit="seconds"),
-                Option("--duration", "S", SOURCES), example=3600)))
+                Option("--duration", "S", SOURCES), example=3600, fixed=True)))
     stats_every_s: float = field(default=60.0, metadata=set_by(
         Setting("stats-every", "Seconds between `stats` events, default {default}.",
-                checks.number(1, 86400, "seconds"), Option("--stats-every", "S", REPORTS))))
+                checks.number(1, 86400, "seconds"), Option("--stats-every", "S", REPORTS), fixed=True)))
 
 # fmt: on
 

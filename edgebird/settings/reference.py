@@ -55,7 +55,7 @@ def station_toml() -> str:
 
 def markdown() -> str:
     """Return the table of all settings, with its markers."""
-    lines = [BEGIN, "| key | option | allowed | default | |", "|---|---|---|---|---|"]
+    lines = [BEGIN, "| key | option | allowed | default | | changed by |", "|---|---|---|---|---|---|"]
     for row in [*ROWS, *SOURCE_ROWS]:
         option = row.setting.option
         said = row.setting.note if row.setting.option is None and row.setting.note else row.plain_help
@@ -65,6 +65,7 @@ def markdown() -> str:
             row.setting.check.wanted(),
             "needed" if row.required and row.table != "source" else _literal(row.default) if _is_said(row) else "",
             said.removesuffix("."),
+            "restart" if row.setting.fixed else "reload",
         ]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([*lines, END])

@@ -56,6 +56,7 @@ class Setting:
     missing: the error if a value is needed and there is none.
     recordings: the check for `detect` where that allows more than a station does.
     kinds: of sources that it is for; empty for all.
+    fixed: a station that is told to read its settings again cannot change it.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Setting:
     missing: str = ""
     recordings: Check | None = None
     kinds: tuple[str, ...] = ()
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
