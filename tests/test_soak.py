@@ -31,7 +31,7 @@ from edgebird.live.assembly import listen_options, open_listener
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.listener import Listener
 from edgebird.live.process import Capture
-from edgebird.live.service import keep_steady
+from edgebird.live.service import collecting, keep_steady
 from edgebird.live.station import Station, StationOptions
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import ClipSettings, DetectionSettings, OutputSettings, SourceSettings, StationSettings
@@ -71,16 +71,17 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
     ]
     telling = SinkThread([*kept, *made])
     telling.open()
-    station = Station(runtime, telling, StationOptions(1.0, stats_every_s=10.0))
-    signal.signal(signal.SIGTERM, lambda *_: station.stop())
-    for source in settings.sources:
-        station.add(open_listener(source, settings, bundle.card))
-    judge = detection_settings(settings.detection, bundle.card)
-    for number, name in enumerate(SCRIPTS):
-        capture = Capture("tests.fake_capture", {"rate": RATE, "script": script(random.Random(seed + number))})
-        feed = LiveSource(name, capture, LiveOptions(RATE))
-        station.add(Listener(feed, bundle.card, judge, listen_options(settings), Origin(name)))
-    station.run()
+    with collecting() as collect:
+        station = Station(runtime, telling, StationOptions(1.0, stats_every_s=10.0), collect)
+        signal.signal(signal.SIGTERM, lambda *_: station.stop())
+        for source in settings.sources:
+            station.add(open_listener(source, settings, bundle.card))
+        judge = detection_settings(settings.detection, bundle.card)
+        for number, name in enumerate(SCRIPTS):
+            capture = Capture("tests.fake_capture", {"rate": RATE, "script": script(random.Random(seed + number))})
+            feed = LiveSource(name, capture, LiveOptions(RATE))
+            station.add(Listener(feed, bundle.card, judge, listen_options(settings), Origin(name)))
+        station.run()
     runtime.close()
 
 

@@ -8,39 +8,37 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import typer
 from rich.console import Console
 
-from edgebird.bundle import Bundle, open_bundle
+from edgebird.bundle import Bundle
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
-from edgebird.detection import detection_settings
-from edgebird.errors import BundleError, EdgebirdError
 from edgebird.events import Event
-from edgebird.formats import formatter, require_fitting
+from edgebird.formats import formatter
 from edgebird.live import service
-from edgebird.live.assembly import listen_options, open_listener
+from edgebird.live.assembly import (
+    check_settings,
+    make_sinks,
+    open_listener,
+    open_listening_bundle,
+    runtime_options,
+    station_options,
+)
 from edgebird.live.listener import Listener
-from edgebird.live.service import keep_steady
-from edgebird.live.station import Station, StationOptions
-from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.live.reload import Reload
+from edgebird.live.service import collecting, keep_steady
+from edgebird.live.station import Station
+from edgebird.runtimes import Runtime, open_runtime
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Memory, Sink
-from edgebird.sinks.build import keeping_sinks
-from edgebird.sinks.clips import ClipSink, Provenance
-from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.lines import LineSink
-from edgebird.sinks.retention import Limits, Retention
 from edgebird.sinks.terminal import TerminalSink
 from edgebird.sinks.thread import SinkThread
 
 log = logging.getLogger(__name__)
-
-# What a station cannot change while it runs.
-_FIXED = ("bundle", "runtime", "precision", "threads", "hop_s")
 
 
 def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
@@ -51,17 +49,16 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     """
     keep_steady()
     settings = read()
-    _check(settings)
-    bundle = _listening_bundle(settings.detection.bundle)
+    check_settings(settings)
+    bundle = open_listening_bundle(settings.detection.bundle)
     shown = _is_shown(settings)
     listeners = [open_listener(one, settings, bundle.card, shell.verbose(), shown) for one in settings.sources]
     with contextlib.ExitStack() as stack:
-        several = len(settings.sources) > 1  # whose windows are due together
-        options = RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
-        runtime = open_runtime(bundle, settings.detection.runtime, options, shell.say)
+        runtime = open_runtime(bundle, settings.detection.runtime, runtime_options(settings), shell.say)
         stack.callback(runtime.close)
-        station, telling, screen = _make_station(settings, bundle, runtime, shown)
-        reload = _Reload(station, settings, bundle, read, shown) if reloads else None
+        collect = stack.enter_context(collecting())
+        station, telling, screen = _make_station(settings, bundle, runtime, shown, collect)
+        reload = Reload(station, settings, bundle, read, shell.verbose(), shown) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
             stack.enter_context(screen)
@@ -76,16 +73,6 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
         raise typer.Exit(shell.FAILED)
 
 
-def _listening_bundle(path: Path) -> Bundle:
-    bundle = open_bundle(path)
-    if bundle.card.db_floor == "batch":
-        raise BundleError(
-            f"{path}: its db_floor is batch, so a window's score depends on the three beside it: "
-            "listen with a bundle exported with --db-floor window, or use detect"
-        )
-    return bundle
-
-
 def _is_shown(settings: StationSettings) -> bool:
     """Tell whether a screen shows it: files that are read as fast as can be are none to watch."""
     output, live = settings.output, any(source.kind != "file" or source.realtime for source in settings.sources)
@@ -93,27 +80,27 @@ def _is_shown(settings: StationSettings) -> bool:
 
 
 def _make_station(
-    settings: StationSettings, bundle: Bundle, runtime: Runtime, shown: bool
+    settings: StationSettings, bundle: Bundle, runtime: Runtime, shown: bool, collect: Callable[[], None]
 ) -> tuple[Station, SinkThread, Screen | None]:
-    """A station, its sinks, and the screen that shows it, if one does."""
-    rate, output = bundle.card.sample_rate, settings.output
+    """A station, its sinks, and the screen that shows it, if one does. collect: see `collecting`."""
+    rate = bundle.card.sample_rate
     screen = None
     if shown:
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
     printer = None if screen else _printer(settings, rate)
-    # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    sinks = [*keeping_sinks(output, rate), *told, *_makers(settings, bundle, runtime)]
+    sinks = make_sinks(settings, bundle, runtime.name, told)
     telling = SinkThread(sinks, at_once=screen.take) if screen else SinkThread(sinks)
     telling.open()
     watchdog = service.Watchdog()
 
     def tick() -> None:
         watchdog.tick()
+        collect()
         if screen:
             screen.show(station.status())
 
-    station = Station(runtime, telling, _station_options(settings), tick)
+    station = Station(runtime, telling, station_options(settings), tick)
     return station, telling, screen
 
 
@@ -127,38 +114,7 @@ def _listen(station: Station, listeners: Sequence[Listener]) -> None:
         service.notify("STOPPING=1")
 
 
-def _check(settings: StationSettings) -> None:
-    output = settings.output
-    several = "source" if len(settings.sources) > 1 and not output.out else ""
-    require_fitting(output.format, settings.detection.explain, several)
-    if output.out:
-        FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
-
-
-def _station_options(settings: StationSettings) -> StationOptions:
-    detection = settings.detection
-    place = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
-    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, place)
-
-
-# ---------------------------------------------------------------------------------------------------------------- sinks
-def _makers(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> list[Sink]:
-    """What makes events of its own; it has to stand at the end of the chain."""
-    clips = settings.output.clips
-    if clips is None:
-        return []
-    limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
-    return [Retention(clips.folder, limits), ClipSink(clips, _provenance(settings, bundle, runtime))]
-
-
-def _provenance(settings: StationSettings, bundle: Bundle, runtime: Runtime) -> Provenance:
-    detection = settings.detection
-    position = None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
-    digest = bundle.card.precisions[detection.precision].sha256[:12]
-    model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime.name}"
-    return Provenance(position, model)
-
-
+# ----------------------------------------------------------------------------------------------------- what is shown
 class _Accounts(Sink):
     """Tells the account of each source on stderr when it ends, and what a person should know at once."""
 
@@ -204,7 +160,7 @@ class _Signals:
 
 
 @contextlib.contextmanager
-def _signals(station: Station, reload: _Reload | None) -> Iterator[_Signals]:
+def _signals(station: Station, reload: Reload | None) -> Iterator[_Signals]:
     """Stop at the first SIGINT or SIGTERM, at the second SIGINT at once; SIGHUP reloads, or stops without `reload`.
 
     A terminal that is closed sends SIGHUP too: that stops. Under nohup SIGHUP stays ignored.
@@ -241,46 +197,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-@dataclass
-class _Reload:
-    """Reads the settings again and changes what can be changed while listening goes on."""
-
-    station: Station
-    settings: StationSettings
-    bundle: Bundle
-    read: Callable[[], StationSettings]
-    shown: bool
-
-    def __call__(self) -> None:
-        """Change everything or, if the new settings are wrong, nothing."""
-        try:
-            new = self.read()
-            card = self.bundle.card
-            fixed = {name: getattr(self.settings.detection, name) for name in _FIXED}
-            self._tell_what_stays(new)
-            new = replace(new, detection=replace(new.detection, **fixed), output=self.settings.output)
-            judge, options = detection_settings(new.detection, card), listen_options(new, self.shown)
-            old_sources = set(self.settings.sources)
-            missing = [source for source in new.sources if source not in old_sources]
-            added = [open_listener(source, new, card, shell.verbose(), self.shown) for source in missing]
-        except (EdgebirdError, OSError) as error:
-            log.error("the new settings are wrong, the old ones stay: %s", error)
-            return
-        kept = {source.name for source in new.sources if source in old_sources}
-        for listener in self.station.listeners:
-            if listener.name in kept:
-                listener.change(judge, options)
-            else:
-                listener.feed.stop()
-        for listener in added:
-            self.station.add(listener)
-        self.settings = new
-        log.info("settings read again: %d sources stay, %d are new", len(kept), len(added))
-
-    def _tell_what_stays(self, new: StationSettings) -> None:
-        stay = [name for name in _FIXED if getattr(new.detection, name) != getattr(self.settings.detection, name)]
-        stay += [n for n in ("output", "buffer_s", "stats_every_s") if getattr(new, n) != getattr(self.settings, n)]
-        if stay:
-            log.warning("these settings change at the next start only: %s", ", ".join(stay))

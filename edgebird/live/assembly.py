@@ -1,23 +1,33 @@
-"""From a station's settings to what runs: feeds and listeners."""
+"""From a station's settings to what runs: its bundle, engine, sinks, feeds and listeners."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
 from edgebird.detection import LONGEST_S, detection_settings
-from edgebird.errors import EdgebirdError, UsageError
+from edgebird.errors import BundleError, EdgebirdError, UsageError
+from edgebird.formats import require_fitting
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.feed import Feed
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
-from edgebird.settings.model import SourceSettings, StationSettings
+from edgebird.live.station import StationOptions
+from edgebird.runtimes import RuntimeOptions
+from edgebird.settings.model import DetectionSettings, SourceSettings, StationSettings
+from edgebird.sinks import Sink
+from edgebird.sinks.build import keeping_sinks
+from edgebird.sinks.clips import ClipSink, Provenance
+from edgebird.sinks.folder import FolderSink
+from edgebird.sinks.retention import Limits, Retention
 from edgebird.sources import FileSource
 from edgebird.timestamps import parse_timezone
 from edgebird.types import Origin
@@ -25,6 +35,38 @@ from edgebird.types import Origin
 _AFTER_S = 30.0  # for clips: windows, inference and writing that are still to come when a detection is over
 _SCREEN_S = 15.0
 _STREAM_TIMEOUT_S = 5.0
+
+
+def check_settings(settings: StationSettings) -> None:
+    """Raise UsageError for settings that do not fit together; nothing is opened."""
+    output = settings.output
+    several = "source" if len(settings.sources) > 1 and not output.out else ""
+    require_fitting(output.format, settings.detection.explain, several)
+    if output.out:
+        FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
+
+
+def open_listening_bundle(path: Path) -> Bundle:
+    """Open a bundle whose windows can be scored one by one. Raises BundleError."""
+    bundle = open_bundle(path)
+    if bundle.card.db_floor == "batch":
+        raise BundleError(
+            f"{path}: its db_floor is batch, so a window's score depends on the three beside it: "
+            "listen with a bundle exported with --db-floor window, or use detect"
+        )
+    return bundle
+
+
+def runtime_options(settings: StationSettings) -> RuntimeOptions:
+    """How to open the engine of a station."""
+    several = len(settings.sources) > 1  # whose windows are due together
+    return RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
+
+
+def station_options(settings: StationSettings) -> StationOptions:
+    """What a station itself has to know."""
+    detection = settings.detection
+    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, _place(detection))
 
 
 def listen_options(settings: StationSettings, shown: bool = False) -> ListenOptions:
@@ -91,3 +133,31 @@ def _require(module: str, extra: str) -> None:
     """Say at once what would otherwise be tried again and again."""
     if importlib.util.find_spec(module) is None:
         raise EdgebirdError(f"{extra} sources need {module}: pip install 'edgebird[{extra}]'")
+
+
+# ---------------------------------------------------------------------------------------------------------------- sinks
+def make_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str, extra: Sequence[Sink] = ()) -> list[Sink]:
+    """The sinks of a station, not open yet. extra: those that the settings do not name."""
+    # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
+    keepers = keeping_sinks(settings.output, bundle.card.sample_rate)
+    return [*keepers, *extra, *_makers(settings, bundle, runtime_name)]
+
+
+def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> list[Sink]:
+    """What makes events of its own; it has to stand at the end of the chain."""
+    clips = settings.output.clips
+    if clips is None:
+        return []
+    limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
+    return [Retention(clips.folder, limits), ClipSink(clips, _provenance(settings.detection, bundle, runtime_name))]
+
+
+def _provenance(detection: DetectionSettings, bundle: Bundle, runtime_name: str) -> Provenance:
+    digest = bundle.card.precisions[detection.precision].sha256[:12]
+    model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime_name}"
+    return Provenance(_place(detection), model)
+
+
+def _place(detection: DetectionSettings) -> tuple[float, float] | None:
+    """Latitude and longitude in degrees."""
+    return None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)

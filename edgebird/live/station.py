@@ -7,7 +7,6 @@ than they hold. Sinks that are too slow lose events, counted, and no audio; thos
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -23,7 +22,6 @@ from edgebird.errors import EdgebirdError
 from edgebird.events import Event
 from edgebird.live.figures import Performance, PerformanceMeter, Status, Usage
 from edgebird.live.listener import Due, Listener
-from edgebird.live.service import collecting
 from edgebird.runtimes import Runtime
 from edgebird.scoring import infer
 from edgebird.sinks import Memory
@@ -124,8 +122,7 @@ class Station:
     def run(self) -> None:
         """Listen until all sources have ended, `stop` is called or the time is up. Raises ScoreError."""
         try:
-            with collecting():
-                self._run()
+            self._run()
         except EdgebirdError:
             for listener in self._listeners:
                 listener.feed.stop()
@@ -254,7 +251,6 @@ class Station:
         if now >= self._next["advice"]:
             self._next["advice"] = now + _ADVICE_S
             self._advise()
-            gc.collect()
 
     def _stats(self) -> Event:
         status = self._status(self._lately)
