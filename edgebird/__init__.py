@@ -7,6 +7,9 @@
     for event in edgebird.detect("dawn.wav", runtime):
         print(event["start_s"], event["common_name"], event["score"])
 
+    for event in edgebird.listen(mic=True, bundle="birds"):
+        print(event)
+
 Names are loaded when they are used, so that importing edgebird costs nothing.
 """
 
@@ -22,15 +25,27 @@ _HOMES = {
     "open_runtime": "edgebird.runtimes",
     "RuntimeOptions": "edgebird.runtimes",
     "detect": "edgebird.detection",
+    "listen": "edgebird.live.listening",
     "verify": "edgebird.verification",
     "EdgebirdError": "edgebird.errors",
 }
-__all__ = ["EdgebirdError", "RuntimeOptions", "__version__", "detect", "open_bundle", "open_runtime", "seal", "verify"]
+__all__ = [
+    "EdgebirdError",
+    "RuntimeOptions",
+    "__version__",
+    "detect",
+    "listen",
+    "open_bundle",
+    "open_runtime",
+    "seal",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from edgebird.bundle import open_bundle, seal
     from edgebird.detection import detect
     from edgebird.errors import EdgebirdError
+    from edgebird.live.listening import listen
     from edgebird.runtimes import RuntimeOptions, open_runtime
     from edgebird.verification import verify
 

@@ -19,12 +19,17 @@ TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_the_five_lines_of_python_print_the_birds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """Those that detect in a recording, and those that listen: here to a recording too."""
+    codes = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    detecting, listening = codes
+    assert "mic=True" in listening
     monkeypatch.chdir(tmp_path)
     tone_bundle(Path("birds"))
     soundfile.write("dawn.wav", scene(5, [(1, 0.8, 0, 5)]), RATE)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(detecting, "README.md", "exec"), {})
     assert re.fullmatch(r"0\.0 Middle Tone 0\.[78]\d*\n", capsys.readouterr().out)
+    exec(compile(listening.replace("mic=True", "file='dawn.wav'"), "README.md", "exec"), {})
+    assert re.fullmatch(r"None Middle Tone 0\.[78]\d*\n", capsys.readouterr().out)
 
 
 def _commands() -> list[tuple[str, str]]:

@@ -16,7 +16,10 @@ In the scoring thread, one for all:
     history.py       the last seconds of sound, for clips and the screen
     figures.py       how the station is doing
 Before and around them:
-    assembly.py      from a station's settings to sources and listeners
+    assembly.py      from a station's settings to its bundle, engine, sources and sinks
+    reload.py        reads the settings again while it listens
+    listening.py     `edgebird.listen`: a station on a thread, for a program that takes its events
+    event_queue.py   the events on their way there
     microphones.py   the microphones of this machine, and how loud they are
     service.py       systemd and the memory of a process that runs for months
 

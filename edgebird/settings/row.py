@@ -104,6 +104,13 @@ class SettingRow:
         return f"{self.table}.{self.setting.key}" if self.table else self.setting.key
 
     @property
+    def keyword(self) -> str:
+        """The keyword of `edgebird.listen`: the key, or in a table the option, as in `clip_format`."""
+        option = self.setting.option
+        word = option.name.strip("-") if option and self.table not in ("", "source") else self.setting.key
+        return word.replace("-", "_")
+
+    @property
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is MISSING

@@ -50,16 +50,27 @@ def given_sources(given: Mapping[str, Any]) -> list[SourceSettings]:
 
     given: by keys such as `source.mic`; one address, or a list of them. Raises UsageError.
     """
-    sources = []
+    wanted = []
     for row in SOURCE_ROWS:
         kind = row.setting.key
         if kind not in KINDS or row.key not in given:
             continue
-        more = {key: given[more.key] for key, more in _MORE.items() if more.key in given and _fits(key, kind)}
         for value in given[row.key] if isinstance(given[row.key], list) else [given[row.key]]:
             named = row.setting.option is not None and row.setting.option.named
             name, address = parse_named(value) if named else ("", str(value))
-            sources.append(make_source(kind, address, name, **more))
+            wanted.append((kind, name, address))
+    return make_sources(wanted, given)
+
+
+def make_sources(wanted: Iterable[tuple[str, str, str]], given: Mapping[str, Any]) -> list[SourceSettings]:
+    """Return a source for each kind, name and address; settings that only some kinds have go to those.
+
+    given: by keys such as `source.channel`. Raises UsageError, see `make_source`.
+    """
+    sources = []
+    for kind, name, address in wanted:
+        more = {key: given[row.key] for key, row in _MORE.items() if row.key in given and _fits(key, kind)}
+        sources.append(make_source(kind, address, name, **more))
     return sources
 
 
