@@ -266,8 +266,15 @@ def test_calibration_that_cannot_be_used_is_told_before_the_work(tmp_path: Path)
     ],
 )
 def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    usual = {
+        "folds": [tmp_path],
+        "out": tmp_path / "out",
+        "db_floor": "window",
+        "precision": ["fp32"],
+        "calibration": None,
+    }
     with pytest.raises(UsageError, match=message):
-        command.run([tmp_path], tmp_path / "out", **options)
+        command.run(**(usual | options))
 
 
 # ------------------------------------------------------------------------------------------------------------- the lint

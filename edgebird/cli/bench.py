@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from edgebird.cli import shell
-from edgebird.cli.options import BundleArgument, HopOption, ThreadsOption
+from edgebird.cli.options import REQUIRED, BundleArgument, HopOption, ThreadsOption, own_option, parameter, takes
 from edgebird.errors import EdgebirdError, UsageError
 from edgebird.settings.model import PRECISIONS
 
@@ -19,77 +17,92 @@ if TYPE_CHECKING:
 
 NAME = "bench"
 
-
-def run(
-    bundle: BundleArgument,
-    scenario: Annotated[
+_OPTIONS = [
+    parameter("bundle", BundleArgument, REQUIRED),
+    own_option(
+        "scenario",
         list[str] | None,
-        typer.Option(
-            "--scenario",
-            metavar="NAME",
-            help="single (default): one window after another. offline: over "
-            "batch sizes. multi: streams whose windows are due together. listen: real-time audio through the "
-            "whole streaming path. Repeatable.",
-        ),
-    ] = None,
-    runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", metavar="NAME", help="The engine; several take turns.")
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option("--precision", metavar="P", help=f"{PRECISIONS}; several take turns."),
-    ] = None,
-    batch: Annotated[
-        list[int] | None, typer.Option("--batch", metavar="N", min=1, help="Windows at once (single, offline).")
-    ] = None,
-    streams: Annotated[int, typer.Option("--streams", metavar="N", min=1, help="Sources (multi, listen).")] = 4,
-    hop: HopOption = None,
-    audio: Annotated[
-        list[Path] | None, typer.Option("--audio", metavar="FILE", help="Recordings to score; default: the demo's.")
-    ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="Measure at least so long.")] = 3.0,
-    iterations: Annotated[int, typer.Option("--iterations", metavar="N", min=1, help="And at least so often.")] = 50,
-    threads: ThreadsOption = None,
-    baseline: Annotated[
+        None,
+        "--scenario",
+        metavar="NAME",
+        help="single (default): one window after another. offline: over "
+        "batch sizes. multi: streams whose windows are due together. listen: real-time audio through the "
+        "whole streaming path. Repeatable.",
+    ),
+    own_option("runtime", list[str] | None, None, "--runtime", metavar="NAME", help="The engine; several take turns."),
+    own_option(
+        "precision", list[str] | None, None, "--precision", metavar="P", help=f"{PRECISIONS}; several take turns."
+    ),
+    own_option(
+        "batch", list[int] | None, None, "--batch", metavar="N", min=1, help="Windows at once (single, offline)."
+    ),
+    own_option("streams", int, 4, "--streams", metavar="N", min=1, help="Sources (multi, listen)."),
+    parameter("hop", HopOption, None),
+    own_option(
+        "audio", list[Path] | None, None, "--audio", metavar="FILE", help="Recordings to score; default: the demo's."
+    ),
+    own_option("seconds", float, 3.0, "--seconds", metavar="S", help="Measure at least so long."),
+    own_option("iterations", int, 50, "--iterations", metavar="N", min=1, help="And at least so often."),
+    parameter("threads", ThreadsOption, None),
+    own_option(
+        "baseline",
         list[Path] | None,
-        typer.Option(
-            "--baseline",
-            metavar="FILE",
-            help="TorchScript file of the original (*_jit_bs4.pt), timed in "
-            "turns with the rest; several are one ensemble. Loading one runs the code in it.",
-        ),
-    ] = None,
-    compare: Annotated[
-        Path | None, typer.Option("--compare", metavar="FILE", help="An earlier --json of this machine and bundle.")
-    ] = None,
-    fail_if_slower: Annotated[
-        str | None, typer.Option("--fail-if-slower", metavar="PERCENT", help="Exit 1 if slower than that by 5%, say.")
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Keep every sample here.")] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="The same as a page to look at.")
-    ] = None,
-) -> None:
+        None,
+        "--baseline",
+        metavar="FILE",
+        help="TorchScript file of the original (*_jit_bs4.pt), timed in "
+        "turns with the rest; several are one ensemble. Loading one runs the code in it.",
+    ),
+    own_option(
+        "compare", Path | None, None, "--compare", metavar="FILE", help="An earlier --json of this machine and bundle."
+    ),
+    own_option(
+        "fail_if_slower",
+        str | None,
+        None,
+        "--fail-if-slower",
+        metavar="PERCENT",
+        help="Exit 1 if slower than that by 5%, say.",
+    ),
+    own_option("json_file", Path | None, None, "--json", metavar="FILE", help="Keep every sample here."),
+    own_option("html_file", Path | None, None, "--html", metavar="FILE", help="The same as a page to look at."),
+]
+
+
+@takes(_OPTIONS)
+def run(**options: Any) -> None:
     """Measure latency, throughput, how many streams are carried, or how late events are, on real recordings.
 
     Scores are compared with the original's in the same run: an engine that is wrong gets no figure and exit code 1.
 
     Example: edgebird bench birds --runtime ort-cpu --runtime openvino --threads 1
     """
+    from edgebird.bundle import open_bundle
+
+    plan = _plan(options)
+    against, files = (options["compare"], options["fail_if_slower"]), (options["json_file"], options["html_file"])
+    _bench(open_bundle(options["bundle"]), plan, against, files)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
     from edgebird.benchmarks.method import Duration
     from edgebird.benchmarks.session import Plan
     from edgebird.benchmarks.subjects import Wanted
-    from edgebird.bundle import open_bundle
     from edgebird.detection import HOP_S
 
+    seconds, hop = options["seconds"], options["hop"]
     if not 0 <= seconds < float("inf"):
         raise UsageError(f"--seconds {seconds:g}: wanted 0 or more")
-    wanted = Wanted(_each(runtime, "auto"), _each(precision, "fp32"), threads, tuple(baseline or ()))
-    plan = Plan(
-        wanted, _each(scenario, "single"), tuple(batch or ()), streams, HOP_S if hop is None else hop,
-        tuple(audio or ()), Duration(seconds, iterations, warm_up_s=min(1.0, seconds)),
-    )  # fmt: skip
-    _bench(open_bundle(bundle), plan, (compare, fail_if_slower), (json_file, html_file))
+    engines, precisions = _each(options["runtime"], "auto"), _each(options["precision"], "fp32")
+    return Plan(
+        Wanted(engines, precisions, options["threads"], tuple(options["baseline"] or ())),
+        _each(options["scenario"], "single"),
+        tuple(options["batch"] or ()),
+        options["streams"],
+        HOP_S if hop is None else hop,
+        tuple(options["audio"] or ()),
+        Duration(seconds, options["iterations"], warm_up_s=min(1.0, seconds)),
+    )
 
 
 def _each(given: list[str] | None, usual: str) -> tuple[str, ...]:

@@ -5,51 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from edgebird.cli import shell
-from edgebird.cli.options import BundleArgument
+from edgebird.cli.options import REQUIRED, BundleArgument, own_option, parameter, takes
 
 NAME = "build"
 
-
-def run(
-    bundle: BundleArgument,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="P", help="Which of the bundle's graphs: fp32, fp16, int8.")
-    ] = "fp32",
-    runtime: Annotated[
-        str, typer.Option("--runtime", metavar="NAME", help="tensorrt, or tensorrt-rtx.")
-    ] = "tensorrt",
-    capabilities: Annotated[
+_OPTIONS = [
+    parameter("bundle", BundleArgument, REQUIRED),
+    own_option(
+        "precision", str, "fp32", "--precision", metavar="P", help="Which of the bundle's graphs: fp32, fp16, int8."
+    ),
+    own_option("runtime", str, "tensorrt", "--runtime", metavar="NAME", help="tensorrt, or tensorrt-rtx."),
+    own_option(
+        "capabilities",
         list[str],
-        typer.Option("--for", metavar="SM", help="Compile ahead of time for this GPU, such as sm86; tensorrt-rtx only, "
-                     "needs no GPU; repeats."),
-    ] = [],  # noqa: B006  Typer copies it
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where engines of --for go; else into the bundle.")
-    ] = None,
-    max_batch: Annotated[
-        int, typer.Option("--max-batch", metavar="N", min=1, help="Most windows that it takes at once.")
-    ] = 4,
-    workspace: Annotated[
-        int, typer.Option("--workspace", metavar="MIB", min=1, help="Memory that a layer may take to work in.")
-    ] = 1024,
-    optimization_level: Annotated[
-        int, typer.Option("--optimization-level", metavar="0-5", help="How long to search for fast kernels.")
-    ] = 3,
-    hardware: Annotated[
+        [],
+        "--for",
+        metavar="SM",
+        help="Compile ahead of time for this GPU, such as sm86; tensorrt-rtx only, needs no GPU; repeats.",
+    ),
+    own_option(
+        "out", Path | None, None, "--out", metavar="DIR", help="Where engines of --for go; else into the bundle."
+    ),
+    own_option("max_batch", int, 4, "--max-batch", metavar="N", min=1, help="Most windows that it takes at once."),
+    own_option(
+        "workspace", int, 1024, "--workspace", metavar="MIB", min=1, help="Memory that a layer may take to work in."
+    ),
+    own_option(
+        "optimization_level", int, 3, "--optimization-level", metavar="0-5", help="How long to search for fast kernels."
+    ),
+    own_option(
+        "hardware",
         str | None,
-        typer.Option("--hardware-compatible", metavar="LEVEL", help="same-compute-capability or ampere-plus: let other "
-                     "GPUs load it, at the cost of speed."),
-    ] = None,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Let newer TensorRTs of this major version load it.")
-    ] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build although there is one that fits.")] = False,
-) -> None:  # fmt: skip
+        None,
+        "--hardware-compatible",
+        metavar="LEVEL",
+        help="same-compute-capability or ampere-plus: let other GPUs load it, at the cost of speed.",
+    ),
+    own_option(
+        "version_compatible",
+        bool,
+        False,
+        "--version-compatible",
+        help="Let newer TensorRTs of this major version load it.",
+    ),
+    own_option("rebuild", bool, False, "--rebuild", help="Build although there is one that fits."),
+]
+
+
+@takes(_OPTIONS)
+def run(**options: Any) -> None:
     """Build a TensorRT engine on the device that shall run it, and prove it there against the original network.
 
     An engine that does not score as the original is deleted, the one that was there before stays: exit code 1. With
@@ -62,20 +69,20 @@ def run(
     from edgebird.runtimes.trt.request import EngineRequest, check_request
 
     request = EngineRequest(
-        runtime,
-        precision,
-        tuple(dict.fromkeys(name.lower() for name in capabilities)),
-        out,
-        max_batch,
-        workspace,
-        optimization_level,
-        hardware,
-        version_compatible,
-        rebuild,
+        options["runtime"],
+        options["precision"],
+        tuple(dict.fromkeys(name.lower() for name in options["capabilities"])),
+        options["out"],
+        options["max_batch"],
+        options["workspace"],
+        options["optimization_level"],
+        options["hardware"],
+        options["version_compatible"],
+        options["rebuild"],
     )
     check_request(request)
     with _watch() as progress:
-        path = build_engine(open_bundle(bundle), request, shell.say, progress)
+        path = build_engine(open_bundle(options["bundle"]), request, shell.say, progress)
     shell.result(str(path))
 
 

@@ -14,6 +14,8 @@ from edgebird.settings.row import Option, SettingRow
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
+REQUIRED = inspect.Parameter.empty  # the default of a parameter that has to be given
+
 
 def option_of(row: SettingRow, help: str, panel: str = "") -> Any:
     """Return the Typer option of a setting. panel: the box of the help it is in."""
@@ -54,7 +56,7 @@ def parameters(rows: list[SettingRow], reads_file: bool = False) -> list[inspect
         option, kind = _option(row), row.setting.check.kind
         default: Any = False if kind is bool else None
         if row.required and not reads_file:
-            default = inspect.Parameter.empty
+            default = REQUIRED
         elif kind is not bool:
             kind = Optional[list[kind] if option.repeated else kind]  # type: ignore[assignment, valid-type]  # noqa: UP045
         shown = option_of(row, row.help, option.panel if reads_file else "")
@@ -65,6 +67,11 @@ def parameters(rows: list[SettingRow], reads_file: bool = False) -> list[inspect
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """Return a parameter of a command that is given by name."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def own_option(name: str, kind: Any, default: Any, *names: str, **shown: Any) -> inspect.Parameter:
+    """Return an option that a command has beside the table of settings. names, shown: as `typer.Option` has them."""
+    return parameter(name, Annotated[kind, typer.Option(*names, **shown)], default)
 
 
 def takes(made: list[inspect.Parameter]) -> Callable[[_F], _F]:
