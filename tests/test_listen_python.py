@@ -29,7 +29,7 @@ from edgebird.live.listening import Listening
 from edgebird.live.process import Capture
 from edgebird.runtimes import Runtime
 from edgebird.settings.keywords import keyword_settings
-from edgebird.sinks import Memory
+from edgebird.sinks import Memory, Sink
 from edgebird.types import FloatArray
 from tests.foreign import RATE, scene, tone_bundle
 from tests.live_servers import wait_until
@@ -80,7 +80,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return play
 
 
-class Notes:
+class Notes(Sink):
     """A sink of somebody else."""
 
     name = "notes"
@@ -419,7 +419,7 @@ def test_what_a_queue_lost_is_told_in_its_place_when_half_of_it_is_free() -> Non
     assert gives(8)
     queue.take({"event": "sink", "sink": "python", "state": "recovered", "lost": 4}, None)  # as the chain tells others
     queue.close()
-    queue.end()
+    queue.finish()
     rest = [queue.get() for _ in range(5)]
     account = rest[2]
     assert account is not None

@@ -18,6 +18,7 @@ from edgebird.runtimes import open_runtime
 from edgebird.settings.build import keep_fixed
 from edgebird.settings.keywords import keyword_settings
 from edgebird.settings.model import StationSettings
+from edgebird.sinks.thread import SinkThread
 from tests.foreign import RATE, scene, tone_bundle
 
 
@@ -45,7 +46,9 @@ def test_a_station_changes_what_it_can_or_nothing(tmp_path: Path, caplog: pytest
         return keyword_settings(None, None, {"bundle": bundle.path, "file": files, "realtime": True, **more})
 
     old, runtime = wanted(), open_runtime(bundle)
-    station = Station(runtime, make_sinks(old, bundle, runtime.name), station_options(old))
+    telling = SinkThread(make_sinks(old, bundle, runtime.name))
+    telling.open()
+    station = Station(runtime, telling, station_options(old))
     for source in old.sources:
         station.add(open_listener(source, old, bundle.card))
     answers: list[StationSettings | Exception] = [

@@ -64,7 +64,7 @@ class EventQueue(Sink):
             self._tell_loss("closed")
         return []
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Say that nothing more will come."""
         with self._changed:
             self._ended = True

@@ -59,7 +59,7 @@ def listen(
     config: a station.toml with settings, which those given here come before.
     runtime: the name of an engine, or a runtime that is open already: it is for one listening at a time, stays open,
     and `bundle` and `precision` have to say what runs in it.
-    sinks: objects that take all events too, see `edgebird.sinks.Sink`; they are called on the station's threads.
+    sinks: of classes that inherit `edgebird.sinks.Sink`; they take all events too, on the thread of all sinks.
     queue_size: how many events may wait to be taken. When as many wait, files are read no further; with any source that
     is live the next events are lost, and told as an event `sink` that says how many.
     settings: as on the command line, `min_windows=2` for `--min-windows 2`: `bundle`, `mic`, `url`, `file`, `stdin`,
@@ -79,6 +79,9 @@ def listen(
         raise UsageError("StationSettings are whole: give no other settings beside them")
     if queue_size < 1:
         raise UsageError(f"queue_size {queue_size}: wanted 1 or more")
+    for sink in sinks:
+        if not isinstance(sink, Sink):
+            raise UsageError(f"sinks: {type(sink).__name__} does not inherit edgebird.sinks.Sink")
     check_settings(source)
     return Listening(_Run(source, opened, sinks, queue_size))
 
@@ -193,7 +196,7 @@ class _Run:
             self._error = error  # for the thread that takes events
         finally:
             self._is_open.set()
-            self.events.end()
+            self.events.finish()
 
     def _opened(self, stack: contextlib.ExitStack) -> Station:
         """All of it is opened in this thread: a database wants to be used where it was opened."""
