@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ from tests.conftest import require
 
 torch, onnx = require("torch"), require("onnx")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from edgebird import demo  # noqa: E402
 from edgebird.cli import export as command  # noqa: E402
 from edgebird.demo import RECORDING  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.families.folds.family import FOLDS  # noqa: E402
-from edgebird.export.operators import lint  # noqa: E402
 from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
 from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
-from edgebird.export.precisions.gate import Fault, Known, judge, scorer  # noqa: E402
+from edgebird.export.precisions.gate import scorer  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
+from tests.toy_graph import levels, toy  # noqa: E402
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -45,40 +44,6 @@ def halved(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def mixed(halved: Bundle) -> Any:
     return onnx.load(halved.model("fp16"))
-
-
-def toy(first: float, second: float, offset: float = 0.0) -> Any:
-    """audio [batch, 16] -> image -> stem: x * first + offset, then that * second - offset * second -> map -> scores."""
-    weights = {
-        "shape": np.array([0, 1, 4, 4]),
-        "axes": np.array([2, 3]),
-        "w1": np.full((1, 1, 1, 1), first, np.float32),
-        "b1": np.array([offset], np.float32),
-        "w2": np.full((1, 1, 1, 1), second, np.float32),
-        "b2": np.array([-offset * second], np.float32),
-        "w3": np.ones((1, 1, 1, 1), np.float32),
-    }
-    nodes = [
-        helper.make_node("Reshape", ["audio", "shape"], ["image"], "frontend/Reshape"),
-        helper.make_node("Conv", ["image", "w1", "b1"], ["a"], "stem.conv1"),
-        helper.make_node("Conv", ["a", "w2", "b2"], ["b"], "stem.conv2"),
-        helper.make_node("Conv", ["b", "w3"], ["map"], "final_conv"),
-        helper.make_node("ReduceMean", ["map", "axes"], ["scores"], "pool/ReduceMean", keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "toy",
-        [helper.make_tensor_value_info("audio", FLOAT, ["batch", 16])],
-        [helper.make_tensor_value_info("scores", FLOAT, ["batch", 1])],
-        [numpy_helper.from_array(values, name) for name, values in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
-
-
-def levels(*values: float) -> Any:
-    """A window of each value: float32 [values, 16]."""
-    return np.repeat(np.array(values, np.float32)[:, None], 16, axis=1)
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
@@ -188,26 +153,6 @@ def test_the_emulation_rounds_every_activation_as_an_fp16_engine_would() -> None
 
 
 # ------------------------------------------------------------------------------------------------------------- the gate
-def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> None:
-    """1000 is added and taken away again in the stem: on a CPU nothing shows, in FP16 quarters are lost."""
-    model = toy(1, 1, offset=1000.0)
-    heard = levels(0.5, 0.1234, 0.0)
-    evidence = Known("held out", audio.HeldOut(heard, heard[:, :1], ("robin", "wren", "owl")), 1)
-    fault = judge(fp16.to_fp16(fp32_graph(model), heard, heard), [evidence])
-    assert isinstance(fault, Fault)
-    told = str(fault.error())
-    assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
-    assert "worst held out window 'wren'; suspected: stem (" in told
-    assert "\n" not in told
-
-
-def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
-    """Audio louder than what the ranges were taken from."""
-    model, loud = toy(1000, 1), levels(1.0, 100.0)
-    evidence = Known("held out", audio.HeldOut(loud, 1000 * loud[:, :1], ("robin", "thunder")), 1)
-    fault = judge(fp16.to_fp16(fp32_graph(model), levels(1.0), levels(1.0)), [evidence])
-    assert isinstance(fault, Fault)
-    assert "scores of 1 windows are not finite, first held out window 'thunder'; susp" in str(fault.error())
 
 
 def test_nothing_is_written_when_it_fails(
@@ -277,115 +222,7 @@ def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], mes
         command.run(**(usual | options))
 
 
-# ------------------------------------------------------------------------------------------------------------- the lint
-JETSON = "TensorRT 10.3 (JetPack 6)"
-
-
-def opset_21(model: Any) -> None:
-    model.opset_import[0].version = 21
-
-
-def unknown_operator(model: Any) -> None:
-    model.graph.node[2].op_type = "STFT"
-
-
-def own_domain(model: Any) -> None:
-    model.graph.node[2].domain = "com.microsoft"
-
-
-def float64(model: Any) -> None:
-    model.graph.value_info[1].type.tensor_type.elem_type = TensorProto.DOUBLE
-
-
-def asymmetric(model: Any) -> None:
-    model.graph.node[2].CopyFrom(helper.make_node("QuantizeLinear", ["a", "w2", "zero"], ["b"], "stem.conv2"))
-    model.graph.initializer.append(numpy_helper.from_array(np.int8([3]), "zero"))
-
-
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        (opset_21, {"toy": "opset 21, wanted 9 to 20"}),
-        (unknown_operator, {"stem.conv2": "operator STFT"}),
-        (own_domain, {"stem.conv2": "operator com.microsoft.Conv"}),
-        (float64, {"stem.conv1": "a is double", "stem.conv2": "a is double"}),
-        (asymmetric, {"stem.conv2": "its zero point is not a constant 0: only symmetric quantization is taken"}),
-    ],
-)
-def test_the_lint_names_what_a_jetson_would_refuse_and_why(
-    change: Callable[[Any], None], found: dict[str, str]
-) -> None:
-    model = toy(1, 1)
-    assert lint(model)[JETSON] == {}
-    change(model)
-    assert lint(model)[JETSON] == found
-
-
-def reduced(opset: int, element: int = TensorProto.FLOAT) -> Any:
-    """The loudest sample of each window, in a definition of an opset."""
-    values = [helper.make_tensor_value_info(name, element, ["batch", 8]) for name in ("audio", "most")]
-    values[1].type.tensor_type.shape.dim[1].dim_value = 1
-    axis = numpy_helper.from_array(np.array([1], np.int64), "axis")
-    graph = helper.make_graph(
-        [helper.make_node("ReduceMax", ["audio", "axis"], ["most"], "peak")], "toy", values[:1], values[1:], [axis]
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-
-
-def test_the_lint_knows_the_kernels_of_onnx_runtime_by_version() -> None:
-    """With a graph of opset 20 nobody below 1.27 could use a GPU, and nothing said so."""
-    cuda = {engine: found for engine, found in lint(reduced(20)).items() if "CUDA" in engine}
-    reason = "ReduceMax of opset 20, kernels are of 1 to 17, 18"  # from 18 on without an end: of that definition alone
-    assert cuda == {
-        "ONNX Runtime CUDA 1.23.2 to 1.26.0": {"peak": reason},
-        "ONNX Runtime CUDA 1.27.0 to 1.31.1": {},
-    }
-    assert not any(lint(reduced(18)).values())
-    (found,) = [found for engine, found in lint(reduced(18, TensorProto.BOOL)).items() if "CUDA" in engine]
-    assert found == {"peak": "no kernel of ReduceMax for its types"}
-    (found,) = [found for engine, found in lint(reduced(20)).items() if "WebGPU" in engine]
-    assert found == {"peak": "ReduceMax of opset 20, kernels are of 18"}
-
-
-def test_a_node_without_any_kernel_is_named_for_each_engine() -> None:
-    model = toy(1, 1)
-    unknown_operator(model)
-    reasons = {engine: found.get("stem.conv2") for engine, found in lint(model).items() if engine != JETSON}
-    assert reasons == {
-        "ONNX Runtime CUDA 1.23.2 to 1.31.1": "no kernel for STFT",
-        "ONNX Runtime WebGPU 0.4.0": "STFT was not tried",
-    }
-
-
-def celu(model: Any) -> None:
-    model.graph.node[1].CopyFrom(helper.make_node("Celu", ["a"], ["b"], "unit"))
-
-
-def mish(model: Any) -> None:
-    model.graph.node[1].CopyFrom(helper.make_node("Mish", ["a"], ["b"], "unit"))
-
-
-def branching(model: Any) -> None:
-    inner = helper.make_graph(
-        [helper.make_node("Acos", ["a"], ["c"])], "inner", [], [helper.make_tensor_value_info("c", 1, None)]
-    )
-    model.graph.node[1].CopyFrom(helper.make_node("If", ["yes"], ["b"], "unit", then_branch=inner, else_branch=inner))
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (celu, "no kernel for Celu"),
-        (mish, None),  # there is no kernel, but ONNX Runtime puts its definition in its place
-        (branching, "If holds a graph of its own, which nobody looked into"),
-    ],
-)
-def test_an_empty_answer_of_the_lint_is_a_promise(change: Callable[[Any], None], reason: str | None) -> None:
-    """ONNX Runtime 1.31.1 was asked: it takes Mish on CUDA, and refuses Celu and this branch."""
-    model = toy(1, 1)
-    change(model)
-    (found,) = [found for engine, found in lint(model).items() if "CUDA" in engine]
-    assert found.get("unit") == reason
+# ------------------------------------------------------------------------------------------------------- a trained fold
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from edgebird.export.precisions.qdq import quantized_graph  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import DATA, FOLD_NUMBER, SEED, fp32_graph, save_checkpoint, seeded_model  # noqa: E402
 from tests.test_engine import compile_for  # noqa: E402
-from tests.test_int8 import at_rest  # noqa: E402
+from tests.test_qdq import at_rest  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

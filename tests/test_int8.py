@@ -12,7 +12,6 @@ from edgebird.bundle import Bundle
 from edgebird.errors import ParityError, RuntimeUnavailableError
 from edgebird.parity import TOLERANCES, Tolerance
 from edgebird.runtimes import RuntimeOptions, open_runtime
-from edgebird.runtimes.ort import session_of
 from edgebird.verification import verify
 from tests import gpu_wheels
 from tests.conftest import require
@@ -28,9 +27,8 @@ from edgebird.export.precisions import int8  # noqa: E402
 from edgebird.export.precisions.audio import Windows, read_calibration, varied  # noqa: E402
 from edgebird.export.precisions.backbone import low_share  # noqa: E402
 from edgebird.export.precisions.lower import Recordings, lower  # noqa: E402
-from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E402
 from edgebird.export.precisions.rounding import Kernel, Range, choose_range, round_kernel  # noqa: E402
-from edgebird.export.precisions.stepwise import Geometry, Stepwise  # noqa: E402
+from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 
 
@@ -46,24 +44,10 @@ def graph(made: Bundle) -> Any:
     return onnx.load(made.model("int8"))
 
 
-@pytest.fixture
-def network(exported: Path) -> Stepwise:
-    """The narrow exp105 fold, step by step."""
-    return Stepwise(fp32_graph(onnx.load(exported / "model.fp32.onnx")))
-
-
 def quantized_convolutions(graph: Any) -> list[Any]:
     """Those whose weights come out of a DequantizeLinear."""
     sources = {node.output[0]: node.op_type for node in graph.graph.node}
     return [n for n in graph.graph.node if n.op_type == "Conv" and sources.get(n.input[1]) == "DequantizeLinear"]
-
-
-def at_rest(convolution: Any, network: Stepwise, shift: float = 1.0) -> Quantized:
-    """A convolution in INT8 with steps so fine that nothing but the shift could change its output."""
-    weight, bias = (network.weights[name] for name in convolution.input[1:])
-    scales = weight.abs().amax(dim=(1, 2, 3)) / 127
-    steps = (weight / scales[:, None, None, None]).round().to(torch.int8)
-    return Quantized(Range(shift, 0.05), Kernel(steps, scales, bias))
 
 
 # ------------------------------------------------------------------------------------------------------------ the graph
@@ -108,26 +92,6 @@ def test_every_gpu_wheel_of_onnx_runtime_takes_the_graph(made: Bundle, tmp_path:
     gpu_wheels.assert_opens_on_gpu_wheels(tmp_path, made.model("int8"))
 
 
-def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path) -> None:
-    """A kernel that reads padding sees zeros of the shifted map: there another constant is missing."""
-    model = onnx.load(exported / "model.fp32.onnx")
-    convolution = next(node for node in network.convolutions if node.name == "stages.1.0.conv2")
-    quantized = at_rest(convolution, network)
-    low = quantized_graph(model, {convolution.name: quantized})
-    (output,) = convolution.output
-    low.graph.output.append(next(value for value in low.graph.value_info if value.name == output))
-    audio = read_calibration([], FOLDS)[0].audio[:2]
-    found = session_of(low.SerializeToString()).run([output], {"audio": audio})[0]
-    with torch.inference_mode():
-        values = network.walk(network.images(audio), keep_all=True)
-        expected = quantized.compute(convolution, values[convolution.input[0]]).numpy()
-    outer = next(t for t in low.graph.initializer if t.name == f"{output}/border:outer")
-    assert np.abs(numpy_helper.to_array(outer)).max() > 0.1
-    off = np.abs(found - expected) > 1e-4  # where float32 tips a value to the next step
-    assert off.mean() < 0.001
-    assert np.abs(expected - values[output].numpy()).max() > 1e-2, "nothing was rounded"
-
-
 def test_it_verifies_in_engines_that_compute_it_and_in_one_that_does_not(made: Bundle) -> None:
     require("openvino")
     for runtime in ("ort-cpu", "openvino"):
@@ -163,46 +127,6 @@ def test_tensorrt_takes_the_graph(made: Bundle) -> None:
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)
     assert builder.build_serialized_network(network, config) is not None
-
-
-# ------------------------------------------------------------------------------------------------------------- rounding
-def test_the_range_of_a_one_sided_tensor_uses_all_levels() -> None:
-    """After SiLU nothing is below -0.28: a range around zero would give half of its levels away."""
-    values = torch.nn.functional.silu(torch.linspace(-6, 6, 20000)).reshape(1, 1, 100, 200)
-    found = choose_range(values)
-    steps = ((values - found.shift) / found.scale).round()
-    assert -127 <= float(steps.min()) < -110
-    assert 100 < float(steps.max()) < 120, "some are left for what is louder than all that was heard"
-
-
-def test_rounding_knows_the_input() -> None:
-    """Each weight rounded to the nearest step is worse where inputs depend on each other."""
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.randn(16, 16, generator=generator)
-    values = torch.einsum("ij,njhw->nihw", mixing, torch.rand(2, 16, 20, 20, generator=generator))
-    weight, bias = torch.randn(8, 16, 3, 3, generator=generator) ** 3, torch.zeros(8)
-    how, fine = Geometry(1, 1, 1), Range(0.0, 1e-6 + float(values.abs().max()) / 127)
-    made = round_kernel(weight, bias, values, fine, how)
-    full = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
-    nearest = (weight / full).round() * full
-
-    def error(kernel: Any, offset: Any) -> float:
-        exact = torch.nn.functional.conv2d(values, weight, padding=1)
-        return float(
-            (torch.nn.functional.conv2d(fine.rounded(values), kernel, offset, padding=1) - exact).square().mean()
-        )
-
-    assert made.weights.dtype == torch.int8
-    assert error(made.values(), made.bias) < 0.9 * error(nearest, bias)
-
-
-def test_the_bias_takes_up_what_rounding_does_to_the_mean() -> None:
-    values = torch.full((2, 4, 5, 5), 0.4) + torch.arange(4)[None, :, None, None]
-    weight, bias, how = torch.ones(2, 4, 1, 1), torch.zeros(2), Geometry(1, 0, 2)
-    weight = weight[:, :2]
-    made = round_kernel(weight, bias, values, Range(0.0, 1.0), how)
-    rounded = torch.nn.functional.conv2d(Range(0.0, 1.0).rounded(values), made.values(), made.bias, groups=2)
-    torch.testing.assert_close(rounded, torch.nn.functional.conv2d(values, weight, bias, groups=2))
 
 
 # -------------------------------------------------------------------------------------------------- choice and the gate
