@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import pytest
+
 from tests.conftest import require
 
 require("torch")
 require("onnx")
 
 
-from edgebird.export.precisions import audio, fp16  # noqa: E402
-from edgebird.export.precisions.gate import Fault, Known, judge  # noqa: E402
+from edgebird.export.precisions import audio, fp16, gate  # noqa: E402
+from edgebird.export.precisions.gate import Candidate, Fault, Known, judge  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
 
@@ -34,3 +39,53 @@ def test_scores_that_are_not_finite_fail_and_are_traced_too() -> None:
     fault = judge(fp16.to_fp16(fp32_graph(model), levels(1.0), levels(1.0)), [evidence])
     assert isinstance(fault, Fault)
     assert "scores of 1 windows are not finite, first held out window 'thunder'; susp" in str(fault.error())
+
+
+def candidate(way: Any, blocks: dict[str, str], restored: Any = None) -> Candidate:
+    return Candidate("fp16", way, {"as it is": way, "again": way}, blocks, restored or (lambda _names: way))
+
+
+def known(name: str, windows: Any, scores: Any, group: int = 1) -> Known:
+    return Known(name, audio.HeldOut(windows, scores, tuple(f"window {i}" for i in range(len(windows)))), group)
+
+
+def test_a_graph_that_passes_is_told_with_the_parity_of_every_way_on_all_evidence() -> None:
+    """The card says of each how far it was off: a proof that is missing there was never made."""
+    heard = levels(0.5, 0.25)
+    evidence = [known("golden", heard, heard[:, :1]), known("held out", heard[:1], heard[:1, :1] + np.float32(0.002))]
+    proofs = judge(candidate(toy(1, 1), {}), evidence)
+    assert isinstance(proofs, dict)
+    assert {name: round(parity.max_abs, 3) for name, parity in proofs.items()} == {
+        "golden, as it is": 0.0,
+        "held out, as it is": 0.002,
+        "golden, again": 0.0,
+        "held out, again": 0.002,
+    }
+
+
+def test_windows_that_share_a_floor_are_judged_in_their_groups() -> None:
+    """One by one they have other scores than the original gave."""
+    sizes: list[int] = []
+    heard = levels(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    evidence = known("golden", heard, heard[:, :1], group=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "scorer", lambda _model: lambda windows: sizes.append(len(windows)) or windows[:, :1])
+        assert not isinstance(judge(candidate(toy(1, 1), {}), [evidence]), Fault)
+    assert set(sizes) == {4}
+
+
+def test_the_block_that_mends_most_is_suspected_first() -> None:
+    """The reader is to look at one block of a network of hundreds."""
+    heard, right = levels(0.5), toy(1, 1)
+    broken = {"stem": toy(1.2, 1.0), "stages.0.0": right, "stages.0.1": toy(3.0, 1.0), "final_conv": toy(1.4, 1.0)}
+
+    def restored(names: frozenset[str]) -> Any:
+        (name,) = names
+        return broken[name]
+
+    wrong = candidate(toy(2, 1), {block: block for block in broken}, restored)
+    fault = judge(wrong, [known("golden", heard, heard[:, :1])])
+    assert isinstance(fault, Fault)
+    assert "suspected: stages.0.0 (0 with it in FP32), stem (0.1 with it in FP32), final_conv (0.2 with" in str(
+        fault.error()
+    )

@@ -21,6 +21,7 @@ from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E
 from edgebird.export.precisions.rounding import Kernel, Range  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
+from tests.toy_graph import levels, toy  # noqa: E402
 
 
 def at_rest(convolution: Any, network: Stepwise, shift: float = 1.0) -> Quantized:
@@ -55,3 +56,50 @@ def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path
     off = np.abs(found - expected) > 1e-4  # where float32 tips a value to the next step
     assert off.mean() < 0.001
     assert np.abs(expected - values[output].numpy()).max() > 1e-2, "nothing was rounded"
+
+
+def coarse(model: Any, name: str, shift: float = 0.0) -> Quantized:
+    """A convolution of the toy: its input rounded to quarters."""
+    weights = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    node = next(node for node in model.graph.node if node.name == name)
+    weight, *bias = (weights[name] for name in node.input[1:])
+    steps = torch.full(weight.shape, 100, dtype=torch.int8)
+    return Quantized(Range(shift, 0.25), Kernel(steps, weight.flatten() / 100, bias[0] if bias else torch.zeros(1)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_an_engine_computes_what_was_chosen(shift: float) -> None:
+    """Rounded to quarters around the shift, and no other convolution is touched."""
+    model = toy(2.0, 3.0)
+    low = quantized_graph(model, {"stem.conv1": coarse(model, "stem.conv1", shift)})
+    (scores,) = session_of(low.SerializeToString()).run(["scores"], {"audio": levels(0.3, 0.4, -0.9)})
+    wanted = [round((value - shift) / 0.25) * 0.25 + shift for value in (0.3, 0.4, -0.9)]
+    np.testing.assert_allclose(scores[:, 0], [6 * value for value in wanted], atol=1e-5)
+
+
+def test_readers_of_one_tensor_share_its_rounding() -> None:
+    """A pair for each reader would be quantized twice, and some engines then fuse neither."""
+    model = toy(1.0, 1.0)
+    model.graph.node[2].input[0] = "image"  # stem.conv2 reads what stem.conv1 reads
+    low = quantized_graph(model, {name: coarse(model, name) for name in ("stem.conv1", "stem.conv2")})
+    assert [node.op_type for node in low.graph.node].count("QuantizeLinear") == 1
+    readers = [node.name for node in low.graph.node if "image/dequantized" in node.input]
+    assert readers == ["stem.conv1", "stem.conv2"]
+
+
+def test_what_nobody_reads_any_more_is_not_in_the_file() -> None:
+    """Else the graph in INT8 would be larger than the one it was made of."""
+    model = toy(1.0, 1.0)
+    low = quantized_graph(model, {"stem.conv1": coarse(model, "stem.conv1")})
+    kept = {tensor.name for tensor in low.graph.initializer}
+    assert not kept & {"w1", "b1"}
+    assert {"w2", "b2", "w3"} <= kept
+    assert kept == {name for node in low.graph.node for name in node.input if name in kept}
+    assert {tensor.name for tensor in model.graph.initializer} >= {"w1", "b1"}, "the FP32 graph was changed"
+
+
+def test_a_kernel_that_reads_no_padding_needs_no_border() -> None:
+    """A constant map would be added for nothing, at every inference."""
+    model = toy(1.0, 1.0)
+    low = quantized_graph(model, {"stem.conv1": coarse(model, "stem.conv1", shift=0.5)})
+    assert not {"Add", "Gather"} & {node.op_type for node in low.graph.node}
