@@ -12,10 +12,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +23,6 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Tensor
 from edgebird.errors import BundleError, OutputError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.runtimes.trt.build import build_engine
-from edgebird.runtimes.trt.gpu import Gpu
-from edgebird.runtimes.trt.plan import timing_cache_name
-from edgebird.runtimes.trt.progress import Phases
 from edgebird.runtimes.trt.request import EngineRequest
 from edgebird.runtimes.trt.sidecar import read_sidecar
 from tests import test_cli, test_trt_runtime
@@ -300,11 +294,6 @@ def test_timings_are_kept_for_each_gpu_and_version(device: Device, tones: Bundle
         device.build(tones, rebuild=True)
 
 
-def test_the_timing_cache_names_its_gpu() -> None:
-    gpu = Gpu("NVIDIA GeForce RTX 4090", "sm89", 128, False, 1, "13.0", "13.0")
-    assert timing_cache_name(gpu, "11.4.0.106") == "timing.nvidia-geforce-rtx-4090.sm89.128mp.11.4.0.106.cache"
-
-
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
@@ -364,23 +353,6 @@ def test_a_model_of_fixed_batch_needs_no_profile(orin: Device, tmp_path: Path) -
     assert orin.build(tone_bundle(tmp_path / "again", batch=2)).is_file()
 
 
-@pytest.mark.parametrize(
-    ("request_", "told"),
-    [
-        ({"runtime": "ort-cpu"}, "engines are built for tensorrt or tensorrt-rtx"),
-        ({"capabilities": ("sm86",), "out": Path("x")}, "--for needs --runtime tensorrt-rtx"),
-        ({"runtime": "tensorrt-rtx", "capabilities": ("sm86",)}, "--for and --out DIR go together"),
-        ({"runtime": "tensorrt-rtx", "out": Path("x")}, "--for and --out DIR go together"),
-        ({"runtime": "tensorrt-rtx", "capabilities": ("ampere",), "out": Path("x")}, "--for ampere: wanted a compute"),
-        ({"hardware": "any"}, "--hardware-compatible any: wanted same-compute-capability or ampere-plus"),
-        ({"optimization_level": 6}, "--optimization-level 6: wanted 0 to 5"),
-    ],
-)
-def test_options_that_do_not_fit_together_are_wrong_usage(tones: Bundle, request_: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        build_engine(tones, EngineRequest(**request_))
-
-
 def test_a_model_that_scores_groups_of_four_needs_an_engine_for_them(orin: Device, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--max-batch 2: this bundle scores 4 at once"):
         orin.build(tone_bundle(tmp_path / "groups", db_floor="batch"), max_batch=2)
@@ -410,49 +382,6 @@ def test_a_build_goes_on_where_nobody_reads_its_progress(device: Device, tones: 
 
     assert build_engine(tones, EngineRequest(device.runtime), progress=fail).is_file()
     assert len(calls) == 1
-
-
-def test_progress_may_come_from_several_threads() -> None:
-    """TensorRT says that its monitor is called from any of its threads."""
-    inside, together = threading.Lock(), []
-
-    def tell(_phase: str, _share: float) -> None:
-        if not inside.acquire(blocking=False):
-            together.append(1)
-            return
-        time.sleep(0.001)
-        inside.release()
-
-    phases = Phases(tell)
-
-    def work(name: str) -> None:
-        for step in range(10):
-            phases.start(name, 10)
-            phases.step(name, step)
-            phases.finish(name)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, "abcd"))
-    assert together == []
-
-
-def test_progress_goes_from_nothing_to_all_and_never_back() -> None:
-    told: list[tuple[str, float]] = []
-    phases = Phases(lambda phase, share: told.append((phase, share)))
-    phases.start("build", 2)
-    phases.start("inner", 4)
-    for step in range(4):
-        assert phases.step("inner", step)
-    phases.finish("inner")
-    phases.step("build", 0)
-    phases.start("unknown number of steps", 0)
-    phases.step("never began", 3)
-    phases.finish("build")  # and what is in it
-    shares = [share for _, share in told]
-    assert shares == sorted(shares)
-    assert (shares[0], shares[3], shares[-1]) == (0.0, 0.25, 1.0)
-    phases.cancelled = True
-    assert not phases.step("build", 0)
 
 
 # ------------------------------------------------------------------------------- ahead of time: for real, without a GPU

@@ -45,7 +45,7 @@ def test_another_network_is_told_with_what_was_found_and_wanted() -> None:
     told = str(caught.value)
     assert told.startswith("other.bin: not a fold of exp105, exp106, exp107, exp108: wanted a filter bank ")
     assert f"{MEL} [1025, 128] or {PCEN} [1025, 128] or {MEL} [513, 64], found melspec.fb [201, 40]" in told
-    with pytest.raises(CheckpointError, match="found none$"):
+    with pytest.raises(CheckpointError, match=r"found none$"):
         recognise({}, PurePath("other.bin"))
 
 

@@ -45,12 +45,6 @@ def test_the_small_products_are_the_power_spectrum(size: int) -> None:
     np.testing.assert_allclose(spread_filters(filters, fourier) @ power, filters.T @ wanted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 2, 1000, 2049])
-def test_other_sizes_than_powers_of_two_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="wanted a power of two"):
-        real_fourier(size)
-
-
 # ----------------------------------------------------------------------------------------------------------- frontends
 @cache
 def sounds() -> dict[str, Any]:

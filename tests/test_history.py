@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgebird.live.history import History
 from edgebird.types import AudioBlock, Origin
@@ -63,3 +65,15 @@ def test_who_reads_while_it_is_filled_gets_the_sound_or_zeros_and_never_other_so
     reader.join()
     assert len(wrong) > 10
     assert sum(wrong) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.integers(0, 30)), max_size=20))
+def test_history_keeps_the_last_samples_in_their_places(blocks: list[tuple[int, int]]) -> None:
+    memory, whole = History(Origin("mic"), 10, 100), np.zeros(0)
+    for size, hole in blocks:
+        samples = np.arange(1, size + 1, dtype=np.float32) / 32768
+        memory.push(AudioBlock(samples, len(whole) + hole))
+        whole = np.concatenate([whole, np.zeros(hole), samples])
+    assert memory.newest == len(whole)
+    expected = np.concatenate([np.zeros(50), whole[max(0, len(whole) - 100) :], np.zeros(7)])
+    assert np.array_equal(memory.read(memory.oldest - 50, memory.newest + 7), expected)

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.capture import microphone, pulse, wire
+from edgebird.capture import microphone, wire
 from edgebird.capture.blocks import lead
-from edgebird.capture.devices import Device, choose
-from edgebird.capture.serve import CaptureError
+from edgebird.capture.devices import Device
 from edgebird.cli import microphones
 from edgebird.errors import AudioError
 from edgebird.live import microphones as live_microphones
@@ -91,39 +90,6 @@ def test_a_microphone_that_cannot_be_meant_is_told_with_those_there_are(
         assert heard.process.wait() == 0
     assert failure["reason"] == reason
     assert failure["text"].startswith(text)
-
-
-def test_a_name_means_the_device_of_that_name_before_those_that_contain_it() -> None:
-    found = [Device(i, name, "ALSA", 1, RATE, i == 2) for i, name in enumerate(["Mic 2", "Mic", "USB Mic 7"])]
-    assert [choose(found, wanted).index for wanted in (None, "Mic", "usb", "0")] == [2, 1, 2, 0]
-    with pytest.raises(CaptureError, match=r"^no microphone; there is none$"):
-        choose([], None)
-
-
-@pytest.mark.parametrize(
-    ("name", "virtual"),
-    [
-        ("card", False),
-        ("speaker.monitor", True),
-        ("echo-free", False),
-        ("loud", True),
-        ("null", True),
-        ("loop", True),
-    ],
-)
-def test_what_programs_play_is_told_from_sound_cards(name: str, virtual: bool) -> None:
-    """A filter passes no flags on; PipeWire gives the monitor of a sound card those of the card."""
-    flags = {"card": ["HARDWARE", "LATENCY"], "speaker.monitor": ["HARDWARE"]}
-    masters = {"echo-free": "card", "loud": "speaker.monitor", "loop": "loop"}
-    listed = {
-        source: {
-            "name": source,
-            "flags": flags.get(source, ["LATENCY"]),
-            "properties": {"device.master_device": masters[source]} if source in masters else {},
-        }
-        for source in ("card", "speaker.monitor", "echo-free", "loud", "null", "loop")
-    }
-    assert pulse._is_virtual(listed[name], listed) is virtual
 
 
 def test_unplugging_is_noticed(mic: VirtualMicrophone) -> None:

@@ -7,12 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebird.capture.blocks import Boundaries, block_s
 from edgebird.live.clock import VIRTUAL_JUMP_S, FrameClock
-from edgebird.live.history import History
-from edgebird.live.levels import LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece, Ring
-from edgebird.types import AudioBlock, Origin
+from edgebird.types import AudioBlock
 
 STEPS = st.lists(
     st.one_of(
@@ -88,44 +85,6 @@ def test_a_reader_is_woken_once_when_what_it_expects_is_there() -> None:
     assert woken == ["audio", "at once", "lost"]
 
 
-@pytest.mark.parametrize(
-    ("window_s", "hop_s", "seconds"),
-    [(5, 2.5, 0.5), (5, 2, 0.5), (5, 5, 0.5), (5, 1.25, 0.3125), (5, 0.3, 0.1), (5, 1.2, 0.2), (3, 0.01, 0.1)],
-)
-def test_windows_end_where_blocks_do(window_s: float, hop_s: float, seconds: float) -> None:
-    assert block_s(round(window_s * 32000), round(hop_s * 32000), 32000) == seconds
-
-
-@given(st.lists(st.integers(1, 100_000), max_size=40))
-def test_audio_that_comes_in_crumbs_is_joined_to_blocks(sizes: list[int]) -> None:
-    boundaries, come, passed = Boundaries(48000, block_s=0.5), 0, []
-    for size in sizes:
-        come += size
-        if boundaries.advance(come):
-            passed.append(come)
-    ends = [2880 + 24000 * count for count in range(200)]
-    firsts = {next((total for total in np.cumsum(sizes) if total >= end), None) for end in ends}
-    assert passed == sorted(firsts - {None})
-
-
-@given(st.lists(st.integers(1, 1700), min_size=8, max_size=12))
-def test_a_level_does_not_depend_on_how_audio_is_cut(sizes: list[int]) -> None:
-    """Quiet seconds beside a DC offset a thousand times as large."""
-    sound = (0.9 + 1e-3 * np.random.default_rng(1).standard_normal(12 * 1700)).astype(np.float32)
-    watch, position = LevelWatch(1000), 0
-    for size in sizes:
-        watch.add(sound[position : position + size])
-        position += size
-    second = sound[position // 1000 * 1000 - 1000 :][:1000].astype(np.float64)
-    if position < 1000:
-        assert watch.level is None
-        return
-    assert watch.level is not None
-    assert watch.level.rms_dbfs == pytest.approx(20 * np.log10(second.std()), abs=0.01)
-    assert watch.level.peak_dbfs == pytest.approx(20 * np.log10(second.max()), abs=0.001)
-    assert (watch.level.flat, watch.level.clipped) == (False, False)
-
-
 def deliver(clock: FrameClock, frames: int, start: float, seconds: float, rate: int = 1000) -> tuple[int, list[float]]:
     """Blocks of 50 ms from `start` on; frames so far, and the losses found."""
     found = []
@@ -197,15 +156,3 @@ def test_a_slow_card_is_no_loss_and_is_measured() -> None:
         assert clock.observe(block * 2400, time) == 0.0
     assert clock.drift.ppm is not None
     assert abs(clock.drift.ppm + 80) < 5
-
-
-@given(st.lists(st.tuples(st.integers(1, 70), st.integers(0, 30)), max_size=20))
-def test_history_keeps_the_last_samples_in_their_places(blocks: list[tuple[int, int]]) -> None:
-    history, whole = History(Origin("mic"), 10, 100), np.zeros(0)
-    for size, hole in blocks:
-        samples = np.arange(1, size + 1, dtype=np.float32) / 32768
-        history.push(AudioBlock(samples, len(whole) + hole))
-        whole = np.concatenate([whole, np.zeros(hole), samples])
-    assert history.newest == len(whole)
-    expected = np.concatenate([np.zeros(50), whole[max(0, len(whole) - 100) :], np.zeros(7)])
-    assert np.array_equal(history.read(history.oldest - 50, history.newest + 7), expected)

@@ -1,4 +1,4 @@
-"""The graph step by step: torch computes each node as an engine does, and one node's change reaches what depends on it."""
+"""The graph step by step: each node as an engine computes it, and a change of one reaches all that depend on it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ OPERATORS = [
 @pytest.mark.parametrize(
     ("kind", "shape", "constants", "attributes"),
     OPERATORS,
-    ids=[f"{kind}-{i}" for i, (kind, *_) in enumerate(OPERATORS)],
+    ids=[f"{row[0]}-{i}" for i, row in enumerate(OPERATORS)],
 )
 def test_each_operator_is_computed_as_onnx_runtime_does(
     network: Stepwise, kind: str, shape: tuple[int, ...], constants: list[Any], attributes: dict[str, Any]
