@@ -15,7 +15,7 @@ from edgebird.types import AudioBlock, Origin
 RATE = 8000
 
 
-def history(capacity: int) -> History:
+def history(capacity: int = 10) -> History:
     return History(Origin("mic"), RATE, capacity)
 
 
@@ -77,3 +77,54 @@ def test_history_keeps_the_last_samples_in_their_places(blocks: list[tuple[int, 
     assert memory.newest == len(whole)
     expected = np.concatenate([np.zeros(50), whole[max(0, len(whole) - 100) :], np.zeros(7)])
     assert np.array_equal(memory.read(memory.oldest - 50, memory.newest + 7), expected)
+
+
+def test_what_lies_between_blocks_is_silence_and_keeps_its_length() -> None:
+    """A clip across a gap would be shorter than its times say, and what comes after it too early."""
+    memory = history()
+    memory.push(AudioBlock(np.full(2, 0.5, np.float32), 0))
+    memory.push(AudioBlock(np.full(2, 0.25, np.float32), 5))
+    assert memory.read(0, 7).tolist() == [0.5, 0.5, 0, 0, 0, 0.25, 0.25]
+    memory.skip(9)
+    assert (memory.oldest, memory.newest) == (0, 9)
+    assert memory.read(5, 10).tolist() == [0.25, 0.25, 0, 0, 0]
+
+
+def test_a_loss_longer_than_the_memory_leaves_nothing_of_before() -> None:
+    """After a night without power, yesterday's birds must not be in this morning's clip."""
+    memory = history()
+    memory.push(AudioBlock(np.full(10, 0.5, np.float32), 0))
+    memory.skip(10_000_000_000)
+    assert (memory.oldest, memory.newest) == (9_999_999_990, 10_000_000_000)
+    assert not memory.read(memory.oldest, memory.newest).any()
+
+
+def test_a_skip_to_what_was_heard_already_takes_nothing_back() -> None:
+    memory = history()
+    memory.push(AudioBlock(np.full(4, 0.5, np.float32), 0))
+    memory.skip(2)
+    assert memory.newest == 4
+    assert memory.read(0, 4).tolist() == [0.5] * 4
+
+
+def test_sound_beyond_full_scale_is_cut_off_and_does_not_wrap_round() -> None:
+    """1.5 in 16 bit would be -0.5: a crack in the clip."""
+    memory = history()
+    memory.push(AudioBlock(np.array([1.5, -1.5, 1.0, -1.0, 1e-9], np.float32), 0))
+    assert memory.read(0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.0]
+
+
+def test_a_block_longer_than_the_memory_leaves_its_end() -> None:
+    memory, samples = history(3), np.arange(8, dtype=np.float32) / 32768
+    memory.push(AudioBlock(samples, 0))
+    assert memory.oldest == 5
+    np.testing.assert_array_equal(memory.read(0, 8), [0, 0, 0, 0, 0, *samples[5:]])
+    assert samples[3] == np.float32(3 / 32768), "the caller's block was changed"
+
+
+def test_what_is_read_belongs_to_the_reader() -> None:
+    memory = history()
+    memory.push(AudioBlock(np.full(4, 0.5, np.float32), 0))
+    memory.read(0, 4)[:] = 0
+    assert memory.read(0, 4).tolist() == [0.5] * 4
+    assert len(memory.read(4, 2)) == 0

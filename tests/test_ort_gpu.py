@@ -10,7 +10,6 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import pytest
 from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.detection import detect
-from edgebird.runtimes import RuntimeOptions, ort, ort_libraries, ort_placement
+from edgebird.runtimes import RuntimeOptions, ort
 from edgebird.types import FloatArray
 from tests import gpu_code, gpu_wheels, read_kernels
 from tests.conftest import require
@@ -137,31 +136,6 @@ def test_a_provider_that_cannot_run_there_names_no_nodes(tmp_path: Path, tones: 
     assert gpu_wheels.run(python, code, tones.model(), LD_LIBRARY_PATH=str(tmp_path)) == []
 
 
-def test_nothing_is_imported_from_where_edgebird_was_started(
-    tmp_path: Path, tones: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder of foreign recordings may hold a json.py."""
-    require("onnxruntime")
-    (tmp_path / "json.py").write_text("open('ran', 'w')")
-    monkeypatch.chdir(tmp_path)
-    assert ort_placement.left_to_cpu(tones.model(), "NoSuchProvider") == []
-    assert not (tmp_path / "ran").exists()
-
-
-def test_the_log_of_older_versions_is_read() -> None:
-    place = "2026-01-01 10:00:00.1 [V:onnxruntime:, session_state.cc:13 VerifyEachNodeIsAssignedToAnEp] "
-    lines = [
-        f"\x1b[0;93m{place} Node(s) placed on [CPUExecutionProvider]. Number of nodes: 2\x1b[m",
-        f"{place}  Pad (frontend/0/frames/Pad)",
-        "2026-01-01 10:00:00.1 [I:onnxruntime:, other.cc:1 Other] Something (else)",
-        f"{place}  ReduceMax (a (b))",
-        f"{place} Node(s) placed on [CUDAExecutionProvider]. Number of nodes: 1",
-        f"{place}  Conv (stem.conv1)",
-    ]
-    found = [(placed.operator, placed.node) for placed in ort_placement._from_log("\n".join(lines))]
-    assert found == [("Pad", "frontend/0/frames/Pad"), ("ReduceMax", "a (b)")]
-
-
 def test_bundles_of_opset_20_still_open(tmp_path: Path) -> None:
     bundle = bundle_of_opset_20(tmp_path / "old")
     assert bundle.card.precisions["fp32"].lint == {"TensorRT 10.3 (JetPack 6)": {"a": "operator STFT"}}  # of that time
@@ -208,65 +182,6 @@ def _home(library: str, is_cuda_12: bool) -> str:
         return "cu13"
     parts = {"libcublas": "cublas", "libcurand": "curand", "libcufft": "cufft", "libcudart": "cuda_runtime"}
     return next((folder for start, folder in parts.items() if library.startswith(start)), "other")
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (
-            "libcublasLt.so.13: cannot open shared object file: No such file or directory",
-            "libcublasLt.so.13 is missing: ONNX Runtime 1.31.1 needs CUDA 13 and cuDNN 9: "
-            "pip install 'edgebird[gpu,cuda13]' (docs/gpu.md)",
-        ),
-        (
-            "libcuda.so.1: cannot open shared object file: No such file or directory",
-            "libcuda.so.1 is missing: install the NVIDIA driver; in a container start it with --gpus all",
-        ),
-        (
-            "libnvinfer.so.10: cannot open shared object file: No such file or directory",
-            "libnvinfer.so.10 is missing: ONNX Runtime 1.31.1 needs TensorRT 10 on the library path (docs/gpu.md)",
-        ),
-        (
-            "/x/libonnxruntime_providers_cuda.so: undefined symbol: cudnnNew",
-            "libonnxruntime_providers_cuda.so cannot be loaded: undefined symbol: cudnnNew (docs/gpu.md)",
-        ),
-    ],
-)
-def test_a_library_that_cannot_be_loaded_is_named_with_what_helps(
-    error: str, told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(path: str, mode: int = 0) -> None:
-        if path.endswith("cuda.so"):
-            raise OSError(error)
-
-    monkeypatch.setattr("ctypes.CDLL", load)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    module: Any = SimpleNamespace(__file__="/x/onnxruntime/__init__.py", __version__="1.31.1", cuda_version="13.0")
-    assert ort.missing_library(module, "ort-cuda") == told
-
-
-@pytest.mark.parametrize(
-    ("machine", "version", "cuda", "command"),
-    [
-        ("x86_64", (3, 12), "", "pip install 'edgebird[gpu,cuda13]' (cuda12 for a driver of CUDA 12)"),
-        ("x86_64", (3, 10), "", "pip install 'edgebird[gpu,cuda12]'"),
-        ("aarch64", (3, 12), "", "pip install 'edgebird[gpu,cuda13]'"),
-        ("aarch64", (3, 10), "", ""),
-        ("aarch64", (3, 12), "12", ""),
-        ("x86_64", (3, 12), "11", ""),
-    ],
-)
-def test_only_wheels_that_exist_are_recommended(
-    machine: str, version: tuple[int, int], cuda: str, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("sys.version_info", version)
-    assert ort_libraries.how_to_install(cuda) == command
-
-
-def test_an_onnx_runtime_without_preloading_is_used_as_it_is() -> None:
-    """Builds by hand and old versions: `auto` and `doctor` go on."""
-    ort_libraries.preload(SimpleNamespace(__version__="1.18"))  # type: ignore[arg-type]
 
 
 def test_the_gpus_of_the_table_are_those_that_the_wheels_have_code_for(python: str) -> None:

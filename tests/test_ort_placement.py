@@ -1,14 +1,33 @@
-"""Which nodes a provider leaves to the CPU: as ONNX Runtime tells it, in whichever way its version does."""
+"""Which nodes go to the CPU: what a refused GPU session does not say."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgebird.bundle import Bundle
 from edgebird.runtimes import ort_placement
-from edgebird.runtimes.ort_placement import Placed
+from tests.conftest import require
+from tests.foreign import tone_bundle
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Bundle:
+    return tone_bundle(tmp_path / "tones")
+
+
+def test_nothing_is_imported_from_where_edgebird_was_started(
+    tmp_path: Path, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of foreign recordings may hold a json.py."""
+    require("onnxruntime")
+    (tmp_path / "json.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert ort_placement.left_to_cpu(tones.model(), "NoSuchProvider") == []
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_log_of_older_versions_is_read() -> None:
@@ -25,36 +44,37 @@ def test_the_log_of_older_versions_is_read() -> None:
     assert found == [("Pad", "frontend/0/frames/Pad"), ("ReduceMax", "a (b)")]
 
 
-def ran(monkeypatch: pytest.MonkeyPatch, stdout: str = "", stderr: str = "") -> None:
-    done = subprocess.CompletedProcess([], 0, stdout, stderr)
-    monkeypatch.setattr(ort_placement.subprocess, "run", lambda *_arguments, **_options: done)
-
-
-def test_newer_versions_tell_it_in_the_last_line_after_what_a_library_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran(monkeypatch, 'a provider greets\n[["Det", "determinant"], ["Pad", ""]]\n', "ignored")
-    assert ort_placement.left_to_cpu(Path("x.onnx"), "CUDA") == [Placed("Det", "determinant"), Placed("Pad", "")]
-
-
 @pytest.mark.parametrize(
-    "error",
+    ("stdout", "exit_code"),
     [
-        subprocess.CalledProcessError(1, "python"),
-        subprocess.TimeoutExpired("python", 120),
-        FileNotFoundError("python"),
+        ("", 0),  # a library that ended the process
+        ('edgebird placement [["Pad", "a"]]', 1),
+        ("*** EP Error ***\nFalling back to CPU and retrying.", 0),
     ],
-    ids=lambda error: type(error).__name__,
 )
-def test_a_child_that_fails_leaves_the_refusal_as_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of the nodes are a help: their want must not replace the error that the user is to read."""
+def test_a_child_without_an_answer_names_no_nodes(stdout: str, exit_code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> Any:
+        return subprocess.CompletedProcess(command, exit_code, stdout, "")
 
-    def fail(*_arguments: object, **_options: object) -> None:
+    monkeypatch.setattr(subprocess, "run", run)
+    assert ort_placement.left_to_cpu(Path("x.onnx"), "CUDAExecutionProvider") == []
+
+
+@pytest.mark.parametrize("error", [OSError("no memory"), subprocess.TimeoutExpired("python", 120)])
+def test_a_child_that_cannot_run_leaves_the_refusal_as_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(ort_placement.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", run)
     assert ort_placement.left_to_cpu(Path("x.onnx"), "CUDAExecutionProvider") == []
 
 
-def test_a_log_without_a_heading_of_the_cpu_names_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = "[V:onnxruntime:, session_state.cc:13 VerifyEachNodeIsAssignedToAnEp] "
-    ran(monkeypatch, "", f"{place} Node(s) placed on [CUDAExecutionProvider]. Number: 1\n{place}  Conv (stem.conv1)\n")
-    assert ort_placement.left_to_cpu(Path("x.onnx"), "CUDAExecutionProvider") == []
+def test_what_a_library_prints_is_not_taken_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> Any:
+        stdout = 'a banner\nedgebird placement [["Pad", "frontend/Pad"]]\nanother'
+        return subprocess.CompletedProcess(command, 0, stdout, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert ort_placement.left_to_cpu(Path("x.onnx"), "CUDAExecutionProvider") == [
+        ort_placement.Placed("Pad", "frontend/Pad")
+    ]

@@ -1,0 +1,51 @@
+"""What a station asks of a source: whatever is fed to it has all of that."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from edgebird.capture import wire
+from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.feed import Feed
+from edgebird.live.process import Capture
+from edgebird.live.pulled import PacedSource, PulledSource
+
+RATE = 8000
+MAKERS: list[Callable[[], Feed]] = [
+    lambda: LiveSource("mic", Capture("", {}), LiveOptions(rate=RATE)),
+    lambda: PulledSource("file", list, RATE),
+    lambda: PacedSource("file", list, RATE, buffer_s=1),
+]
+EVERY = pytest.mark.parametrize("make", MAKERS, ids=["captured", "pulled", "paced"])
+
+
+@EVERY
+def test_a_source_has_all_that_a_station_asks_for(make: Callable[[], Feed]) -> None:
+    """What it lacks would first be missed by a station that runs: at its end, or when a source is lost."""
+    feed, asked = make(), [name for name in vars(Feed) if not name.startswith("_")]
+    assert {"waiting", "finished", "drift_ppm", "pid", "start", "expect", "read", "changes", "stop"} == set(asked)
+    for name in asked:
+        if callable(wanted := getattr(Feed, name)):
+            parameters = list(inspect.signature(wanted).parameters)[1:]
+            assert list(inspect.signature(getattr(feed, name)).parameters) == parameters, name
+    assert set(Feed.__annotations__) == {"name", "live", "failure"}
+    assert isinstance(feed.name, str)
+    assert isinstance(feed.live, bool)
+    assert feed.failure is None
+
+
+@EVERY
+def test_a_source_that_has_not_begun_is_empty_and_not_at_its_end(make: Callable[[], Feed]) -> None:
+    """Else a station of one source would end before it has heard anything."""
+    feed = make()
+    assert not feed.finished
+    assert (feed.waiting, feed.drift_ppm, feed.pid, feed.read(), feed.changes()) == (0, None, None, None, [])
+
+
+def test_a_file_goes_on_only_while_it_is_read_and_a_microphone_always() -> None:
+    """Of a file the reader decides the pace: it has no latency, and no onset comes before its detection."""
+    assert [make().live for make in MAKERS] == [True, False, True]
+    assert set(wire.REASONS) > {"stalled", "disconnected"}
