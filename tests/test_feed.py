@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from edgebird.capture import wire
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.feed import Feed
 from edgebird.live.process import Capture
@@ -48,4 +47,3 @@ def test_a_source_that_has_not_begun_is_empty_and_not_at_its_end(make: Callable[
 def test_a_file_goes_on_only_while_it_is_read_and_a_microphone_always() -> None:
     """Of a file the reader decides the pace: it has no latency, and no onset comes before its detection."""
     assert [make().live for make in MAKERS] == [True, False, True]
-    assert set(wire.REASONS) > {"stalled", "disconnected"}
