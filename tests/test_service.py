@@ -106,7 +106,7 @@ def test_a_watchdog_of_another_process_or_none_is_left_alone(
 
 
 def test_what_exists_is_left_out_of_collections_only_while_it_listens() -> None:
-    """Each collection would go through 100,000 objects of imports, in the middle of a window."""
+    """Each would go through 100,000 objects of imports in the middle of a window; the next program has them back."""
     assert gc.get_freeze_count() == 0
     with service.collecting():
         assert gc.get_freeze_count() > 1000
