@@ -15,7 +15,8 @@ torch = require("torch")
 
 from edgebird.export.families.folds.experiments import EXPERIMENTS, WINDOW_SAMPLES  # noqa: E402
 from edgebird.export.families.folds.fourier import real_fourier, spread_filters  # noqa: E402
-from edgebird.export.families.folds.freeze import FrozenBlock, Spectrum, _freeze_frontend, _smoother, freeze  # noqa: E402
+from edgebird.export.families.folds.freeze import FrozenBlock, freeze  # noqa: E402
+from edgebird.export.families.folds.frontend import Spectrum, _smoother, freeze_frontend  # noqa: E402
 from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
 from edgebird.export.families.folds.network import Block, BlockShape, FoldModel  # noqa: E402
 from tests.seeded import narrow_architecture, seeded_model  # noqa: E402
@@ -77,7 +78,7 @@ HARD = {"much DC": 1e-4, "square at full scale": 1e-4}
 def test_a_frozen_frontend_gives_the_image_of_the_original(experiment: str, per_window: bool, sound: str) -> None:
     model, audio = narrow(experiment, per_window), sounds()[sound]
     with torch.inference_mode():
-        image = _freeze_frontend(model).eval()(audio)
+        image = freeze_frontend(model).eval()(audio)
         wanted = deepcopy(model).double().image(audio.double())
     assert image.shape == wanted.shape
     assert (image - wanted).abs().max() <= HARD.get(sound, 5e-6)  # the image goes from 0 to 1, to 6 for PCEN
@@ -87,7 +88,7 @@ def test_a_frozen_frontend_gives_the_image_of_the_original(experiment: str, per_
 def test_silence_is_an_image_of_zeros_and_a_loud_neighbour_does_not_change_it(experiment: str) -> None:
     audio = sounds()["silence"]
     with torch.inference_mode():
-        frontend = _freeze_frontend(narrow(experiment)).eval()
+        frontend = freeze_frontend(narrow(experiment)).eval()
         assert not frontend(audio[1:]).any()
         assert not frontend(audio)[1].any()
 
@@ -96,7 +97,7 @@ def test_the_batch_floor_lets_a_loud_neighbour_cut_a_quiet_window() -> None:
     audio = sounds()["very quiet"]
     with torch.inference_mode():
         for per_window, changed in ((True, False), (False, True)):
-            frontend = _freeze_frontend(narrow("exp105", per_window)).eval()
+            frontend = freeze_frontend(narrow("exp105", per_window)).eval()
             assert bool(((frontend(audio)[1] - frontend(audio[1:])[0]).abs() > 0.1).any()) is changed
 
 
@@ -107,7 +108,7 @@ def test_filters_that_hear_the_lowest_bins_still_get_them(experiment: str) -> No
     with torch.no_grad():
         (model.frontend.f2m if experiment == "exp107" else model.frontend.mel_scale).fb[:2, 0] = 1.0
     with torch.inference_mode():
-        image = _freeze_frontend(model).eval()(audio)
+        image = freeze_frontend(model).eval()(audio)
         assert (image - deepcopy(model).double().image(audio.double())).abs().max() <= 2e-5
 
 

@@ -86,7 +86,8 @@ THIRD_PARTY = {
 # The only modules that cannot be imported without the `export` extra.
 PRECISIONS = ("fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
-NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in ("family", "freeze", "golden", "load", "network")}
+FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
+NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
