@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
+_CFS = ("quota", "period")
 _L4T_FILE = "/etc/nv_tegra_release"
 # NVIDIA gives its packages a name for each CUDA.
 _VARIANTS = {"tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")}
@@ -23,8 +27,50 @@ def installed_version(distribution: str) -> str | None:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those it may run on, or as many as its quota of CPU time keeps busy."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, math.ceil(quota))
+
+
+def cpu_quota(system: Path = Path("/")) -> float | None:
+    """CPU seconds a second that this process may use; None without a limit.
+
+    `docker run --cpus` and systemd's `CPUQuota=` set it, at the control group of the process or at one above it; more
+    threads than that are stopped for a part of every tenth of a second. system: where /proc and /sys are, for tests.
+    """
+    quotas = []
+    for folder in _cpu_groups(system):
+        with suppress(OSError, ValueError):
+            if (folder / "cpu.max").exists():  # cgroup v2: `100000 100000`, or `max 100000`
+                quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            else:
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in _CFS)
+            quotas.append(float(quota) / float(period))
+    return min((quota for quota in quotas if 0 < quota < math.inf), default=None)
+
+
+def _cpu_groups(system: Path) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, its own first, that may limit CPU time.
+
+    In a container the path in /proc/self/cgroup may be that on the host, of which the mount shows the end or nothing.
+    """
+    try:
+        groups = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (system / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for mount in mounts:
+        left, _, right = mount.partition(" - ")
+        root, place = left.split()[3:5]
+        kind, *_, options = right.split()
+        for _number, controllers, path in (line.split(":", 2) for line in groups):
+            if (kind, controllers) == ("cgroup2", "") or (
+                kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in options.split(",")
+            ):
+                inner = Path(path.removeprefix("" if root == "/" else root).lstrip("/"))
+                top = system / place.lstrip("/")
+                yield from (top / part for part in (inner, *inner.parents))
 
 
 def cpu_name() -> str:

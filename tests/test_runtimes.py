@@ -22,6 +22,7 @@ from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
+from edgebird.machine import usable_cores
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.runtimes.contract import ParallelRuns
 from edgebird.runtimes.ort import session_of
@@ -277,7 +278,7 @@ def test_threads_are_those_that_were_asked_for() -> None:
     require("onnxruntime")
     from edgebird.runtimes import ort
 
-    for asked, given in ((1, 1), (3, 3), (None, len(os.sched_getaffinity(0)))):
+    for asked, given in ((1, 1), (3, 3), (None, usable_cores())):
         assert session_of(ort._TINY, threads=asked).get_session_options().intra_op_num_threads == given
 
 

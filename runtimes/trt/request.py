@@ -13,6 +13,9 @@ from edgebird.runtimes.trt.sidecar import Sidecar
 
 HARDWARE = ("same-compute-capability", "ampere-plus")
 JETSONS = {"sm72": "Jetson Xavier", "sm87": "Jetson Orin", "sm110": "Jetson Thor"}
+# TensorRT-RTX names it, and says after minutes of compiling that it has no FP32 matrix product there, which every
+# frontend needs.
+_TURING = "sm75"
 MIB = 2**20
 
 
@@ -62,13 +65,15 @@ def check_capabilities(trt: ModuleType, request: EngineRequest) -> None:
     """Raise RuntimeUnavailableError for GPUs that TensorRT-RTX does not compile for."""
     if not request.capabilities:
         return
-    known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+    known = {name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM")} - {_TURING}
     for capability in request.capabilities:
-        if capability.upper() not in known:
-            names = ", ".join(sorted((name.lower() for name in known), key=lambda name: int(name[2:])))
+        if capability not in known:
+            names = ", ".join(sorted(known, key=lambda name: int(name[2:])))
             refused = f"{title(trt)} compiles for {names}, not for {capability}"
             if capability in JETSONS:
                 refused += f" ({JETSONS[capability]}): its engine is built on it, with --runtime tensorrt"
+            if capability == _TURING:
+                refused += " (Turing), where it has no FP32 matrix product: build on that GPU, with --runtime tensorrt"
             raise RuntimeUnavailableError(refused)
 
 
