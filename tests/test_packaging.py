@@ -87,6 +87,10 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
     requirements = headers.get_all("Requires-Dist") or []
     base = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
     assert base == {"numpy", "typer", "rich", "soundfile", "soxr", "tomli"}  # tomli on Python 3.10 alone
+    (tensorrt,) = [line for line in requirements if re.match(r"tensorrt\b(?!-)", line)]  # gigabytes: of its extra alone
+    assert {"10.3", '"x86_64"', '"linux"', 'extra == "tensorrt"'} <= set(
+        re.findall(r'extra == "\S+"|"\w+"|[\d.]+', tensorrt)
+    )
 
 
 WHERE = """
@@ -108,3 +112,49 @@ def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> 
     assert re.fullmatch(r"edgebird \d+\.\d+\.\d+\n", version)
     for file in run(sys.executable, "-c", WHERE, cwd=tmp_path, path=site).split():
         assert Path(file).is_relative_to(site)
+
+
+# In the place of dpkg-query, apt-get, make and sudo: what is installed, what a package would remove, and what was done.
+STUBS = {
+    "dpkg-query": """case " $REMOVED " in
+        *" ${*: -1} "*) echo 'deinstall ok config-files' ;;
+        *" python3-gi "*) echo 'hold ok installed' ;;
+        *) echo 'install ok installed' ;;
+    esac""",
+    "apt-get": """case "$*" in
+        *--simulate*pulseaudio) echo 'Remv pipewire-alsa [1.4]'; echo 'Inst pulseaudio (17)' ;;
+        *--simulate*) ;;
+        *) echo "apt-get $*" >>"$DONE" ;;
+    esac""",
+    "make": """echo "make $* $EDGEBIRD_REQUIRE" >>"$DONE" """,
+    "sudo": '"$@"',
+}
+
+
+@pytest.mark.parametrize(
+    ("removed", "installed", "promised"),
+    [
+        ("", None, True),
+        ("gcc systemd", "gcc systemd", True),  # removed, their settings left
+        ("gcc pulseaudio", "gcc", False),  # on a desktop with PipeWire
+        ("pulseaudio", None, False),
+    ],
+)
+def test_ci_installs_what_is_missing_and_removes_nothing(
+    tmp_path: Path, removed: str, installed: str | None, promised: bool
+) -> None:
+    for name, script in STUBS.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DONE": str(tmp_path / "done"), "REMOVED": removed}
+    environment = os.environ | given | {"EDGEBIRD_PYTHONS": "", "EDGEBIRD_REQUIRE": ""}
+    ended = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    done = (tmp_path / "done").read_text().splitlines()
+    installs = [line.rpartition("--no-install-recommends ")[2] for line in done if " install " in line]
+    assert installs == ([installed] if installed else [])
+    assert all("--no-remove" in line for line in done if " install " in line)
+    (test,) = [line for line in done if line.startswith("make test ")]
+    assert ("pulseaudio" in test) == promised
+    assert ("pulseaudio is not installed, for it would remove pipewire-alsa" in ended.stderr) != promised
+    assert not any("tensorrt" in line.replace("tensorrt_rtx", "") for line in done), "gigabytes that no test needs"

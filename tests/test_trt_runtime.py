@@ -554,8 +554,10 @@ def test_what_is_missing_is_told_with_what_to_install(
     with pytest.raises(RuntimeUnavailableError, match=r"needs cuda-python: pip install 'edgebird\[tensorrt\]'"):
         orin.open(tones)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(RuntimeUnavailableError, match="tensorrt needs TensorRT: pip install tensorrt"):
-        orin.open(tones)
+    for machine, told in (("x86_64", r"'edgebird\[tensorrt\]', for a driver of CUDA 12"), ("aarch64", "tensorrt, for")):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        with pytest.raises(RuntimeUnavailableError, match=f"tensorrt needs TensorRT: pip install {told}"):
+            orin.open(tones)
     monkeypatch.setattr("edgebird.runtimes.trt.bindings.l4t", lambda: "36.4.3")
     with pytest.raises(RuntimeUnavailableError, match="sudo apt install python3-libnvinfer, in a venv with --system"):
         probe("tensorrt")

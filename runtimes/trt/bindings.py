@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import platform
 import re
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -40,6 +41,8 @@ def how_to_install(name: str) -> str:
         return "pip install 'edgebird[tensorrt-rtx]'"
     if l4t():
         return "sudo apt install python3-libnvinfer, in a venv with --system-site-packages"
+    if platform.machine() == "x86_64":
+        return "pip install 'edgebird[tensorrt]', for a driver of CUDA 12 pip install tensorrt-cu12 (docs/gpu.md)"
     return "pip install tensorrt, for a driver of CUDA 12 pip install tensorrt-cu12"
 
 

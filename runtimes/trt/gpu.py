@@ -117,8 +117,9 @@ def open_cuda(wanted_by: str) -> Cuda:
             return Cuda(importlib.import_module(module), wanted_by)
         except ImportError as error:
             missing = error
+    extra = "tensorrt-rtx" if wanted_by == "tensorrt-rtx" else "tensorrt"
     raise RuntimeUnavailableError(
-        f"{wanted_by} needs cuda-python: pip install 'edgebird[tensorrt]' ({missing})"
+        f"{wanted_by} needs cuda-python: pip install 'edgebird[{extra}]' ({missing})"
     ) from missing
 
 
