@@ -39,7 +39,8 @@ class ExportRequest:
 
     db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
     labels: CSV file, None for the family's. force: replace a bundle that exists. precisions: graphs to write beside
-    FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's.
+    FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's. weights: which of those
+    in a checkpoint, such as `ema`; None for the trained ones.
     """
 
     folds: tuple[Path, ...]
@@ -50,6 +51,7 @@ class ExportRequest:
     force: bool = False
     precisions: tuple[str, ...] = ()
     calibration: tuple[Path, ...] = ()
+    weights: str | None = None
 
 
 def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info) -> Bundle:
@@ -58,11 +60,11 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
     tell: takes a line per step. Raises EdgebirdError; then nothing is left behind.
     """
     with new_bundle(request.out, request.force) as folder:
-        family, checkpoints = read_family(request.folds, request.experiment)
+        family, checkpoints = read_family(request.folds, request.experiment, request.weights)
         recordings = read_recordings(request.calibration, family) if request.precisions else None
         originals = family.load(checkpoints, request.experiment, request.db_floor)
-        for source in originals.sources:
-            tell(f"read      {source.experiment} {source.file}")
+        for source, checkpoint in zip(originals.sources, checkpoints, strict=True):
+            tell(f"read      {source.experiment} {source.file}{checkpoint.hint}")
         labels = labels_for(originals.classes, request.labels, family)
         golden = originals.record_golden()
         tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")

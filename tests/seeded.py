@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgebird.export.checkpoint import read_checkpoints
+from edgebird.export.checkpoint import Reading, read_checkpoints
 from edgebird.export.families.folds.experiments import EXPERIMENTS, Experiment
 from edgebird.export.families.folds.family import FOLDS
 from edgebird.export.families.folds.load import Folds, load_folds
@@ -57,7 +57,9 @@ _RANGES = {
 
 def loaded(paths: Sequence[Path], experiment: str | None = None, db_floor: str = "window") -> Folds:
     """The original networks of checkpoints, as an export loads them."""
-    return load_folds(read_checkpoints(paths, FOLDS.leftovers), experiment, db_floor)
+    assert FOLDS.landmark
+    reading = Reading(FOLDS.leftovers, frozenset({FOLDS.landmark}))
+    return load_folds(read_checkpoints(paths, reading), experiment, db_floor)
 
 
 def fp32_graph(model: ModelProto, group: int = 1) -> Fp32Graph:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import datetime
 import logging
 import os
 import pickle
 import shutil
 import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,13 @@ from tests.conftest import require
 torch = require("torch")
 safetensors_torch = require("safetensors.torch")
 
-from edgebird.export.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, read_checkpoints  # noqa: E402
+from edgebird.export.checkpoint import Checkpoint, Reading, find_checkpoints, read_checkpoint, read_checkpoints  # noqa: E402
 from edgebird.export.families.folds.network import FoldModel  # noqa: E402
 from tests.seeded import loaded, narrow_architecture, save_checkpoint, save_torchscript, seeded_model  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of writing such files, not of reading
 Tensors = dict[str, Any]
+READING = Reading(landmarks=frozenset({"backbone.0.conv1.weight"}))
 Writer = Callable[[Path, FoldModel], Path]
 
 
@@ -178,6 +183,178 @@ def test_the_leftover_of_pcen_may_have_any_shape_and_value_and_does_not_make_a_t
     saved(tmp_path / "fold_4_model_jit_bs4.pt", state)
     assert loaded([tmp_path / "fold_4_model_jit_bs4.pt"]).sources[0].experiment == "exp107"
     assert len(loaded([tmp_path]).models) == 1
+
+
+# ------------------------------------------------------------------------------------------ wrappers, extras, averages
+def prefixed(state: Tensors, before: str, old: str = "", new: str = "") -> Tensors:
+    """The state dict as a wrapper names it."""
+    return {before + name.replace(old, new, 1): tensor for name, tensor in state.items()}
+
+
+WRAPPED: dict[str, Callable[[Tensors], Tensors]] = {
+    "torch.compile": lambda s: prefixed(s, "_orig_mod."),
+    "compiled, then parallel": lambda s: prefixed(s, "module._orig_mod."),
+    "a part compiled": lambda s: prefixed(s, "", "backbone.", "backbone._orig_mod."),
+    "a part parallel, in a wrapper": lambda s: prefixed(s, "net.", "backbone.", "backbone.module."),
+    "any attribute": lambda s: prefixed(s, "student.encoder."),
+    "beside a loss with weights": lambda s: {**prefixed(s, "model."), "criterion.pos_weight": torch.ones(6)},
+    "AveragedModel": lambda s: {"n_averaged": torch.tensor(3), **prefixed(s, "module.")},
+    "FSDP": lambda s: prefixed(s, "_fsdp_wrapped_module.", "backbone.1.", "backbone.1._checkpoint_wrapped_module."),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+@pytest.mark.parametrize("place", ["top", "state_dict", "net", "states.0"])
+def test_what_wraps_the_network_is_found_by_structure(wrapper: str, place: str, state: Tensors, tmp_path: Path) -> None:
+    wrapped = WRAPPED[wrapper](state)
+    contents: dict[str, object] = {"top": wrapped, "states.0": {"states": [wrapped]}}
+    path = saved(tmp_path / "fold.pt", contents.get(place, {place: wrapped, "epoch": 3}))
+    folds = loaded([path])
+    assert torch.equal(folds.models[0].backbone[0].conv1.weight, state["backbone.0.conv1.weight"])
+    assert_same_tensors(read_checkpoint(path, READING), state)
+
+
+EXTRAS: dict[str, object] = {
+    "array": np.arange(6.0).reshape(2, 3),
+    "array of text": np.array(["comcuc", "eurrob"]),
+    "array of objects": np.array([{"a": 1}, None], dtype=object),
+    "scalar": np.float64(0.9),
+    "kind of number": np.float32,
+    "state of a generator": np.random.RandomState(1).get_state(),
+    "generator": np.random.default_rng(1),
+    "Namespace": argparse.Namespace(lr=1e-3, out=Path("/out"), classes={"a", "b"}, kind=float),
+    "path": Path("/data/folds"),
+    "time": datetime.datetime.now(datetime.timezone.utc),
+    "device": torch.device("cpu"),
+    "dtype": torch.float16,
+    "set": {1, 2},
+    "complex": torch.zeros(2, dtype=torch.complex64),
+    "unsigned": torch.zeros(2, dtype=torch.uint16),
+    "sparse": torch.eye(3).to_sparse(),
+    "tensor inside": argparse.Namespace(mean=torch.zeros(3)),
+    "itself": None,
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_lies_beside_the_tensors_is_ignored(
+    extra: str, old: bool, protocol: int, state: Tensors, tmp_path: Path
+) -> None:
+    content: dict[str, object] = {"hyper_parameters": EXTRAS[extra], "state_dict": state, "more": [EXTRAS[extra]]}
+    if extra == "itself":
+        content["hyper_parameters"] = content
+    path = tmp_path / "fold.pt"
+    saved(path, content, _use_new_zipfile_serialization=not old, pickle_protocol=protocol)
+    assert_same_tensors(read_checkpoint(path), state)
+
+
+def test_classes_of_the_training_script_are_ignored(
+    state: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks keep their settings as a class, by reference, or as an object of one."""
+    kind = type("CFG", (), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "CFG", kind, raising=False)
+    one = kind()
+    one.lr = 1e-3
+    assert_same_tensors(read_checkpoint(saved(tmp_path / "fold.pt", {"cfg": kind, "it": one, "model": state})), state)
+
+
+def test_tensors_with_attributes_are_tensors(state: Tensors, tmp_path: Path) -> None:
+    """Optimizers mark parameters so."""
+    kept = {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}
+    kept["head.weight"].decay = False
+    marked = state["head.bias"].clone()
+    marked.group = "head"
+    assert_same_tensors(read_checkpoint(saved(tmp_path / "fold.pt", {**kept, "head.bias": marked})), state)
+
+
+def averaged(state: Tensors) -> Tensors:
+    return {name: tensor * 0.5 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+AVERAGES: dict[str, Callable[[Tensors, Tensors], dict[str, Any]]] = {
+    "state_dict_ema": lambda s, ema: {"state_dict_ema": ema, "state_dict": s},
+    "model_ema": lambda s, ema: {"model": s, "model_ema": prefixed(ema, "module.")},
+    "ema.module": lambda s, ema: {"ema": {"module": ema, "decay": 0.999}, "net": s},
+    "callbacks.EMA.ema_weights": lambda s, ema: {"callbacks": {"EMA": {"ema_weights": ema}}, "state_dict": s},
+    "ema_model": lambda s, ema: {**prefixed(s, "model."), **prefixed(ema, "ema_model.")},
+    "state_dict.ema_model": lambda s, ema: {"state_dict": {**s, **prefixed(ema, "ema_model.")}},
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_an_average_beside_the_weights_is_named_and_can_be_chosen(name: str, state: Tensors, tmp_path: Path) -> None:
+    """Taken in silence it would be another network than the user means; left in silence, a worse one."""
+    ema = averaged(state)
+    path = saved(tmp_path / "fold.pt", AVERAGES[name](state, ema))
+    plain = read_checkpoint(path, READING)
+    assert_same_tensors(plain, state)
+    assert (plain.others, plain.title) == ((name,), "fold.pt")
+    assert plain.hint == f"; it also holds {name}: --weights {name} takes that instead"
+    for asked in ("ema", name):
+        chosen = read_checkpoint(path, replace(READING, weights=asked))
+        assert_same_tensors(chosen, ema)
+        assert chosen.title == f"fold.pt ({name})"
+    with pytest.raises(CheckpointError, match=rf"fold.pt: --weights swa: no such weights, it holds .*{name}"):
+        read_checkpoint(path, replace(READING, weights="swa"))
+
+
+def test_an_error_about_the_weights_names_the_average(state: Tensors, tmp_path: Path) -> None:
+    ema = averaged(state)
+    del state["head.bias"]
+    with pytest.raises(CheckpointError, match=r"1 missing \(head\.bias\); it also holds ema: --weights ema takes"):
+        loaded([saved(tmp_path / "fold.pt", {"model": state, "ema": ema})])
+
+
+def test_an_average_of_parameters_alone_takes_the_rest_of_the_weights(
+    state: Tensors, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ema = averaged(state)
+    banks = [name for name in ema if name.endswith((".fb", ".window"))]
+    for name in banks:
+        del ema[name]
+    path = saved(tmp_path / "fold.pt", {"model": state, "ema": {"shadow": ema}})
+    with caplog.at_level(logging.INFO):
+        chosen = read_checkpoint(path, replace(READING, weights="ema"))
+    assert_same_tensors(chosen, ema | {name: state[name] for name in banks})
+    assert f"ema.shadow has no {', '.join(banks)}: taken from model" in caplog.text
+
+
+def test_an_average_without_names_is_told_and_not_guessed_at(
+    state: Tensors, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path / "fold.pt", {"model": state, "ema": {"decay": 0.9, "shadow_params": list(state.values())}})
+    with caplog.at_level(logging.INFO):
+        assert_same_tensors(read_checkpoint(path, READING), state)
+    assert "ema.shadow_params is a list of tensors without names" in caplog.text
+    with pytest.raises(CheckpointError, match=r"--weights ema: ema.shadow_params is a list of tensors without names"):
+        read_checkpoint(path, replace(READING, weights="ema"))
+
+
+def test_several_weights_of_which_none_comes_first_are_not_guessed_at(state: Tensors, tmp_path: Path) -> None:
+    path = saved(tmp_path / "folds.pt", {"fold0": state, "fold1": averaged(state)})
+    with pytest.raises(CheckpointError, match=r"it holds several weights: take one with --weights, of fold0, fold1"):
+        read_checkpoint(path, READING)
+    assert_same_tensors(read_checkpoint(path, replace(READING, weights="fold1")), averaged(state))
+
+
+def test_an_average_alone_is_the_weights(state: Tensors, tmp_path: Path) -> None:
+    path = saved(
+        tmp_path / "fold.pt", {"ema_state_dict": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
+    )
+    checkpoint = read_checkpoint(path, READING)
+    assert_same_tensors(checkpoint, state)
+    assert checkpoint.hint == ""
+
+
+def test_a_small_file_that_nests_itself_takes_no_time(tmp_path: Path) -> None:
+    nested: object = {"weight": torch.zeros(2)}
+    for _ in range(200):
+        nested = {"a": nested, "b": nested}
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        read_checkpoint(saved(tmp_path / "fold.pt", nested), READING)
 
 
 # -------------------------------------------------------------------------------------------- a checkpoint runs nothing

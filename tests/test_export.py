@@ -116,6 +116,22 @@ def test_windows_that_are_scored_twice_prove_neither_more_nor_less(windows: int)
     assert np.mean(scores <= parities[0].p99) >= 0.99
 
 
+def test_an_average_of_the_weights_is_told_and_taken_on_request(
+    narrow_folds: dict[str, Path], quick: None, tmp_path: Path
+) -> None:
+    state = torch.load(narrow_folds["exp105"], weights_only=False)["state_dict"]
+    torch.save({"state_dict": state, "state_dict_ema": {**state}}, tmp_path / "fold.bin")
+    for weights, file, told in (
+        (None, "fold.bin", "fold.bin; it also holds state_dict_ema: --weights state_dict_ema takes that instead"),
+        ("ema", "fold.bin (state_dict_ema)", "fold.bin (state_dict_ema)"),
+    ):
+        lines: list[str] = []
+        request = ExportRequest((tmp_path / "fold.bin",), tmp_path / f"{weights}", experiment="exp105", weights=weights)
+        bundle = export_bundle(request, lines.append)
+        assert [fold.file for fold in bundle.card.folds] == [file]
+        assert lines[0].startswith(f"read      exp105 {told}")
+
+
 def test_the_labels_that_come_with_edgebird_are_the_264_of_the_competition() -> None:
     labels = birdclef2023()
     assert (len(labels), labels[0].code, labels[-1].code) == (264, "abethr1", "yewgre1")

@@ -63,6 +63,14 @@ _OPTIONS = [
         metavar="AUDIO",
         help="Recordings, or folders of them, of what will be heard, for precisions below fp32.",
     ),
+    own_option(
+        "weights",
+        str | None,
+        None,
+        "--weights",
+        metavar="NAME",
+        help="Which weights of checkpoints that hold several, such as ema; default: the trained ones.",
+    ),
     own_option("force", bool, False, "--force", help="Replace a bundle that exists."),
 ]
 
@@ -90,6 +98,7 @@ def run(**options: Any) -> None:
         options["force"],
         precisions=lower,
         calibration=tuple(options["calibration"] or ()),
+        weights=options["weights"],
     )
     export_bundle(request, shell.say)
 

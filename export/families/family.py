@@ -48,6 +48,8 @@ class Family:
     window_samples: length of a window.
     block: matches where the name of a backbone node starts (`stages.2.3.conv1`), and takes its block (`stages.2.3`).
     leftovers: tensors of checkpoints that nobody reads; they may differ between two files of the same weights.
+    landmark: a tensor that all its networks have, and no others: where it stands in a checkpoint, there is the network,
+        whatever wraps it. None: networks stand at the usual places.
     recognise: a checkpoint, and the variant that the user named or None -> its variant. Raises CheckpointError saying
         what was wanted and what was found.
     load: checkpoints, the variant or None, the card's `db_floor` -> original networks with every tensor accounted for.
@@ -63,3 +65,4 @@ class Family:
     recognise: Callable[[Checkpoint, str | None], str]
     load: Callable[[Sequence[Checkpoint], str | None, str], Originals]
     labels: Callable[[], tuple[Label, ...]]
+    landmark: str | None = None

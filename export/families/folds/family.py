@@ -24,4 +24,5 @@ FOLDS = Family(
     recognise=_experiment,
     load=load_folds,
     labels=birdclef2023,
+    landmark="backbone.0.conv1.weight",
 )

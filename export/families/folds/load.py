@@ -60,13 +60,15 @@ def _load(checkpoint: Checkpoint, override: str | None, per_window: bool) -> tup
         model = FoldModel(experiment, architecture, per_window).eval()
     except KeyError as error:
         missing = _listed("missing", error.args)
-        raise CheckpointError(f"{checkpoint.path}: of its tensors {missing}") from error
+        raise CheckpointError(f"{checkpoint.path}: of its tensors {missing}{checkpoint.hint}") from error
     except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: its tensors are not those of an ECA-NFNet: {error}") from error
+        raise CheckpointError(
+            f"{checkpoint.path}: its tensors are not those of an ECA-NFNet: {error}{checkpoint.hint}"
+        ) from error
     _check(checkpoint, model)
     unread = {name: tensor for name, tensor in model.state_dict().items() if name == UNREAD}
     model.load_state_dict(checkpoint.tensors | unread, strict=True)
-    return model, Fold(checkpoint.path.name, checkpoint.sha256, experiment.name)
+    return model, Fold(checkpoint.title, checkpoint.sha256, experiment.name)
 
 
 def _check(checkpoint: Checkpoint, model: FoldModel) -> None:
@@ -82,7 +84,7 @@ def _check(checkpoint: Checkpoint, model: FoldModel) -> None:
     }
     told = [_listed(kind, names) for kind, names in faults.items() if names]
     if told:
-        raise CheckpointError(f"{checkpoint.path}: of its {len(wanted)} tensors {'; '.join(told)}")
+        raise CheckpointError(f"{checkpoint.path}: of its {len(wanted)} tensors {'; '.join(told)}{checkpoint.hint}")
 
 
 def _listed(kind: str, names: Sequence[str]) -> str:
