@@ -151,9 +151,9 @@ def _unwrap(path: str, tensors: Mapping[str, T], landmarks: frozenset[str], foun
     if not roots:
         found.dicts[path] = _plain_names({_strip(name): tensor for name, tensor in tensors.items()})
         return
-    parts_of: dict[tuple[str, ...], dict[str, T]] = {root: {} for root in roots}
+    parts_of: dict[tuple[str, ...], dict[str, T]] = {one: {} for one in roots}
     for name, tensor in tensors.items():
-        within: list[tuple[str, ...]] = [root for root in roots if split[name][: len(root)] == root]
+        within: list[tuple[str, ...]] = [one for one in roots if split[name][: len(one)] == one]
         if within:  # else it stands beside the network: a loss with weights, a count of averaged steps
             parts_of[within[0]][".".join(split[name][len(within[0]) :])] = tensor
     for root, inside in parts_of.items():
