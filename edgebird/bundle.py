@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgebird.card import Card, parse_card, read_card
 from edgebird.errors import BundleError, OutputError
-from edgebird.files import atomic_path, file_sha256
+from edgebird.files import atomic_path, exchange, file_sha256, remove_orphans, sync, temporary_beside
 from edgebird.parity import BF16_OF
 from edgebird.types import FloatArray
 
@@ -127,6 +126,8 @@ def seal(path: str | os.PathLike[str]) -> Bundle:
 def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the place of `path` when the body is through, and goes if it fails.
 
+    There is no moment without a bundle, also if the power is cut, but on file systems that cannot exchange two folders.
+
     A folder that exists needs `force`, and then is replaced only if it is a bundle or empty. Raises OutputError.
     """
     temporary: Path | None = None
@@ -137,7 +138,9 @@ def new_bundle(path: Path, force: bool = False) -> Iterator[Path]:
             raise OutputError(f"{path} is not a bundle: --force replaces bundles only")
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        remove_orphans(target.parent)
+        temporary = temporary_beside(target)
+        temporary.mkdir()
         temporary.chmod(0o755)
         yield temporary
         _replace(target, temporary)
@@ -162,15 +165,21 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 def _replace(target: Path, new: Path) -> None:
-    """Put `new` where `target` is; if that fails the old one is there again."""
-    old = new.with_name(new.name + ".old")
-    had_one = target.exists()
-    if had_one:
-        target.rename(old)
-    try:
+    """Put `new` where `target` is, and the old one where `new` was; if that fails the old one is there again."""
+    for path in (*new.rglob("*"), new):
+        sync(path)
+    if not target.exists():
         new.rename(target)
-    except OSError:
-        if had_one:
+    elif not exchange(new, target):
+        # A file system without exchange, such as NFS: between two renames there is none. Who is killed there leaves the
+        # old one under this name, which nobody takes for an orphan.
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
             old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+            raise
+        old.rename(new)
+    sync(target.parent)

@@ -2,29 +2,101 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 from edgebird.errors import OutputError, WrongOutputError
+
+_TEMPORARY = re.compile(
+    r"\.edgebird-(?:([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8}))?[0-9a-f]{16}\.tmp"
+)
+_TOKEN = secrets.token_hex(4)  # tells this process from an earlier one of the same number, which is 1 in a container
+_SURELY_DEAD_S = 2 * 86400.0  # since the last change of what may be another computer's
+_COMPUTER, _BOOT, _SPACE = "/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"
+_AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for what shall take the place of `path`: in its folder, hidden, and known as ours to `remove_orphans`."""
+    return path.with_name(f".edgebird-{'-'.join(_here())}-{os.getpid()}-{_TOKEN}{secrets.token_hex(8)}.tmp")
+
+
+@cache
+def _here() -> tuple[str, ...]:
+    """What tells processes apart that share a folder: computer, boot, and name space of process numbers."""
+    space = os.readlink(_SPACE) if os.path.islink(_SPACE) else ""
+    return tuple(hashlib.sha256(part).hexdigest()[:8] for part in (_read(_COMPUTER), _read(_BOOT), space.encode()))
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes().strip()
+    except OSError:
+        return b""
+
+
+@cache
+def remove_orphans(folder: Path) -> None:
+    """Remove what programs left in a folder when they were killed while they wrote; once a process for each folder.
+
+    What another process still writes stays. Of another computer, or of one that cannot be told, only what nobody has
+    touched for two days goes.
+    """
+    with suppress(OSError):
+        for path in folder.glob(".edgebird-*.tmp"):
+            if _is_orphan(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_orphan(path: Path) -> bool:
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None:
+        return False
+    computer, boot, space, pid, token = found.groups()
+    here = _here()
+    if computer == here[0] and _read(_COMPUTER):
+        if boot != here[1]:
+            return True
+        if space == here[2]:
+            return token != _TOKEN if int(pid) == os.getpid() else not _runs(int(pid))
+    return time.time() - path.stat().st_mtime > _SURELY_DEAD_S
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        pass
+    return True
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give the path of a temporary file to write; it takes the place of `path` on success and goes on failure.
 
-    The temporary file is in the same folder, which is made if it is missing. An OSError in the body is taken to be
-    about the file: it becomes an OutputError that names `path`.
+    The temporary file is in the same folder, which is made if it is missing. A power cut leaves the old file or the new
+    one. An OSError in the body is taken to be about the file: it becomes an OutputError that names `path`.
     """
     with _errors(path):
         temporary = _beside(path)
         try:
             yield temporary
+            sync(temporary)  # else a power cut can leave the new name with no content
             temporary.replace(path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -34,8 +106,33 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     """Give a UTF-8 text stream, newlines as they are, that becomes `path` on success; see `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("x", encoding="utf-8", newline="") as stream:
         yield stream
-        stream.flush()
-        os.fsync(stream.fileno())  # else a power cut can leave the new name with no content
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # some network shares
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Give each the place of the other in one step; False where system or file system cannot. Raises OSError."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # an old C library, or not Linux
+        return False
+    done = rename(_AT_WORKING_FOLDER, os.fsencode(one), _AT_WORKING_FOLDER, os.fsencode(other), _EXCHANGE)
+    if done == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 class WholeText:
@@ -62,6 +159,7 @@ class WholeText:
                 stream.flush()
                 os.fsync(stream.fileno())
                 self._temporary.replace(self._path)
+                sync(self._path.parent)
         except OutputError:
             self.drop()
             raise
@@ -80,8 +178,8 @@ def _beside(path: Path) -> Path:
         # Renaming would fail for a folder, and replace a device such as /dev/null for good.
         raise OutputError(f"cannot write {path}: it exists and is not a regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A plain name, not tempfile's: that one would leave results that only their owner can read.
-    return path.with_name(f".edgebird-{secrets.token_hex(8)}.tmp")
+    remove_orphans(path.parent.absolute())
+    return temporary_beside(path)  # a plain name, not tempfile's: that one would be its owner's alone
 
 
 @contextmanager

@@ -156,10 +156,11 @@ def _unwrap(path: str, tensors: Mapping[str, T], landmarks: frozenset[str], foun
         within: list[tuple[str, ...]] = [one for one in roots if split[name][: len(one)] == one]
         if within:  # else it stands beside the network: a loss with weights, a count of averaged steps
             parts_of[within[0]][".".join(split[name][len(within[0]) :])] = tensor
-    for root, inside in parts_of.items():
-        name = path if len(roots) == 1 else ".".join(filter(None, (path, *root)))
-        found.dicts[name] = _plain_names(inside)
-        found.marked.add(name)
+    root: tuple[str, ...]
+    for root in roots:
+        called = path if len(roots) == 1 else ".".join([path, *root]).removeprefix(".")
+        found.dicts[called] = _plain_names(parts_of[root])
+        found.marked.add(called)
 
 
 def _root(parts: tuple[str, ...], landmark: tuple[str, ...]) -> tuple[str, ...] | None:

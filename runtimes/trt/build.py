@@ -6,7 +6,7 @@ Needs neither torch nor onnx: a Jetson builds its own engine.
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import ModuleType
 
 from edgebird.bundle import Bundle
 from edgebird.errors import EdgebirdError, OutputError, RuntimeUnavailableError, UsageError
+from edgebird.files import remove_orphans, sync, temporary_beside
 from edgebird.runtimes import RuntimeOptions
 from edgebird.runtimes.trt.bindings import import_tensorrt, title
 from edgebird.runtimes.trt.gpu import Gpu, open_cuda
@@ -70,19 +71,24 @@ def _aside(path: Path) -> Iterator[Path]:
 
     It has its own name in a folder beside. Between the two moves nothing is loaded: the sidecar does not fit.
     """
+    folder = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent)
+        remove_orphans(path.parent.absolute())
+        folder.mkdir()
     except OSError as failure:
         raise OutputError(f"cannot write {path.parent}: {failure.strerror}") from failure
-    with folder as name:
-        built = Path(name) / path.name
+    try:
+        built = folder / path.name
         yield built
         try:
             built.replace(path)
             built.with_suffix(".json").replace(path.with_suffix(".json"))
+            sync(path.parent)
         except OSError as failure:
             raise OutputError(f"cannot write {path}: {failure.strerror}") from failure
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _gpu_here(request: EngineRequest) -> Gpu:
