@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 
 from edgebird import __version__
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import EdgebirdError
 from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
-from edgebird.runtimes import RUNTIMES, probe
+from edgebird.runtimes import RUNTIMES, apart, probe_apart
 from edgebird.runtimes.trt.bindings import how_to_install
 from edgebird.runtimes.trt.gpu import open_cuda
 
@@ -44,6 +45,11 @@ def examine() -> Iterator[str]:
     versions = {name: installed_version(name) for name in _PACKAGES}
     yield f"edgebird {__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"CPU: {cpu_name()}, {usable_cores()} of {os.cpu_count()} cores usable"
+    if _is_arm_of_32_bits():
+        yield (
+            "32-bit ARM: PyPI has no wheels of numpy and onnxruntime for it, so no engine can be installed: take a "
+            "64-bit system, such as Raspberry Pi OS (64-bit)"
+        )
     yield from _graphics()
     yield ""
     for name, extra in _PACKAGES.items():
@@ -54,23 +60,37 @@ def examine() -> Iterator[str]:
             "pip uninstall both, then install edgebird[cpu] or edgebird[gpu]"
         )
     yield ""
-    for name in RUNTIMES:
-        try:
-            yield f"{name:<16} runs: {probe(name)}"
-        except RuntimeUnavailableError as error:
-            yield f"{name:<16} cannot run: {error}"
+    for name, answer in probe_apart(tuple(RUNTIMES)):
+        yield f"{name:<16} {'runs' if isinstance(answer, str) else 'cannot run'}: {answer}"
+
+
+def _is_arm_of_32_bits() -> bool:
+    """Whether this Python is one for 32-bit ARM; the kernel may have 64."""
+    return platform.machine().startswith(("arm", "aarch64")) and sys.maxsize < 2**32
 
 
 def _graphics() -> Iterator[str]:
     """The GPU and, on a Jetson, its system and power mode."""
-    try:
-        gpu = open_cuda("CUDA").gpu()
-        yield f"GPU: {gpu}, driver for CUDA {gpu.driver}"
-    except RuntimeUnavailableError as error:
-        yield f"GPU: {_told_by_driver() or 'no NVIDIA GPU seen'}; {error}"
+    if apart.to_be_asked("cuda"):
+        (answer,) = apart.ask("edgebird.doctor:gpu", ["CUDA"])
+    else:
+        try:
+            answer = gpu("CUDA")
+        except EdgebirdError as error:
+            answer = error
+    if isinstance(answer, str):
+        yield f"GPU: {answer}"
+    else:
+        yield f"GPU: {_told_by_driver() or 'no NVIDIA GPU seen'}; {answer}"
     if release := l4t():
         jetpack = next((told for first, told in _JETPACKS.items() if release.startswith(first)), "unknown to edgebird")
         yield f"Jetson: L4T {release}, JetPack {jetpack}, {power_mode() or 'power mode unknown: sudo nvpmodel -q'}"
+
+
+def gpu(wanted_by: str) -> str:
+    """The GPU and the newest CUDA that its driver knows. Raises RuntimeUnavailableError naming who wants it."""
+    found = open_cuda(wanted_by).gpu()
+    return f"{found}, driver for CUDA {found.driver}"
 
 
 def _told_by_driver() -> str | None:

@@ -203,6 +203,12 @@ def make_folder(folder: Path, path: Path | None = None) -> None:
         raise kind(f"cannot write {path or folder}: {error.strerror}") from error
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept for the user: `~/.cache/edgebird`, or in XDG_CACHE_HOME; may not exist."""
+    home = os.path.expanduser("~").replace("~", "/nonexistent")  # a user without a home: nothing can be kept there
+    return Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "edgebird"
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, lower-case hex, read in pieces."""
     digest = hashlib.sha256()

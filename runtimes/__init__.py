@@ -7,16 +7,19 @@ nothing falls back to another engine in silence. `auto` tries several in order a
 from __future__ import annotations
 
 import importlib
+import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from types import ModuleType
 from typing import Protocol
 
-from edgebird.bundle import Bundle
+from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Card
-from edgebird.errors import NotInstalledError, RuntimeUnavailableError, UsageError
+from edgebird.errors import EdgebirdError, NotInstalledError, RuntimeUnavailableError, UsageError
 from edgebird.parity import BF16_OF
+from edgebird.runtimes import apart
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,13 @@ RUNTIMES = {
     "openvino": "edgebird.runtimes.ov",
     "openvino-gpu": "edgebird.runtimes.ov",
     "openvino-npu": "edgebird.runtimes.ov",
+}
+# Runtime -> the Python module, in native code, that its engine is.
+ENGINE_MODULES = {
+    **dict.fromkeys(("ort-cpu", "ort-cuda", "ort-tensorrt"), "onnxruntime"),
+    **dict.fromkeys(("openvino", "openvino-gpu", "openvino-npu"), "openvino"),
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
 }
 # What `auto` tries, in order: GPUs first, and on a CPU the engine that is fastest at the precision.
 AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu", "openvino")
@@ -124,9 +134,45 @@ def _without_name(name: str, error: RuntimeUnavailableError) -> str:
     return str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")
 
 
+def open_apart(bundle: Bundle, name: str, options: RuntimeOptions, *about: str) -> None:
+    """Open a bundle in a process of its own first, if this engine was not seen to survive that here before.
+
+    Engines call it before they import anything. about: what else than bundle and engine may change. Raises
+    RuntimeUnavailableError if it crashed or hung.
+    """
+    graph = bundle.card.precisions[BF16_OF.get(options.precision, options.precision)]
+    size = (bundle.path / graph.file).stat().st_size
+    seconds = max(apart.ANSWER_S, min(2e-6 * size, 2 * apart.ANSWER_S))  # a large model on a slow computer
+    request = json.dumps([str(bundle.path.absolute()), name, asdict(options)])
+    opener = apart.Question("edgebird.runtimes:open_and_close", request, seconds)
+    apart.survives(name, ENGINE_MODULES[name], opener, (graph.sha256, options.precision, *about))
+
+
+def open_and_close(request: str) -> str:
+    """What `open_apart` has done in the other process."""
+    path, name, options = json.loads(request)
+    options["batches"] = options["batches"] and tuple(options["batches"])
+    open_runtime(open_bundle(path), name, RuntimeOptions(**options)).close()
+    return ""
+
+
 def probe(name: str) -> str:
     """Versions and devices of an engine, in one line, if it can really run here; else RuntimeUnavailableError."""
     return str(_module(name).probe(name))
+
+
+def probe_apart(names: Sequence[str]) -> Iterator[tuple[str, str | EdgebirdError]]:
+    """The same of several, each with its name, asked in other processes: what an engine does to them is its answer."""
+    for module, group in groupby(names, ENGINE_MODULES.get):
+        asked = list(group)
+        if module and apart.to_be_asked(module):
+            yield from zip(asked, apart.ask("edgebird.runtimes:probe", asked), strict=True)
+            continue
+        for name in asked:
+            try:
+                yield name, probe(name)
+            except EdgebirdError as error:
+                yield name, error
 
 
 def _module(name: str) -> ModuleType:

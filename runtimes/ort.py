@@ -21,7 +21,7 @@ from edgebird.bundle import Bundle
 from edgebird.card import Card
 from edgebird.errors import NotInstalledError, OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
-from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     ParallelRuns,
     check_graph,
@@ -236,6 +236,7 @@ class _Bound:
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
     model, precision = bundle.model(options.precision), options.precision
+    open_apart(bundle, name, options)
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
     threads = 1 if streams > 1 else options.threads
     try:

@@ -8,7 +8,6 @@ that the card names, and frontend, pooling and head stay in float32. Of an INT8 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,10 @@ import numpy as np
 from edgebird.bundle import Bundle
 from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, NotInstalledError, RuntimeUnavailableError
-from edgebird.files import atomic_text, file_sha256
+from edgebird.files import atomic_text, cache_folder, file_sha256
 from edgebird.machine import usable_cores
 from edgebird.parity import BF16_OF
-from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     ParallelRuns,
     check_graph,
@@ -115,6 +114,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     card = bundle.card
     in_bf16 = options.precision in BF16_OF
     path = bundle.model(BF16_OF.get(options.precision, options.precision))
+    open_apart(bundle, name, options)
     core, device = _core(name)
     if in_bf16:
         _check_bf16(core, device, name)
@@ -282,8 +282,7 @@ def _kept_compiled(device: str, path: Path) -> Iterator[dict[str, str]]:
         return
     import openvino as ov
 
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "edgebird" / f"openvino-{ov.__version__.partition('-')[0]}" / file_sha256(path)[:16]
+    folder = cache_folder() / f"openvino-{ov.__version__.partition('-')[0]}" / file_sha256(path)[:16]
     noted = folder / "sha256"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests and the commands they start keep for the user is not kept for the user."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _engines_are_opened_here_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without another process before each that is new; test_apart.py has those."""
+    monkeypatch.setattr("edgebird.runtimes.apart.enabled", False)
+
+
 @pytest.fixture(scope="session")
 def narrow_folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints of narrow networks in the original layout, one for each experiment."""

@@ -15,18 +15,30 @@ from edgebird.card import floor_group
 from edgebird.errors import OutputError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.parity import TOLERANCES, Parity
 from edgebird.parity import prove as prove_scores
-from edgebird.runtimes import Runtime, RuntimeOptions
+from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import warm_up
 from edgebird.runtimes.trt.bindings import MODULES, TrtLog, import_tensorrt, make_loader, title
 from edgebird.runtimes.trt.gpu import Gpu, open_cuda
 from edgebird.runtimes.trt.runtime import TrtRuntime
-from edgebird.runtimes.trt.sidecar import ENGINES, Sidecar, build_command, find_engine, proof_place, require_engine
+from edgebird.runtimes.trt.sidecar import (
+    ENGINES,
+    Sidecar,
+    build_command,
+    engine_path,
+    find_engine,
+    proof_place,
+    require_engine,
+)
 
 log = logging.getLogger(__name__)
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open the bundle's engine for this GPU, warmed up, and prove it if that was not done here yet."""
+    bundle.model(options.precision)
+    engine = engine_path(bundle.path / ENGINES, name, options.precision)
+    if engine.is_file():
+        open_apart(bundle, name, options, str(engine.stat().st_mtime_ns))
     return open_engine(bundle, name, options, bundle.path / ENGINES)
 
 
