@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgebird.card import Card, floor_group
-from edgebird.errors import BundleError, RuntimeUnavailableError
+from edgebird.errors import BundleError, EdgebirdError, RuntimeUnavailableError
 from edgebird.parity import check_finite
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.types import FloatArray
@@ -20,6 +21,17 @@ def check_open(name: str, is_open: bool) -> None:
     """Raise RuntimeUnavailableError if the runtime of this name was closed."""
     if not is_open:
         raise RuntimeUnavailableError(f"{name}: the runtime is closed")
+
+
+@contextmanager
+def engine_errors(name: str, what: str, reason: Callable[[Exception], str]) -> Iterator[None]:
+    """Raise RuntimeUnavailableError where a call of an engine fails: its name, what failed, the engine's reason."""
+    try:
+        yield
+    except EdgebirdError:
+        raise
+    except Exception as error:
+        raise RuntimeUnavailableError(f"{name}: {what}: {reason(error)}") from error
 
 
 def check_graph(name: str, found: Mapping[str, tuple[str, Sequence[Any]]], card: Card) -> None:

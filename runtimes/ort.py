@@ -27,6 +27,7 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
+    engine_errors,
     preferred_batch,
     run_in_batches,
     to_scores,
@@ -71,6 +72,7 @@ _GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d
 _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
 
 
+_FAILED = "ONNX Runtime failed"
 _LEFT_TO_CPU = "fallback to CPU EP has been explicitly disabled"
 
 
@@ -187,12 +189,10 @@ class OrtRuntime:
         return run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
 
     def _run(self, windows: FloatArray) -> FloatArray:
-        try:
+        with engine_errors(self.name, _FAILED, _first_line):
             if _PROVIDERS[self.name].on_gpu:
                 return self._run_bound(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
-        except Exception as error:
-            raise RuntimeUnavailableError(f"{self.name}: ONNX Runtime failed: {_first_line(error)}") from error
         return output
 
     def _run_bound(self, windows: FloatArray, device: str = "cuda") -> FloatArray:
@@ -297,10 +297,8 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
 def probe(name: str) -> str:
     """Run a tiny model; the version of ONNX Runtime and the provider."""
     session = session_of(_TINY, name, threads=1)
-    try:
+    with engine_errors(name, _FAILED, _first_line):
         session.run(None, {"x": np.zeros(1, np.float32)})
-    except Exception as error:
-        raise RuntimeUnavailableError(f"{name}: ONNX Runtime failed: {_first_line(error)}") from error
     import onnxruntime as ort
 
     return f"ONNX Runtime {ort.__version__}, {session.get_providers()[0]}"

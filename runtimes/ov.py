@@ -30,6 +30,7 @@ from edgebird.runtimes.contract import (
     check_open,
     check_windows,
     cut,
+    engine_errors,
     preferred_batch,
     run_in_batches,
     to_scores,
@@ -46,6 +47,7 @@ _DRIVERS = {
     "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), join the group `render`",
 }
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them; without, bf16 is emulated and slow
+_REFUSED = "OpenVINO refuses the model"
 _SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothing is kept on the disk
 
 
@@ -78,11 +80,9 @@ class OpenVinoRuntime:
 
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
         values = [windows]
-        try:
+        with engine_errors(self.name, "OpenVINO failed", _reason):
             for request in requests:
                 values = list(request.infer(values).values())  # copies: what it gives is ours
-        except RuntimeError as error:
-            raise RuntimeUnavailableError(f"{self.name}: OpenVINO failed: {_reason(error)}") from error
         return values[0]
 
     def split(self, windows: FloatArray) -> dict[str, float]:
@@ -118,14 +118,14 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     core, device = _core(name)
     if in_bf16:
         _check_bf16(core, device, name)
-    with _refusals(name):
+    with engine_errors(name, _REFUSED, _reason):
         model = core.read_model(path)
     check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
     size, shared = card.fixed_batch, floor_group(card.db_floor)
     # An NPU takes no maps of free sizes; a CPU plans those of fixed sizes better.
     if size is None and (device == "NPU" or (device == "CPU" and shared == 1)):
         size = shared
-        with _refusals(name):
+        with engine_errors(name, _REFUSED, _reason):
             model.reshape([size, card.window_samples])
     settings = _settings(device, options)
     if in_bf16:
@@ -243,7 +243,7 @@ def _cut(model: Any, names: Sequence[str], bundle: Bundle) -> tuple[Any, Any]:
 def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
     """A compiled model. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
     device, wanted = _DEVICES[name], settings["INFERENCE_PRECISION_HINT"]
-    with _refusals(name):
+    with engine_errors(name, _REFUSED, _reason):
         compiled = core.compile_model(model, device, settings)
         runs = [str(where).partition(".")[0] for where in compiled.get_property("EXECUTION_DEVICES")]
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
@@ -254,16 +254,7 @@ def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any
     return compiled
 
 
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """Raise RuntimeUnavailableError with OpenVINO's reason where it refuses a model."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RuntimeUnavailableError(f"{name}: OpenVINO refuses the model: {_reason(error)}") from error
-
-
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """The last line: those before it say where in OpenVINO's source it happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else "no reason given"

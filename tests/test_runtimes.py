@@ -24,7 +24,7 @@ from edgebird.card import Card, Tensor
 from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
-from edgebird.runtimes.contract import ParallelRuns
+from edgebird.runtimes.contract import ParallelRuns, engine_errors
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray, Label
 from edgebird.verification import Verification, verify
@@ -408,3 +408,15 @@ def test_verify_tries_every_batch_size_that_detection_uses(tones: Bundle, monkey
     """An engine that is right for single windows only would pass and then hear the wrong birds."""
     monkeypatch.setattr("edgebird.verification.open_runtime", lambda bundle, *_: Coupled(bundle.card))
     assert not verified(tones, "coupled").passed
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory\nat line 3"), TypeError("no such type"), MemoryError()])
+def test_whatever_an_engine_raises_is_one_line_with_its_name(error: Exception) -> None:
+    """A station knows how to go on after an EdgebirdError; after a TypeError of some engine it would end."""
+    with (
+        pytest.raises(RuntimeUnavailableError, match=r"^x: the engine failed: (out of memory|no such type|)$"),
+        engine_errors("x", "the engine failed", lambda error: str(error).partition("\n")[0]),
+    ):
+        raise error
+    with pytest.raises(ScoreError, match="nan"), engine_errors("x", "the engine failed", str):
+        raise ScoreError("nan")
