@@ -214,10 +214,16 @@ def test_a_bundle_is_replaced_by_force_only_and_only_by_a_whole_one(
     assert [path.name for path in bundle_copy.parent.iterdir()] == [bundle_copy.name]
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
 def test_the_old_bundle_is_still_there_when_the_new_one_cannot_take_its_place(
-    bundle_copy: Path, narrow_folds: dict[str, Path], quick: None, monkeypatch: pytest.MonkeyPatch
+    exchanges: bool, bundle_copy: Path, narrow_folds: dict[str, Path], quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, rename = (bundle_copy / "card.json").read_bytes(), Path.rename
+
+    def exchange(one: Path, other: Path) -> bool:
+        if exchanges:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return False
 
     def fail(self: Path, target: Path) -> Path:
         if Path(target) == bundle_copy and (self / "card.json").read_bytes() != before:
@@ -226,6 +232,7 @@ def test_the_old_bundle_is_still_there_when_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(exporter, "__version__", "other")  # so that the cards differ
     monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr("edgebird.bundle.exchange", exchange)
     with pytest.raises(OutputError, match="Input/output error"):
         export_bundle(ExportRequest((narrow_folds["exp105"],), bundle_copy, force=True))
     assert (bundle_copy / "card.json").read_bytes() == before
@@ -269,7 +276,7 @@ def full_from(name: str) -> Callable[[Path, bytes], int]:
         ("pathlib.Path.write_bytes", full_from("model.fp32.onnx"), OutputError, "cannot write .*out: No space left"),
         ("pathlib.Path.write_bytes", full_from("card.json"), OutputError, "cannot write .*out: No space left"),
         ("numpy.savez_compressed", disk_full, OutputError, "cannot write .*out: No space left"),
-        ("tempfile.mkdtemp", disk_full, OutputError, "cannot write .*out: No space left"),
+        ("edgebird.bundle.temporary_beside", disk_full, OutputError, "cannot write .*out: No space left"),
         ("edgebird.export.exporter.build_graph", interrupted, KeyboardInterrupt, None),
     ],
     ids=["graph", "card", "golden data", "folder", "ctrl-c"],
