@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.card import Card
-from edgebird.errors import UsageError
+from edgebird.errors import IncompleteAudioError, UsageError
 from edgebird.events import Event, Events
 from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
@@ -23,11 +23,12 @@ from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.settings import model
 from edgebird.settings.model import DetectionSettings
 from edgebird.sources import FileSource
-from edgebird.species import allowed_labels
-from edgebird.types import AudioBlock, Detection, FloatArray, Label, Rejected, Summary, Window
+from edgebird.species import allowed_labels, name_key
+from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Summary, Window
 from edgebird.windows import Windower
 
 HOP_S, THRESHOLD = model.HOP_S, model.THRESHOLD
+_NOTHING = np.empty(0, np.float32)
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
 LONGEST_S = 60.0  # a longer detection comes in pieces
 
@@ -75,16 +76,21 @@ def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
 
 
 def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
-    names: dict[str, int] = {}
+    """Every label's threshold, float32 [classes]: that of its code, else of its species, else the default."""
+    codes: dict[str, list[int]] = {}
+    names: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
-        names |= {label.code.lower(): index, label.scientific_name.lower(): index}
+        codes.setdefault(name_key(label.code), []).append(index)
+        names.setdefault(name_key(label.scientific_name), []).append(index)  # several labels may share a species
     thresholds = np.full(len(labels), default, np.float32)
-    for name, value in species.items():
-        if name.lower() not in names:
-            close = difflib.get_close_matches(name.lower(), names, 1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            raise UsageError(f"threshold of {name}: no label of this model has this code or scientific name{hint}")
-        thresholds[names[name.lower()]] = value
+    unknown = next((name for name in species if name_key(name) not in codes.keys() | names.keys() - {""}), None)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown.lower(), [*codes, *names], 1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise UsageError(f"threshold of {unknown}: no label of this model has this code or scientific name{hint}")
+    for index_of in (names, codes):
+        for name, value in species.items():
+            thresholds[index_of.get(name_key(name), [])] = value
     return thresholds
 
 
@@ -96,16 +102,16 @@ class Scored:
     scores: FloatArray
 
 
-Result: TypeAlias = Scored | Detection | Rejected | Onset | Summary
+Result: TypeAlias = Scored | Detection | Rejected | Onset | Gap | Summary
 
 
-def reported(result: Result, explain: bool, live: bool) -> Detection | Rejected | Onset | Summary | None:
+def reported(result: Result, explain: bool, live: bool) -> Detection | Rejected | Onset | Gap | Summary | None:
     """The result if users are told it, else None: scores never are, and rejected candidates with `explain` only.
 
     live: of a source that is heard as it comes. Onsets are of those; the detections of a file are all there is.
     """
     match result:
-        case Detection() | Summary():
+        case Detection() | Gap() | Summary():
             return result
         case Rejected():
             return result if explain else None
@@ -183,27 +189,42 @@ def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) 
     yield from results_of(analysis, score_steps(source_steps(analysis, windows_of(analysis, blocks)), runtime))
 
 
-def windows_of(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window]:
-    """All windows of a source."""
-    for block in blocks:
-        yield from analysis.push(block)
+def windows_of(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Window | Gap]:
+    """All windows of a source, and the gaps between them. Raises what the blocks raise, after the last window."""
+    end = 0
+    try:
+        for block in blocks:
+            if block.start > end:
+                yield from analysis.push(AudioBlock(_NOTHING, block.start))
+                yield Gap(end, block.start, block.lost)
+            end = block.end
+            yield from analysis.push(block)
+    except IncompleteAudioError:
+        yield from analysis.finish()
+        raise
     yield from analysis.finish()
 
 
 def results_of(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Result]:
     """What becomes of the scored steps of one source, the Summary last; takes no step after its end.
 
-    Raises the AudioError that broke the source off, when all that was heard before is told.
+    Raises the AudioError that broke the source off, when all that was heard before is told; the Summary too, if that
+    is all there is of the source.
     """
     for step in steps:
+        if step.gap is not None:
+            yield from analysis.skip(step.gap.end)
+            yield step.gap
+            continue
         if step.window is not None:
             assert step.scores is not None
             yield from analysis.take(step.window, step.scores)
             continue
         yield from analysis.close()
+        if step.error is None or isinstance(step.error, IncompleteAudioError):
+            yield analysis.summary()
         if step.error:
             raise step.error
-        yield analysis.summary()
         return
 
 
@@ -216,7 +237,8 @@ def detect(
 ) -> Iterator[Event]:
     """Give the detections of a recording as events: the objects that `edgebird detect --format jsonl` prints.
 
-    Raises AudioError for a file that cannot be read, UsageError for settings that do not fit.
+    Raises AudioError for a file that cannot be read, UsageError for settings that do not fit. A file of which a part
+    is missing gives what is there, then raises IncompleteAudioError.
     """
     card = runtime.card
     source = FileSource(Path(path), card.sample_rate)

@@ -2,6 +2,7 @@
 
 EdgebirdError                what the command line says as `error: ...`, exit code 1
 ├── AudioError               a file or stream that cannot be read as sound
+│   └── IncompleteAudioError one of which a part is missing or cannot be decoded; all else was read
 ├── BundleError              a bundle, card or golden file that is missing, damaged or inconsistent
 ├── CheckpointError          a checkpoint that is not one, or does not fit
 ├── ExportError              a graph that cannot be built, or not for the engines that shall run it
@@ -28,6 +29,10 @@ class EdgebirdError(Exception):
 
 class AudioError(EdgebirdError):
     """A file or stream that cannot be read as sound."""
+
+
+class IncompleteAudioError(AudioError):
+    """A file of which a part is missing or cannot be decoded. It comes last: all that there is was read before."""
 
 
 class BundleError(EdgebirdError):

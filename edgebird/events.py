@@ -10,7 +10,7 @@ from datetime import timedelta, timezone
 from typing import Any, TypeAlias
 
 from edgebird.pooling import Onset
-from edgebird.types import Detection, Label, Origin, Rejected, Summary
+from edgebird.types import Detection, Gap, Label, Origin, Rejected, Summary
 
 Event: TypeAlias = dict[str, Any]
 
@@ -32,8 +32,23 @@ def timestamp(origin: Origin, samples: int, rate: int) -> str | None:
 
 
 def head(kind: str, origin: Origin, samples: int, rate: int) -> Event:
-    """What every event begins with: its kind, its source, and the time of the sample it is about."""
-    return {"event": kind, "source": origin.name, "time": timestamp(origin, samples, rate)}
+    """What every event begins with: its kind, its source, and the time of the sample it is about.
+
+    `zone_assumed` says which time zone was taken for a recording that does not tell its own, `channel` which one of
+    its channels was asked for; they are left out of all other events.
+    """
+    event: Event = {"event": kind, "source": origin.name, "time": timestamp(origin, samples, rate)}
+    if origin.zone_assumed:
+        event["zone_assumed"] = origin.zone_assumed
+    if origin.channel:
+        event["channel"] = origin.channel
+    return event
+
+
+def gap_event(origin: Origin, gap: Gap, rate: int) -> Event:
+    """Return the event of audio that is missing."""
+    span = {"start_s": seconds(gap.start, rate), "end_s": seconds(gap.end, rate)}
+    return {**head("gap", origin, gap.start, rate), **span, "reason": gap.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +61,7 @@ class Events:
     labels: Sequence[Label]
     rate: int
 
-    def tell(self, origin: Origin, result: Detection | Rejected | Onset | Summary) -> Event:
+    def tell(self, origin: Origin, result: Detection | Rejected | Onset | Gap | Summary) -> Event:
         """Return the event of a result of this source."""
         match result:
             case Detection():
@@ -55,6 +70,8 @@ class Events:
                 return self._candidate("onset", origin, result.candidate)
             case Rejected():
                 return {**self._candidate("rejected", origin, result.candidate), "reason": result.reason}
+            case Gap():
+                return gap_event(origin, result, self.rate)
             case Summary():
                 return self._summary(origin, result)
 

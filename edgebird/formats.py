@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from edgebird.errors import UsageError
@@ -13,6 +17,24 @@ from edgebird.events import Event, encodable, to_json
 from edgebird.types import FloatArray, Label, Origin, Window
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What a table has besides what its format always has.
+
+    times: columns with the time of day. channels: a column with the channel, where the format has none of its own.
+    relative_to: paths are written relative to this folder; None for absolute ones.
+    in_sequence: the recordings come one after the other, as Raven opens several files.
+    """
+
+    times: bool = False
+    channels: bool = False
+    relative_to: Path | None = None
+    in_sequence: bool = False
+
+
+_PLAIN = TableOptions()
 
 
 class Formatter(Protocol):
@@ -51,44 +73,80 @@ class BirdnetCsv:
 
     extension = "csv"
 
+    def __init__(self, options: TableOptions = _PLAIN) -> None:
+        self._options = options
+
     def header(self) -> str:
         """Return the column names."""
-        return _csv_row("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
+        more = ["Time"] * self._options.times + ["Channel"] * self._options.channels
+        return _csv_row("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File", *more)
 
     def line(self, origin: Origin, event: Event) -> str:
         """Return a detection."""
         if event["event"] != "detection":
             return ""
         names = event["scientific_name"], event["common_name"]
-        return _csv_row(event["start_s"], event["end_s"], *names, _confidence(event), _file(origin))
+        more = [event["time"] or ""] * self._options.times + [event.get("channel", "")] * self._options.channels
+        return _csv_row(event["start_s"], event["end_s"], *names, _confidence(event), _file(origin), *more)
 
 
 class Raven:
-    """A Raven selection table; a box is as high as the model hears."""
+    """A Raven selection table; a box is as high as the model hears.
+
+    Of several recordings in sequence, Begin Time runs on over them, as Raven counts where it opens several files; File
+    Offset counts from the start of each. A recording is as long as its summary says.
+    """
 
     extension = "txt"
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, options: TableOptions = _PLAIN) -> None:
         # With a decimal point, for strict readers take a column of whole numbers for integers and refuse it.
         self._band = "0.0", str(rate / 2)
+        self._options = options
         self._selection = 0
+        self._recording: tuple[str, Path | None] | None = None
+        self._begins = self._lasts = 0.0  # of this recording in the sequence, in seconds
 
     def header(self) -> str:
         """Return the column names."""
         box = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"
         species = "Common Name", "Species Code", "Confidence"
-        return _tab_row("Selection", "View", "Channel", *box, *species, "Begin Path", "File Offset (s)")
+        file = "Begin Path", "File Offset (s)", "Begin File"
+        times = ("Begin Date", "Begin Clock Time") if self._options.times else ()
+        return _tab_row("Selection", "View", "Channel", *box, *species, *file, *times)
 
     def line(self, origin: Origin, event: Event) -> str:
-        """Return a detection, numbered from 1."""
+        """Return a detection, numbered from 1; a summary is counted."""
+        if self._options.in_sequence:
+            self._follow(origin, event)
         if event["event"] != "detection":
             return ""
         self._selection += 1
-        box = event["start_s"], event["end_s"], *self._band
+        span = (round(self._begins + event[edge], 9) for edge in ("start_s", "end_s"))
         species = event["common_name"], event["code"], _confidence(event)
-        # Raven looks for a relative path beside the table, wherever that is.
-        path = origin.name if origin.path is None else str(origin.path.absolute())
-        return _tab_row(self._selection, "Spectrogram 1", 1, *box, *species, path, event["start_s"])
+        path, name = (origin.name, origin.name) if origin.path is None else (self._path(origin.path), origin.path.name)
+        row = self._selection, "Spectrogram 1", event.get("channel", 1), *span, *self._band, *species
+        return _tab_row(*row, path, event["start_s"], name, *self._times(event))
+
+    def _path(self, path: Path) -> str:
+        """Raven looks for a relative path beside the table, wherever that is."""
+        base = self._options.relative_to
+        return str(path.absolute()) if base is None else os.path.relpath(path.absolute(), base.absolute())
+
+    def _follow(self, origin: Origin, event: Event) -> None:
+        if self._recording != (origin.name, origin.path):
+            self._recording = origin.name, origin.path
+            self._begins, self._lasts = self._begins + self._lasts, 0.0
+        if event["event"] == "summary":
+            self._lasts = event["scored_s"] + event["gap_s"] + event["tail_s"]
+
+    def _times(self, event: Event) -> tuple[str, ...]:
+        if not self._options.times:
+            return ()
+        if event["time"] is None:
+            return "", ""
+        moment = datetime.fromisoformat(event["time"])
+        return f"{moment:%Y/%m/%d}", moment.strftime("%H:%M:%S.%f")[:-3]
 
 
 class Audacity:
@@ -104,7 +162,8 @@ class Audacity:
         """Return a detection."""
         if event["event"] != "detection":
             return ""
-        text = f"{event['common_name']} {event['score']:.2f}"
+        channel = f" (channel {event['channel']})" if "channel" in event else ""
+        text = f"{event['common_name']} {event['score']:.2f}{channel}"
         return _tab_row(f"{event['start_s']:.6f}", f"{event['end_s']:.6f}", text)
 
 
@@ -117,9 +176,13 @@ class Kaleidoscope:
 
     extension = "csv"
 
+    def __init__(self, options: TableOptions = _PLAIN) -> None:
+        self._options = options
+
     def header(self) -> str:
         """Return the column names."""
-        return _csv_row("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST")
+        more = ["DATE", "TIME"] * self._options.times + ["CHANNEL"] * self._options.channels
+        return _csv_row("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST", *more)
 
     def line(self, origin: Origin, event: Event) -> str:
         """Return a detection."""
@@ -127,27 +190,31 @@ class Kaleidoscope:
             return ""
         where = ",".join(_quoted(part) for part in _kaleidoscope_path(origin))
         duration = round(event["end_s"] - event["start_s"], 9)
-        return encodable(where) + "," + _csv_row(event["start_s"], duration, event["common_name"], _confidence(event))
+        moment = event["time"] or ""
+        more: list[object] = [moment[:10], moment[11:19]] * self._options.times
+        more += [event.get("channel", 1) - 1] * self._options.channels  # from 0 on
+        row = event["start_s"], duration, event["common_name"], _confidence(event), *more
+        return encodable(where) + "," + _csv_row(*row)
 
 
-_FORMATTERS: dict[str, Callable[[int], Formatter]] = {
-    "jsonl": lambda rate: JsonLines(),
-    "csv": lambda rate: BirdnetCsv(),
+_FORMATTERS: dict[str, Callable[[int, TableOptions], Formatter]] = {
+    "jsonl": lambda rate, options: JsonLines(),
+    "csv": lambda rate, options: BirdnetCsv(options),
     "raven": Raven,
-    "audacity": lambda rate: Audacity(),
-    "kaleidoscope": lambda rate: Kaleidoscope(),
+    "audacity": lambda rate, options: Audacity(),
+    "kaleidoscope": lambda rate, options: Kaleidoscope(options),
 }
 FORMATS = tuple(_FORMATTERS)
 
 
-def formatter(name: str, rate: int) -> Formatter:
+def formatter(name: str, rate: int, options: TableOptions = _PLAIN) -> Formatter:
     """Return a new formatter, for one output.
 
     name: one of FORMATS, else UsageError. rate: of the model, in Hz.
     """
     if name not in _FORMATTERS:
         raise UsageError(f"unknown format {name!r}: choose from {', '.join(FORMATS)}")
-    return _FORMATTERS[name](rate)
+    return _FORMATTERS[name](rate, options)
 
 
 def require_fitting(name: str | None, explain: bool, several: str = "") -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain, groupby
-from operator import attrgetter
 from typing import Protocol
 
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
-from edgebird.errors import AudioError
+from edgebird.errors import AudioError, IncompleteAudioError
 from edgebird.events import Events
 from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sinks import Recorded, Sink, begun
 from edgebird.sources import FileSource, FoundAudio
-from edgebird.types import Summary, Window
+from edgebird.types import Gap, Origin, Summary, Window
 
+logger = logging.getLogger(__name__)
+
+EACH = 0  # as a channel: each one apart
 _AHEAD = 16  # windows, and ends, that are read before they are asked for; more where more are scored at once
 
 
@@ -39,7 +42,7 @@ class Watcher(Protocol):
         ...
 
     def failed(self, error: AudioError) -> None:
-        """A recording could not be read, or not to its end."""
+        """A recording could not be read."""
         ...
 
 
@@ -48,50 +51,100 @@ class Work:
     """What to do with recordings.
 
     timezone: where names without an offset were recorded, None for what fits. explain: tell rejected candidates too.
+    channel: which one to listen to, from 1 on; 0 for each one apart, None for the mean of all.
     """
 
     runtime: Runtime
     settings: Settings
     timezone: tzinfo | None = None
     explain: bool = False
+    channel: int | None = None
 
 
-def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> int:
-    """Analyse recordings one after the other; return how many could not be read, or not to their end.
+@dataclass(slots=True)
+class Outcome:
+    """How many recordings could not be read at all, and of how many a part is missing."""
+
+    failed: int = 0
+    incomplete: int = 0
+
+
+def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> Outcome:
+    """Analyse recordings one after the other. If a part of one is missing, a warning says so; all else is told.
 
     The next ones are read while windows are scored, and short ones are scored together. sinks: opened. Raises what the
     runtime and the sinks raise.
     """
-    failed = 0
+    outcome, telling, zones = Outcome(), _Telling(work, sinks, watcher), _Zones()
     reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
-        for recording, its in groupby(steps, key=attrgetter("source")):
+        for recording, its in groupby(steps, key=lambda step: step.source.recording):
             try:
-                _finish(recording, its, _Telling(work, sinks, watcher))
+                incomplete = _finish(recording, its, telling)
             except AudioError as error:
-                failed += 1
+                outcome.failed += 1
                 watcher.failed(error)
-    return failed
+                continue
+            if incomplete:
+                outcome.incomplete += 1
+                logger.warning("%s", incomplete)
+            zones.take(recording.origin)
+    return outcome
+
+
+class _Zones:
+    """Says once that the time zone of recordings was assumed."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def take(self, origin: Origin | None) -> None:
+        if self._is_told or origin is None or not origin.zone_assumed:
+            return
+        self._is_told = True
+        zone = "UTC, as in all names of AudioMoths" if origin.zone_assumed == "UTC" else "this computer's local time"
+        logger.warning(
+            "%s: nothing says in which time zone it was recorded; it is taken for %s, and others are taken so too "
+            "(--timezone sets it, `zone_assumed` in the events marks them)",
+            origin.name,
+            zone,
+        )
 
 
 @dataclass(slots=True, eq=False)
 class _Recording:
-    """A recording on its way. source: None until it is opened, and if it cannot be."""
+    """A recording on its way. origin: None until it is opened."""
 
     found: FoundAudio
+    origin: Origin | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Channel:
+    """What is listened to of a recording: one channel, or all as one. source: None until it is opened."""
+
+    recording: _Recording
     analysis: Analysis
     source: FileSource | None = None
 
-    def windows(self, work: Work) -> Iterator[Window]:
+    def windows(self, work: Work) -> Iterator[Window | Gap]:
         """Open it, which sets `source`, and cut it; called on the thread that reads ahead."""
-        self.source = FileSource(self.found.path, work.runtime.card.sample_rate, timezone=work.timezone)
+        if self.source is None:
+            rate, channel = work.runtime.card.sample_rate, 1 if work.channel == EACH else work.channel
+            self.source = FileSource(self.recording.found.path, rate, timezone=work.timezone, channel=channel)
+            self.recording.origin = self.source.origin
         yield from windows_of(self.analysis, self.source.blocks())
 
 
-def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Recording]]:
+def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Channel]]:
     for found in recordings:
-        recording = _Recording(found, Analysis(work.runtime.card, work.settings))
-        yield from source_steps(recording, recording.windows(work), str(found.path))
+        first = _Channel(_Recording(found), Analysis(work.runtime.card, work.settings))
+        yield from source_steps(first, first.windows(work), str(found.path))
+        for number in range(2, first.source.channels + 1 if first.source and work.channel == EACH else 0):
+            assert first.source is not None
+            source = first.source.of_channel(number)
+            other = _Channel(first.recording, Analysis(work.runtime.card, work.settings), source)
+            yield from source_steps(other, other.windows(work), str(found.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +155,54 @@ class _Telling:
     sinks: Sequence[Sink]
     watcher: Watcher
 
-    def tell(self, recording: Recorded, result: Result) -> None:
+    def tell(self, recording: Recorded, origin: Origin, result: Result) -> None:
         if isinstance(result, Scored):
             for sink in self.sinks:
                 sink.score(recording, result.window, result.scores)
         elif told := reported(result, self.work.explain, live=False):
             card = self.work.runtime.card
-            event = Events(card.labels, card.sample_rate).tell(recording.origin, told)
+            event = Events(card.labels, card.sample_rate).tell(origin, told)
             for sink in self.sinks:
                 sink.take(event, recording)
 
 
-def _finish(recording: _Recording, steps: Iterator[Step[_Recording]], telling: _Telling) -> None:
-    """Give the results of a recording to every sink. Raises the AudioError that kept it from being read."""
+def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Telling) -> IncompleteAudioError | None:
+    """Give the results of a recording to every sink; return what says that a part of it is missing.
+
+    Raises the AudioError that kept it from being read.
+    """
     first = next(steps)
-    if first.error:
-        raise first.error
-    source, heard = recording.source, 0
+    if (error := first.error) and not isinstance(error, IncompleteAudioError):
+        raise error
+    source, incomplete = first.source.source, None
     assert source is not None  # it has a first step
-    telling.watcher.begin(source)
     told = Recorded(source.origin, recording.found.relative, source.rate)
+    through = []
     with begun(telling.sinks, told):
-        for result in results_of(recording.analysis, chain([first], steps)):
-            telling.tell(told, result)
+        for number in range(source.channels if telling.work.channel == EACH else 1):
+            first = next(steps) if number else first
+            summary, problem = _finish_channel(first.source, chain([first], steps), telling, told)
+            through.append((first.source.source or source, summary))
+            incomplete = incomplete or problem
+    for one, summary in through:
+        telling.watcher.done(one, summary)
+    return incomplete
+
+
+def _finish_channel(
+    channel: _Channel, steps: Iterator[Step[_Channel]], telling: _Telling, told: Recorded
+) -> tuple[Summary, IncompleteAudioError | None]:
+    """Give the results of a channel; return its account, and what says that a part of it is missing."""
+    source, heard, incomplete = channel.source, 0, None
+    assert source is not None  # it has a step
+    telling.watcher.begin(source)
+    try:
+        for result in results_of(channel.analysis, steps):
+            telling.tell(told, source.origin, result)
             if isinstance(result, Scored):
                 telling.watcher.advance((result.window.end - heard) / source.rate)
                 heard = result.window.end
+    except IncompleteAudioError as error:
+        incomplete = error
     assert isinstance(result, Summary)  # the last one
-    telling.watcher.done(source, result)
+    return result, incomplete

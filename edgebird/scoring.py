@@ -13,7 +13,7 @@ import numpy as np
 from edgebird.card import floor_group
 from edgebird.errors import AudioError, ScoreError
 from edgebird.runtimes import Runtime
-from edgebird.types import FloatArray, Window
+from edgebird.types import FloatArray, Gap, Window
 
 S = TypeVar("S")
 
@@ -22,7 +22,7 @@ _MOST_ENDS = 16  # in a group whose last step is no window
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step(Generic[S]):
-    """What comes next of a source: a window, later with its scores, float32 [classes]; or, with neither, its end.
+    """What comes next of a source: a window, later with its scores, float32 [classes]; a gap; or, with none, its end.
 
     source, name: whose it is, and what messages call that, empty if there is no other. error: what broke it off, at its
     end.
@@ -33,13 +33,19 @@ class Step(Generic[S]):
     window: Window | None = None
     scores: FloatArray | None = None
     error: AudioError | None = None
+    gap: Gap | None = None
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the source is over."""
+        return self.window is None and self.gap is None
 
 
-def source_steps(source: S, windows: Iterable[Window], name: str = "") -> Iterator[Step[S]]:
+def source_steps(source: S, windows: Iterable[Window | Gap], name: str = "") -> Iterator[Step[S]]:
     """The steps of one source, its end last: what was read before damage is scored, and then comes the error."""
     try:
-        for window in windows:
-            yield Step(source, name, window)
+        for found in windows:
+            yield Step(source, name, gap=found) if isinstance(found, Gap) else Step(source, name, found)
     except AudioError as error:
         yield Step(source, name, error=error)
     else:
@@ -90,7 +96,7 @@ def _grouped(steps: Iterable[Step[S]], runtime: Runtime) -> Iterator[list[Step[S
             group, windows = [], 0
         group.append(step)
         windows += is_window
-        if alone and not is_window:
+        if alone and step.is_end:
             yield group
             group, windows = [], 0
     if group:

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import stat
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-from edgebird.errors import AudioError
-from edgebird.timestamps import Chunk, recording_start, riff_chunks
+from edgebird.errors import AudioError, IncompleteAudioError
+from edgebird.reading.ffmpeg import has_ffmpeg
+from edgebird.reading.mixing import Mixer
+from edgebird.reading.opening import NotSoundError, open_sound
+from edgebird.reading.sound import CUT_OFF, Sound
+from edgebird.reading.spoiled import NOT_FINITE, sound_parts
+from edgebird.reading.triggered import NOT_TRIGGERED, Expander
+from edgebird.timestamps import is_triggered, recording_start
 from edgebird.types import AudioBlock, FloatArray, Origin
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".w64", ".rf64", ".caf", ".au"})
+AUDIO_SUFFIXES = frozenset(
+    ".wav .wave .bwf .flac .ogg .oga .opus .mp3 .mp2 .aif .aiff .aifc .w64 .rf64 .caf .au .snd".split()
+)
+FFMPEG_SUFFIXES = frozenset(".m4a .m4b .aac .wma .webm .weba .mka .3gp .3ga .amr .ac3 .ape .wv .tta .spx".split())
+# Sound that nothing here reads: Wildlife Acoustics' compressed forms, and those of dictating machines.
+_OTHER_SUFFIXES = frozenset(".wac .w4v .dss .ds2 .dvf .msv .m4p .aax .dsf .dff .ra .rm".split())
 
-_BLOCK_SECONDS = 10
-_BLOCK_SAMPLES = 1 << 22  # of all channels: 16 MiB, also for files that claim absurd rates or channels
-_UNKNOWN_FRAMES = 2**63 - 1  # libsndfile: the header does not say
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # bytes of a WAV data chunk: never finished, or written to a pipe
-_MP3_MAX_UNREAD = 4096  # bytes at the end: room for tags, less than a second of sound
+_SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES | _OTHER_SUFFIXES
+_SHOWN_LOSSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +73,180 @@ class Resampler:
 
 
 class FileSource:
-    """A sound file as blocks of mono float32 at `rate`, channels averaged; what libsndfile reads is read.
+    """A sound file as blocks of mono float32 at `rate`: all that can be decoded of it, each sample in its place.
 
     path: the file. rate: samples per second of the blocks. name: what events call it, by default its path.
     timezone: where names and headers without an offset were recorded, see `recording_start`.
-    Opens the file to read its header: raises AudioError if it is missing or holds no sound. A WAV file that was cut
-    off or never finished is read as far as it goes, with a warning.
+    channel: which one to take, from 1 on; None for the mean of all.
+
+    Opens the file to read its header: raises AudioError if it is missing, holds no sound or not this channel. What is
+    odd about a file of which nothing is missing is logged as a warning.
     """
 
     origin: Origin
     rate: int  # of the blocks, in Hz
+    channels: int  # of the file
     duration_s: float | None  # None where the header does not say; a guess for MP3 files without a Xing header
 
-    def __init__(self, path: Path | str, rate: int, name: str | None = None, timezone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        rate: int,
+        name: str | None = None,
+        timezone: tzinfo | None = None,
+        channel: int | None = None,
+    ) -> None:
         self._path = Path(path)
         self.rate = rate
-        with _opened(self._path) as opened:
-            frames, rate_in = opened.decoder.frames, opened.decoder.samplerate
-            if frames == 0:
-                raise _error(self._path, "it holds no samples")
-            self.duration_s = None if frames == _UNKNOWN_FRAMES else frames / rate_in
-            _warn_if_cut_off(opened)
-        self.origin = Origin(name or _shown(self._path), self._path, recording_start(self._path, timezone))
-        logger.debug("%s: %d Hz, started %s", self.origin.name, rate_in, self.origin.started or "nobody knows when")
+        with _opened(self._path) as (file, size):
+            self._sound = sound = _found(self._path, file, size)
+            begun = recording_start(self._path, timezone)
+        self.channels = sound.channels
+        if channel is not None and channel > sound.channels:
+            has = "one channel" if sound.channels == 1 else f"{sound.channels} channels"
+            raise _error(self._path, f"channel {channel} was asked for, and it has {has}")
+        self.duration_s = None if sound.expected is None else sound.expected / sound.rate
+        self.origin = Origin(
+            name or _shown(self._path),
+            self._path,
+            begun.moment if begun else None,
+            begun.zone_assumed if begun else None,
+            channel,
+        )
+        self._is_told = False  # whether what is odd is told elsewhere
+        for note in sound.notes:
+            logger.warning("%s: %s", _shown(self._path), note)
+        if sound.rate < rate:
+            warn_of_missing_band(self.origin.name, sound.rate)
+        logger.debug("%s: %d Hz, started %s", self.origin.name, sound.rate, self.origin.started or "nobody knows when")
+
+    def of_channel(self, channel: int) -> FileSource:
+        """Return the same file as a source of one of its channels, from 1 on, which tells no warnings."""
+        other = copy(self)
+        other.origin = replace(self.origin, channel=channel)
+        other._is_told = True
+        return other
 
     def blocks(self) -> Iterator[AudioBlock]:
         """Yield the file from its start, about ten seconds a block.
 
-        Raises AudioError at the first damage: a decoder's error, fewer frames than the header promised, samples that
-        are not finite.
+        Where audio is missing the next block starts later, and says why; at the end an empty one may. Raises
+        IncompleteAudioError as the last thing if that is so, except for silence that a recorder left out by design;
+        AudioError if nothing can be decoded.
         """
-        position = 0
-        for samples in self._resampled():
-            if len(samples):
-                yield AudioBlock(samples, position)
-                position += len(samples)
+        with _opened(self._path) as (file, _):
+            reading = _Reading(self._sound, self.rate, self.origin, self._is_told)
+            yield from reading.blocks(file)
+        if problem := reading.problem():
+            error = IncompleteAudioError if reading.heard else AudioError
+            raise error(f"cannot read {'all of ' * reading.heard}{_shown(self._path)}: {problem}")
 
-    def _resampled(self) -> Iterator[FloatArray]:
-        with _opened(self._path) as opened:
-            resampler = Resampler(opened.decoder.samplerate, self.rate)
-            for samples in _decoded(opened):
-                yield resampler.push(samples)
-            yield resampler.finish()
+
+def warn_of_missing_band(name: str, rate: int) -> None:
+    """Say once of a source that its rate, Hz, is too low for all that the model listens to."""
+    logger.warning("%s: recorded at %d Hz, so that nothing above %g kHz can be heard in it", name, rate, rate / 2000)
+
+
+class _Reading:
+    """One way through a file. heard: whether anything was decoded."""
+
+    def __init__(self, sound: Sound, rate: int, origin: Origin, is_told: bool) -> None:
+        self._sound, self._rate, self._origin, self._is_told = sound, rate, origin, is_told
+        self._mixer = Mixer(sound.channels, origin.channel)
+        self._expander = Expander() if sound.channels == 1 and is_triggered(origin.path) else None
+        self._resampler: Resampler | None = None
+        self._end = 0  # of what was read, frames of the file
+        self._position = 0  # of the blocks
+        self._before = ""  # why audio before the next block is missing
+        self._losses: list[tuple[int, int, str]] = []  # frames of the file
+        self.heard = False
+
+    def blocks(self, file: BinaryIO) -> Iterator[AudioBlock]:
+        """See `FileSource`."""
+        sound = self._sound
+        decoded = sound.decode(file)
+        for frames in self._expander.expand(decoded) if self._expander else decoded:
+            for samples, start in sound_parts(self._mixer.mix(frames.samples), frames.start, sound.rate):
+                yield from self._take(samples, start, frames.lost if start == frames.start else NOT_FINITE)
+        added = self._expander.added if self._expander else 0
+        stated = None if sound.stated is None else sound.stated + added
+        if stated is not None and stated > self._end + sound.slack:
+            yield from self._take(np.empty(0, np.float32), stated, CUT_OFF)
+        yield from self._finish()
+        self._tell()
+
+    def _take(self, samples: FloatArray, start: int, lost: str) -> Iterator[AudioBlock]:
+        """Blocks of samples [n] that stand at a frame of the file."""
+        before = ""
+        if start > self._end:
+            yield from self._finish()
+            self._lose(start, lost)
+            before, self._end = lost, start
+            self._position = max(self._position, round(start * self._rate / self._sound.rate))
+            if not len(samples):
+                yield AudioBlock(samples, self._position, before)
+        if len(samples):
+            self.heard = True
+            self._resampler = self._resampler or Resampler(self._sound.rate, self._rate)
+            self._end += len(samples)
+            yield from self._block(self._resampler.push(samples), before)
+
+    def _block(self, samples: FloatArray, lost: str = "") -> Iterator[AudioBlock]:
+        self._before = lost or self._before
+        if len(samples):
+            yield AudioBlock(samples, self._position, self._before)
+            self._position += len(samples)
+            self._before = ""
+
+    def _finish(self) -> Iterator[AudioBlock]:
+        resampler, self._resampler = self._resampler, None
+        if resampler:
+            yield from self._block(resampler.finish())
+
+    def _lose(self, start: int, reason: str) -> None:
+        if self._losses and self._losses[-1][1:] == (self._end, reason):
+            self._losses[-1] = (self._losses[-1][0], start, reason)
+        else:
+            self._losses.append((self._end, start, reason))
+
+    def _tell(self) -> None:
+        """Warn of what is odd although nothing is missing."""
+        if self._is_told:
+            return
+        name, rate = self._origin.name, self._sound.rate
+        if verdict := self._mixer.verdict(rate):
+            logger.warning("%s: %s", name, verdict)
+        if self._sound.stated is None and not self._sound.unread:
+            logger.warning("%s: length unknown, decoding ended at %.1f s", name, self._end / rate)
+
+    def problem(self) -> str:
+        """What is missing, in words; empty if nothing is."""
+        rate, unread = self._sound.rate, self._sound.unread
+        losses = [loss for loss in self._losses if loss[2] != NOT_TRIGGERED]
+        said = [_words(*loss, rate) for loss in losses[:_SHOWN_LOSSES]]
+        if len(losses) > _SHOWN_LOSSES:
+            missing = sum(end - start for start, end, _ in losses)
+            said.append(
+                f"and so on, {len(losses)} times: {missing / rate:.1f} s of {self._end / rate:.1f} s are missing"
+            )
+        elif not self.heard and not said:
+            said.append("nothing of it can be decoded")
+        elif unread and not losses:
+            unknown = "length unknown, " if self._sound.stated is None else ""
+            said.append(f"{unknown}decoding ended at {self._end / rate:.1f} s, and {unread} bytes stay unread")
+        return "; ".join(said)
+
+
+def _words(start: int, end: int, reason: str, rate: int) -> str:
+    """A loss, by frames of the file."""
+    missing = f"{(end - start) / rate:.{1 if end - start >= rate else 3}f} s"
+    if reason == CUT_OFF:
+        where = f"damaged or cut off, decoding ended at {start / rate:.1f} s"
+        return f"{where}: the last {missing} of {end / rate:.1f} s are missing"
+    if reason == NOT_FINITE:
+        kind = "samples that are no sound (NaN, infinite or beyond all reason)"
+        return f"{kind} at {start / rate:.3f} s: {missing} are left out"
+    return f"damaged at {start / rate:.3f} s: {missing} are missing"
 
 
 def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError]]:
@@ -116,10 +254,13 @@ def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError
 
     Folders come in alphabetical order, links followed; hidden files and folders (also `._x`, which macOS leaves on
     memory cards) are left out. A file that is reached twice is returned once. The errors are those of paths that do
-    not exist and of folders without sound files; they leave the others alone.
+    not exist and of folders without sound files; they leave the others alone. Sound files in folders that cannot be
+    read are left out, with one warning for all.
     """
     found: dict[str, FoundAudio] = {}
+    left_out: dict[str, str] = {}  # suffixes of paths
     errors: list[AudioError] = []
+    readable = AUDIO_SUFFIXES | FFMPEG_SUFFIXES if has_ffmpeg() else AUDIO_SUFFIXES
     for path in paths:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -127,12 +268,28 @@ def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError
             errors.append(_error(path, _reason(error)))
             continue
         files = sorted(_sound_files_below(path)) if is_folder else [path]
+        if is_folder:
+            left_out |= {os.path.realpath(file): file.suffix.lower() for file in files if not _is_one(file, readable)}
+            files = [file for file in files if _is_one(file, readable)]
         if not files:
-            errors.append(_error(path, f"no sound files in this folder ({' '.join(sorted(AUDIO_SUFFIXES))})"))
+            errors.append(_error(path, f"no sound files in this folder ({' '.join(sorted(readable))})"))
         for file in files:
             relative = file.relative_to(path) if is_folder else PurePath(file.name)
             found.setdefault(os.path.realpath(file), FoundAudio(file, relative))
+    if left_out:
+        logger.warning("%s", _left_out(left_out.values()))
     return list(found.values()), errors
+
+
+def _left_out(suffixes: Collection[str]) -> str:
+    files = f"{len(suffixes)} sound file{'s' * (len(suffixes) > 1)} left out ({' '.join(sorted(set(suffixes)))})"
+    needs_ffmpeg = FFMPEG_SUFFIXES.intersection(suffixes)
+    advice = f"pip install 'edgebird[stream]' reads {' '.join(sorted(needs_ffmpeg))}" if needs_ffmpeg else ""
+    return f"{files}: {advice or 'convert to WAV or FLAC what shall be listened to'}"
+
+
+def _is_one(file: Path, suffixes: Collection[str]) -> bool:
+    return file.suffix.lower() in suffixes
 
 
 def _sound_files_below(top: Path) -> Iterator[Path]:
@@ -142,7 +299,7 @@ def _sound_files_below(top: Path) -> Iterator[Path]:
         subfolders[:] = [] if real in seen else sorted(name for name in subfolders if not name.startswith("."))
         if real not in seen:
             files = (Path(folder, name) for name in names if not name.startswith("."))
-            yield from (file for file in files if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+            yield from (file for file in files if _is_one(file, _SUFFIXES) and file.is_file())
         seen.add(real)
 
 
@@ -150,127 +307,35 @@ def _warn_unreadable(error: OSError) -> None:
     logger.warning("%s: left out, %s", _shown(error.filename), _reason(error))
 
 
-class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Reads straight on: soundfile otherwise seeks after every read, which garbles MP3 at each block."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An open file and its decoder, which share one position; data: the data chunk of a WAV file."""
-
-    path: Path
-    file: BinaryIO
-    bytes: int
-    data: Chunk | None
-    decoder: _Decoder
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[_Opened]:
-    with ExitStack() as stack:
-        try:
-            mode = path.stat().st_mode
-            if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
-                raise _error(path, "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
-            file = stack.enter_context(path.open("rb", buffering=0))
-            size = os.fstat(file.fileno()).st_size
-            chunks = list(riff_chunks(file))
-        except OSError as error:
-            raise _error(path, _reason(error)) from None
-        if size == 0:
-            raise _error(path, "it is empty (0 bytes)")
-        data = next((chunk for chunk in chunks if chunk.id == b"data"), None)
-        source: int | mmap.mmap = file.fileno()
-        if data and _is_unfinished(data, chunks, size):
-            source = stack.enter_context(_finished(file, data, size))
-        file.seek(0)
-        try:
-            decoder = stack.enter_context(_Decoder(source, closefd=False))
-        except soundfile.LibsndfileError as error:
-            problem = f"not sound that libsndfile can read ({_decoder_reason(error)})"
-            raise _error(path, f"{problem}; convert it to WAV or FLAC if it is sound") from None
-        yield _Opened(path, file, size, data, decoder)
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The open file and its size in bytes. Raises AudioError."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
+            raise _error(path, "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise _error(path, _reason(error)) from None
+    with file:
+        yield file, os.fstat(file.fileno()).st_size
 
 
-def _is_unfinished(data: Chunk, chunks: list[Chunk], size: int) -> bool:
-    """Tell a recording whose size was never written from one that is empty: that has nothing, or chunks, after it."""
-    return data.size == 0 and not any(
-        chunk.offset > data.offset and chunk.offset + chunk.size <= size for chunk in chunks
-    )
-
-
-def _finished(file: BinaryIO, data: Chunk, size: int) -> mmap.mmap:
-    """Return a private image of the file in which the data chunk has the size it really has."""
-    image = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    image[:4] = b"RIFF"  # in RF64 the size would be elsewhere
-    image[data.offset - 4 : data.offset] = struct.pack("<I", min(size - data.offset, 0xFFFFFFFE))
-    return image
-
-
-def _warn_if_cut_off(opened: _Opened) -> None:
-    if opened.data is None:
-        return
-    present = opened.bytes - opened.data.offset
-    present_s = opened.decoder.frames / opened.decoder.samplerate
-    if opened.data.size in _UNKNOWN_SIZES:
-        problem = "its header does not say how long it is"
-    elif opened.data.size > present:
-        problem = f"{(opened.data.size - present) / present * present_s:.1f} s that its header promises are missing"
-    else:
-        return
-    logger.warning("%s: %s (recorder cut off?); reading the %.1f s there are", _shown(opened.path), problem, present_s)
-
-
-def _decoded(opened: _Opened) -> Iterator[FloatArray]:
-    """Yield float32 [n], mono, at the file's rate."""
-    decoder = opened.decoder
-    size = max(1, min(_BLOCK_SECONDS * decoder.samplerate, _BLOCK_SAMPLES // decoder.channels))
-    done = 0
-    while True:
-        try:
-            frames = decoder.read(size, dtype="float32", always_2d=True)  # [n, channels]
-        except soundfile.LibsndfileError as error:
-            span = f"between {done / decoder.samplerate:.1f} and {(done + size) / decoder.samplerate:.1f} s"
-            raise _error(opened.path, f"damaged {span} ({_decoder_reason(error)})") from None
-        if len(frames) == 0:
-            break
-        mono: FloatArray = frames.mean(axis=1, dtype=np.float32)
-        finite = np.isfinite(mono)
-        if not finite.all():
-            second = (done + int(finite.argmin())) / decoder.samplerate
-            raise _error(opened.path, f"a sample that is not a number (NaN or infinite) at {second:.3f} s")
-        done += len(mono)
-        yield mono
-    _require_all(opened, done)
-
-
-def _require_all(opened: _Opened, done: int) -> None:
-    """Raise AudioError unless `done` frames are all there are."""
-    decoder = opened.decoder
-    unread = opened.bytes - opened.file.tell()
-    seconds = done / decoder.samplerate
-    if decoder.format == "MP3" and not _mp3_tells_length(opened.file):
-        # libsndfile guesses the length from the first frames, and stops there.
-        if unread > _MP3_MAX_UNREAD:
-            problem = f"its length is not in its header, and {unread} bytes after {seconds:.1f} s stay unread"
-            raise _error(opened.path, f"{problem}; convert it to WAV or FLAC")
-        return
-    if decoder.frames != _UNKNOWN_FRAMES and done < decoder.frames:
-        promised = decoder.frames / decoder.samplerate
-        raise _error(opened.path, f"damaged or cut off, only {seconds:.1f} of {promised:.1f} s can be decoded")
-
-
-def _mp3_tells_length(file: BinaryIO) -> bool:
-    """Tell whether the first frame, after the ID3 tag if there is one, is the Xing or VBRI header."""
-    file.seek(0)
-    tag = file.read(10)
-    tag_bytes = sum((byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
-    file.seek(10 + tag_bytes if tag[:3] == b"ID3" else 0)
-    frame = file.read(1024)
-    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+def _found(path: Path, file: BinaryIO, size: int) -> Sound:
+    """What the file holds. Raises AudioError."""
+    if size == 0:
+        raise _error(path, "it is empty (0 bytes)")
+    try:
+        sound = open_sound(path, file, size)
+    except OSError as error:
+        raise _error(path, _reason(error)) from None
+    except NotSoundError as error:
+        extra = "" if has_ffmpeg() else " (what else FFmpeg reads needs `pip install 'edgebird[stream]'`)"
+        problem = f"not sound that libsndfile can read ({error})"
+        raise _error(path, f"{problem}; convert it to WAV or FLAC if it is sound{extra}") from None
+    if sound.expected == 0:
+        raise _error(path, "it holds no samples")
+    return sound
 
 
 def _error(path: Path, problem: str) -> AudioError:
@@ -285,7 +350,3 @@ def _shown(path: Path | str) -> str:
 
 def _reason(error: OSError) -> str:
     return "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
-
-
-def _decoder_reason(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).removeprefix("Error : ").rstrip(".")

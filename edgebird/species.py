@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,19 @@ def allowed_labels(path: Path, labels: Sequence[Label]) -> NDArray[np.bool_]:
     One entry a line, in any case: `Scientific name_Common name`, an eBird code, or a scientific or common name alone.
     Blank lines and lines that start with `#` do not count. Lists made for other models name species that this one
     does not know: those are logged. Raises LabelError if the file cannot be read or names no label at all.
+
+    A file that several sources share is read once, and again when it has changed. The array cannot be written to.
     """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise LabelError(f"cannot read species list {path}: {error.strerror}") from error
+    return _allowed(path, (found.st_mtime_ns, found.st_size, found.st_ino), tuple(labels))
+
+
+@lru_cache(maxsize=4)
+def _allowed(path: Path, version: tuple[int, int, int], labels: tuple[Label, ...]) -> NDArray[np.bool_]:
+    """See `allowed_labels`. version: what tells one state of the file from another."""
     entries = _entries(path)
     index = _index(labels)
     allowed = np.zeros(len(labels), dtype=np.bool_)
@@ -47,6 +61,7 @@ def allowed_labels(path: Path, labels: Sequence[Label]) -> NDArray[np.bool_]:
             len(entries),
             _examples(unmatched),
         )
+    allowed.setflags(write=False)
     return allowed
 
 
@@ -65,7 +80,7 @@ def _index(labels: Sequence[Label]) -> dict[str, list[int]]:
     """Every code and name with the labels that bear it: several labels of a model may share a species."""
     index: dict[str, list[int]] = defaultdict(list)
     for i, label in enumerate(labels):
-        for name in {_key(label.code), _key(label.scientific_name), _key(label.common_name)} - {""}:
+        for name in {name_key(label.code), name_key(label.scientific_name), name_key(label.common_name)} - {""}:
             index[name].append(i)
     return dict(index)
 
@@ -77,12 +92,13 @@ def _match(entry: str, index: dict[str, list[int]]) -> list[int]:
     """
     scientific, _, common = entry.partition("_")
     for name in (entry, scientific, common):
-        if matches := index.get(_key(name)):
+        if matches := index.get(name_key(name)):
             return matches
     return []
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return a name as it is compared: without regard to case and to how many spaces there are."""
     return " ".join(name.split()).casefold()
 
 

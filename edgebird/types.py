@@ -31,12 +31,16 @@ class Origin:
     """Where audio comes from.
 
     name: what events call it. path: the file, None for live sources. started: wall-clock time of the first sample,
-    with its UTC offset; None where nobody knows.
+    with its UTC offset; None where nobody knows. zone_assumed: which time zone was taken for it, as nothing says where
+    it was recorded; None where something does. channel: which one of the file was asked for, from 1 on; None for the
+    mean of all.
     """
 
     name: str
     path: Path | None = None
     started: datetime | None = None
+    zone_assumed: str | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,15 +49,26 @@ class AudioBlock:
 
     samples: float32 [n], mono, -1 to 1, at the model's rate; not written to after it is handed over.
     start: position of the first sample since the start of the source.
+    lost: why the audio before it is missing, if the block before it ended earlier.
     """
 
     samples: FloatArray
     start: int
+    lost: str = ""
 
     @property
     def end(self) -> int:
         """Position just after the last sample."""
         return self.start + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Audio that is missing. start, end: samples since the start of the source. reason: a word, as events have it."""
+
+    start: int
+    end: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -256,25 +256,26 @@ def field_trip(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_bad_files_stop_no_others_and_leave_nothing_behind(
+def test_bad_files_stop_no_others_and_what_is_whole_of_them_is_written(
     edgebird: Command, tones: Path, field_trip: Path, tmp_path: Path, name: str
 ) -> None:
-    """One file a recording, subfolders kept, just the header where nothing was heard; half of a file is none."""
+    """One file a recording, subfolders kept, just the header where nothing was heard; half of a file is half of one."""
     out, extension = tmp_path / "out", EXTENSIONS[name]
     ended = edgebird("detect", field_trip, "--bundle", tones, "--format", name, "--out", out)
     assert (ended.code, ended.out) == (1, "")
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-    assert [name for line in errors for name in ("damaged", "corrupt", "empty") if f"{name}." in line] == [
-        "damaged",
-        "corrupt",
-        "empty",
-    ]
-    assert len(errors) == 3
-    assert "3 of 5 recordings" in ended.err
+    assert [name for line in errors for name in ("corrupt", "empty") if f"{name}." in line] == ["corrupt", "empty"]
+    assert len(errors) == 2
+    (warning,) = [line for line in ended.err.splitlines() if line.startswith("WARNING: ")]
+    assert re.search(
+        r"damaged\.flac: damaged or cut off, decoding ended at \d\d\.\d s: the last .* s are missing", warning
+    )
+    assert "2 of 5 recordings could not be read, and parts of 1 are missing" in ended.err
     written = [path for path in out.rglob("*") if path.is_file()]
-    wanted = [out / "a" / f"meadow.{extension}", out / "b" / f"silence.{extension}"]
+    names = ("a/meadow", "b/damaged", "b/silence")
+    wanted = [out / f"{name}.{extension}" for name in names]
     assert sorted(written) == wanted
-    meadow, silence = (path.read_text().splitlines() for path in wanted)
+    meadow, _, silence = (path.read_text().splitlines() for path in wanted)
     assert len(silence) == {"audacity": 0}.get(name, 1)  # jsonl: the summary
     assert len(meadow) == len(silence) + len(HEARD)
     if name != "jsonl":
@@ -282,6 +283,21 @@ def test_bad_files_stop_no_others_and_leave_nothing_behind(
     text = "\n".join(meadow)
     positions = [text.index(label) for label in ("High Tone", "Low Tone", "Middle Tone")]
     assert positions == sorted(positions)
+
+
+def test_a_cut_recording_is_accounted_for_to_its_stated_end(edgebird: Command, tones: Path, meadow: Path) -> None:
+    """What is scored and what is told as missing are together what the header says; -q hides the warning alone."""
+    os.truncate(meadow, 44 + 2 * 12 * RATE)
+    ended = edgebird("detect", meadow, "--bundle", tones)
+    assert ended.code == 1
+    assert birds(ended.events())[0] == HEARD[0]
+    (gap,) = ended.events("gap")
+    assert (gap["start_s"], gap["end_s"], gap["reason"]) == (12.0, 22.2, "cut_off")
+    (summary,) = ended.events("summary")
+    assert (summary["scored_s"], summary["gap_s"], summary["tail_s"]) == (12.0, 10.2, 0)
+    assert ended.err.count("decoding ended at 12.0 s: the last 10.2 s of 22.2 s are missing") == 1
+    quiet = edgebird("detect", meadow, "--bundle", tones, "-q")
+    assert (quiet.code, quiet.err) == (1, "error: parts of 1 of 1 recordings are missing\n")
 
 
 def test_several_recordings_share_one_table_on_stdout(edgebird: Command, tones: Path, field_trip: Path) -> None:
@@ -373,15 +389,17 @@ def test_a_submission_holds_the_models_scores_of_every_five_seconds(
     assert np.mean(np.array(digits) >= 7) > 0.9  # a score may end in zeros, which are not written
 
 
-def test_a_submission_goes_on_without_a_file_that_breaks_halfway(
+def test_a_submission_goes_on_after_a_file_that_breaks_halfway(
     edgebird: Command, tones: Path, field_trip: Path, tmp_path: Path
 ) -> None:
-    """And the detections can be had in the same run."""
+    """And the detections can be had in the same run; of a file that breaks off there are the rows before."""
     table = tmp_path / "submission.csv"
     ended = edgebird("detect", field_trip, "--bundle", tones, "--submission", table, "--format", "csv")
     assert ended.code == 1
     rows = [line.partition(",")[0] for line in table.read_text().splitlines()]
-    assert rows == ["row_id", *(f"meadow_{end}" for end in (5, 10, 15, 20, 25)), "silence_5", "silence_10"]
+    assert rows[:6] == ["row_id", *(f"meadow_{end}" for end in (5, 10, 15, 20, 25))]
+    assert rows[6:9] == ["damaged_5", "damaged_10", "damaged_15"]
+    assert rows[-2:] == ["silence_5", "silence_10"]
     assert "Low Tone" in ended.out
 
 

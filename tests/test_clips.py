@@ -220,7 +220,7 @@ def test_all_readers_open_a_clip_with_guano(tmp_path: Path, tape: Tape) -> None:
     assert soundfile.info(path).frames == 13.5 * RATE
     start = recording_start(path, None)
     assert start is not None
-    assert start.isoformat() == "2023-05-01T23:59:59.500000+02:00"
+    assert start.moment.isoformat() == "2023-05-01T23:59:59.500000+02:00"
     assert struct.unpack("<4xI", path.read_bytes()[:8])[0] == path.stat().st_size - 8
 
 
@@ -229,7 +229,8 @@ def test_a_flac_clip_has_a_title_and_is_dated_by_its_name(tmp_path: Path, tape: 
     with soundfile.SoundFile(event["path"]) as file:
         assert file.title == "Common Cuckoo"
     start = recording_start(Path(event["path"]), STARTED.tzinfo)
-    assert start == STARTED.replace(second=59)
+    assert start is not None
+    assert start.moment.isoformat() == "2023-05-01T23:59:59.500000+02:00"
 
 
 def test_a_clip_of_an_unknown_time_claims_none(tmp_path: Path) -> None:

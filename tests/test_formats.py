@@ -67,11 +67,11 @@ def test_birdnet_csv() -> None:
 def test_raven() -> None:
     assert output("raven") == (
         "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tCommon Name\t"
-        "Species Code\tConfidence\tBegin Path\tFile Offset (s)\n"
+        "Species Code\tConfidence\tBegin Path\tFile Offset (s)\tBegin File\n"
         "1\tSpectrogram 1\t1\t12.5\t20.0\t0.0\t16000.0\tCommon Cuckoo\tcomcuc\t0.9300\t"
-        "/rec/site, north/dawn.wav\t12.5\n"
+        "/rec/site, north/dawn.wav\t12.5\tdawn.wav\n"
         "2\tSpectrogram 1\t1\t22.5\t26.98303125\t0.0\t16000.0\tNoctule, common\tbat1\t0.5000\t"
-        "/rec/site, north/dawn.wav\t22.5\n"
+        "/rec/site, north/dawn.wav\t22.5\tdawn.wav\n"
     )
 
 

@@ -13,7 +13,7 @@ from edgebird.card import Card
 from edgebird.detection import settings_for
 from edgebird.errors import AudioError, ScoreError
 from edgebird.parity import check_finite
-from edgebird.recordings import Work, process
+from edgebird.recordings import Outcome, Work, process
 from edgebird.sinks import Recorded, Sink
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray, Summary, Window
@@ -55,7 +55,7 @@ class Log:
 
     def close(self) -> None: ...
 
-    def hear(self, folder: Path) -> int:
+    def hear(self, folder: Path) -> Outcome:
         found, _ = find_audio([folder])
         return process(found, Work(self, settings_for(self.card, 1, threshold=0.9)), [_Counted(self.told)], self)
 
@@ -89,7 +89,7 @@ def test_short_recordings_are_scored_together_and_told_in_their_order(tmp_path: 
         write(tmp_path / f"{name}.wav", seconds)
     (tmp_path / "c.wav").write_text("no sound")
     log = Log()
-    assert log.hear(tmp_path) == 1
+    assert log.hear(tmp_path) == Outcome(failed=1)
     assert log.told == [
         "4 scored",  # a second of a, three of b; no window of d
         *("a written: 1", "done", "b written: 3", "done", "failed", "d written: 0", "done"),

@@ -40,6 +40,7 @@ LAYERS = [
         "edgebird.machine",
         "edgebird.card",
         "edgebird.files",
+        "edgebird.reading",
         "edgebird.timestamps",
         "edgebird.bundle",
     ],
@@ -74,6 +75,7 @@ MEASURE_EXPORT = tuple(f"edgebird.benchmarks.{name}" for name in ("baseline", "s
 # What each part may import from elsewhere; engines and what captures sound only inside functions.
 THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
+    "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
     "edgebird.sinks": {"numpy", "soundfile", "rich"},
     "edgebird.capture": {"sounddevice", "av"},

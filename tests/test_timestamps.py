@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 import pytest
 
 from edgebird.errors import UsageError
-from edgebird.timestamps import parse_timezone, recording_start
+from edgebird.timestamps import Start, parse_timezone, recording_start
 
 UTC = timezone.utc
 PLUS_2 = timezone(timedelta(hours=2))
@@ -54,7 +54,7 @@ def started(tmp_path: Path, name: str, content: bytes = b"", zone: tzinfo | None
     path = tmp_path / name
     path.write_bytes(content)
     start = recording_start(path, zone)
-    return None if start is None else start.isoformat()
+    return None if start is None else start.moment.isoformat()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_header_behind_more_than_4_gib_of_sound_is_found_without_reading_the_s
         file.write(wave(sizes, chunk(b"fmt ", bytes(16)), chunk(b"data", b"", size=0xFFFFFFFF), form=b"RF64"))
         file.seek(size, 1)
         file.write(guano("2023-05-24T15:30:00Z"))
-    assert recording_start(path, None) == datetime(2023, 5, 24, 15, 30, tzinfo=UTC)
+    assert recording_start(path, None) == Start(datetime(2023, 5, 24, 15, 30, tzinfo=UTC))
 
 
 def test_no_damage_to_a_header_is_a_crash(tmp_path: Path) -> None:
@@ -183,7 +183,8 @@ def test_a_file_of_zeros_is_not_walked_eight_bytes_at_a_time(tmp_path: Path) -> 
 
 
 def test_a_missing_file_and_a_folder_are_dated_by_their_names(tmp_path: Path) -> None:
-    assert recording_start(tmp_path / "20230524_153000.WAV", None) == datetime(2023, 5, 24, 15, 30, tzinfo=UTC)
+    start = recording_start(tmp_path / "20230524_153000.WAV", None)
+    assert start == Start(datetime(2023, 5, 24, 15, 30, tzinfo=UTC), "UTC")
     assert recording_start(tmp_path, None) is None
 
 
@@ -192,7 +193,7 @@ def test_a_night_across_the_change_to_summer_time_keeps_counting_seconds(tmp_pat
     path = tmp_path / "SM4_20230312_013000.wav"  # half an hour before the clocks went to 3 o'clock
     start = recording_start(path, parse_timezone("local"))
     assert start is not None
-    assert (start + timedelta(hours=1)).astimezone(UTC) == datetime(2023, 3, 12, 7, 30, tzinfo=UTC)
+    assert (start.moment + timedelta(hours=1)).astimezone(UTC) == datetime(2023, 3, 12, 7, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

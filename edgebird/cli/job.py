@@ -16,11 +16,11 @@ from edgebird.cli.progress import make_watcher
 from edgebird.detection import Settings, detection_settings
 from edgebird.errors import UsageError
 from edgebird.formats import formatter, require_fitting
-from edgebird.recordings import Work, process
+from edgebird.recordings import EACH, Outcome, Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink, opened
-from edgebird.sinks.build import keeping_sinks
+from edgebird.sinks.build import keeping_sinks, table_options
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.lines import LineSink
 from edgebird.sinks.submission import SubmissionSink
@@ -31,30 +31,45 @@ from edgebird.timestamps import parse_timezone
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What `detect` is to do. audio: files and folders. submission: a table of scores, which sets the hop itself."""
+    """What `detect` is to do.
+
+    audio: files and folders. submission: a table of scores, which sets the hop itself. channel: see `Work`.
+    """
 
     audio: tuple[Path, ...]
     detection: DetectionSettings
     output: OutputSettings
     submission: Path | None = None
+    channel: int | None = None
 
 
 def run_job(job: Job) -> None:
-    """Do it; exit code 1 if a recording could not be read."""
+    """Do it; exit code 1 if a recording could not be read, or a part of it."""
     _check(job)
     bundle = open_bundle(job.detection.bundle)
     settings = _settings(job, bundle)
     recordings, missing = find_audio(job.audio)
     for error in missing:
         shell.say_error(error)
-    failed = len(missing) + (_process(job, bundle, settings, recordings) if recordings else 0)
-    if failed:
-        shell.say(f"{failed} of {len(missing) + len(recordings)} recordings could not be read")
+    outcome = _process(job, bundle, settings, recordings) if recordings else Outcome()
+    outcome.failed += len(missing)
+    if problem := _problem(outcome, len(missing) + len(recordings)):
+        # The warnings that say what is missing are not seen with -q.
+        (shell.say_error if shell.quiet() and outcome.incomplete else shell.say)(problem)
         raise typer.Exit(shell.FAILED)
 
 
-def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> int:
-    """Analyse the recordings; how many failed."""
+def _problem(outcome: Outcome, recordings: int) -> str:
+    """Say of how many recordings not all is told; empty if there are none."""
+    failed = f"{outcome.failed} of {recordings} recordings could not be read" if outcome.failed else ""
+    if not outcome.incomplete:
+        return failed
+    incomplete = f"parts of {outcome.incomplete}" + ("" if failed else f" of {recordings} recordings") + " are missing"
+    return f"{failed}, and {incomplete}" if failed else incomplete
+
+
+def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> Outcome:
+    """Analyse the recordings."""
     wanted, screen = job.detection, _screen(job)
     timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
     options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True)
@@ -64,7 +79,7 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
         sinks = _sinks(job, bundle, recordings, screen)
         stack.enter_context(opened(sinks))
         watcher = stack.enter_context(make_watcher(recordings, screen))
-        return process(recordings, Work(runtime, settings, timezone, wanted.explain), sinks, watcher)
+        return process(recordings, Work(runtime, settings, timezone, wanted.explain, job.channel), sinks, watcher)
 
 
 def _check(job: Job) -> None:
@@ -72,6 +87,8 @@ def _check(job: Job) -> None:
     require_fitting(output.format, explain)
     if explain and job.submission and not (output.out or output.format):
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
+    if job.submission and job.channel == EACH:
+        raise UsageError("--submission has a row for each window: give --channel N, not --channel each")
 
 
 def _settings(job: Job, bundle: Bundle) -> Settings:
@@ -108,7 +125,7 @@ def _sinks(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Conso
     if job.submission:
         SubmissionSink.check_recordings(recordings)
         sinks.append(SubmissionSink(job.submission, card.labels, card.sample_rate))
-    for sink in keeping_sinks(output, card.sample_rate, recordings=True):
+    for sink in keeping_sinks(output, card.sample_rate, True, job.channel is not None):
         if isinstance(sink, FolderSink):
             sink.check_recordings(recordings)
         sinks.append(sink)
@@ -121,4 +138,5 @@ def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None
     if _is_table(job):
         return TerminalSink(screen or Console())
     require_fitting(job.output.format, job.detection.explain, "recording" if recordings > 1 else "")
-    return LineSink(sys.stdout, formatter(job.output.format or "jsonl", bundle.card.sample_rate))
+    options = table_options(job.output, recordings=True, channels=job.channel is not None)
+    return LineSink(sys.stdout, formatter(job.output.format or "jsonl", bundle.card.sample_rate, options))

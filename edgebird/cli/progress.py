@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -47,7 +47,7 @@ class LineWatcher:
     def __init__(self, recordings: Sequence[FoundAudio]) -> None:
         self._several = len(recordings) > 1
         self._began = time.monotonic()
-        self._done = 0
+        self._done: set[str] = set()
         self._audio_s = 0.0
 
     def begin(self, source: FileSource) -> None:
@@ -59,7 +59,7 @@ class LineWatcher:
     def done(self, source: FileSource, summary: Summary) -> None:
         """See `Watcher`."""
         shell.say(self._account(source, summary))
-        self._done += 1
+        self._done.add(source.origin.name)
         self._audio_s += _audio_s(source, summary)
 
     def failed(self, error: AudioError) -> None:
@@ -70,14 +70,16 @@ class LineWatcher:
         """Say what all recordings that are through came to."""
         if self._several and self._done:
             speed = _speed(self._audio_s, time.monotonic() - self._began)
-            shell.say(f"{self._done} recording{'s' * (self._done > 1)}: {self._audio_s:.1f} s{speed}")
+            shell.say(f"{len(self._done)} recording{'s' * (len(self._done) > 1)}: {self._audio_s:.1f} s{speed}")
 
     def _account(self, source: FileSource, summary: Summary) -> str:
         """One line on a recording that is through; no second of it goes unmentioned."""
         seconds = _audio_s(source, summary)
         speed = "" if self._several else _speed(seconds, summary.wall_s)
         tail = f", last {summary.tail / source.rate:.2f} s not scored" if summary.tail else ""
-        return f"{source.origin.name}: {seconds:.1f} s, {summary.detections} detections{speed}{tail}"
+        gap = f", {summary.gap / source.rate:.2f} s not there" if summary.gap else ""
+        channel = f", channel {source.origin.channel}" if source.origin.channel else ""
+        return f"{source.origin.name}{channel}: {seconds:.1f} s, {summary.detections} detections{speed}{gap}{tail}"
 
 
 class BarWatcher(LineWatcher):
@@ -91,14 +93,18 @@ class BarWatcher(LineWatcher):
         self._progress = progress
         self._sizes = [_size(found) for found in recordings]
         self._task = progress.add_task("", total=sum(self._sizes), audio_s=0.0)
-        self._number = 0
+        self._number = 0  # of recordings that have begun
+        self._path: Path | None = None  # of the last of them
         self._rate = 0.0  # bytes a second of audio
 
     def begin(self, source: FileSource) -> None:
         """See `Watcher`."""
+        if self._path != source.origin.path:  # else it is another channel of the same
+            self._path = source.origin.path
+            self._number += 1
         name = encodable(PurePath(source.origin.name).name)
-        description = f"{self._number + 1}/{len(self._sizes)} {name}"
-        self._rate = self._sizes[self._number] / source.duration_s if source.duration_s else 0.0
+        description = f"{self._number}/{len(self._sizes)} {name}"
+        self._rate = self._sizes[self._number - 1] / source.duration_s if source.duration_s else 0.0
         self._progress.update(self._task, description=description)
 
     def advance(self, seconds: float) -> None:
@@ -108,16 +114,16 @@ class BarWatcher(LineWatcher):
 
     def done(self, source: FileSource, summary: Summary) -> None:
         """See `Watcher`."""
-        self._next()
+        self._complete()
         super().done(source, summary)
 
     def failed(self, error: AudioError) -> None:
         """See `Watcher`."""
-        self._next()
+        self._number += 1
+        self._complete()
         super().failed(error)
 
-    def _next(self) -> None:
-        self._number += 1
+    def _complete(self) -> None:
         self._progress.update(self._task, completed=sum(self._sizes[: self._number]))
 
 

@@ -34,6 +34,7 @@ from edgebird.live.station import Station
 from edgebird.runtimes import Runtime, open_runtime
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Memory, Sink
+from edgebird.sinks.build import table_options
 from edgebird.sinks.lines import LineSink
 from edgebird.sinks.terminal import TerminalSink
 from edgebird.sinks.thread import SinkThread
@@ -147,7 +148,7 @@ def _printer(settings: StationSettings, rate: int) -> Sink | None:
     if output.out:
         return None
     if output.format or settings.detection.explain or not shell.stdout_is_terminal():
-        return LineSink(sys.stdout, formatter(output.format or "jsonl", rate))
+        return LineSink(sys.stdout, formatter(output.format or "jsonl", rate, table_options(output)))
     return TerminalSink(Console())
 
 

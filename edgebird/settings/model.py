@@ -200,6 +200,12 @@ class OutputSettings:
         Setting("out", "A file per recording in this folder, not stdout.", checks.path(),
                 Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",
                 example="tables", fixed=True)))
+    time_columns: bool = field(default=False, metadata=set_by(
+        Setting("time-columns", "Tables with the time of day of each detection.", checks.boolean(),
+                Option("--time-columns", panel=FILES, commands=BOTH), example=True, fixed=True)))
+    relative_paths: bool = field(default=False, metadata=set_by(
+        Setting("relative-paths", "Paths in Raven tables relative to the table, or here on stdout.", checks.boolean(),
+                Option("--relative-paths", panel=FILES, commands=BOTH), example=True, fixed=True)))
     log: Path | None = field(default=None, metadata=set_by(
         Setting("log", "All events, a file of JSON lines a day.", checks.path(), Option("--log", "DIR", FILES),
                 example="/var/lib/edgebird/log", active=True, fixed=True)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from edgebird.formats import TableOptions
 from edgebird.settings.model import OutputSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.database import DatabaseSink
@@ -10,11 +13,26 @@ from edgebird.sinks.lines import LineFileSink
 from edgebird.sinks.table import TableSink
 
 
-def keeping_sinks(output: OutputSettings, rate: int, recordings: bool = False) -> list[Sink]:
-    """Where results are kept. rate: of the model, Hz. recordings: they are of recordings, not of live sources."""
+def table_options(output: OutputSettings, recordings: bool = False, channels: bool = False) -> TableOptions:
+    """What tables have. recordings: they come one after the other. channels: of each of which one was asked for."""
+    return TableOptions(
+        times=output.time_columns,
+        channels=channels,
+        relative_to=Path() if output.relative_paths else None,
+        in_sequence=recordings,
+    )
+
+
+def keeping_sinks(output: OutputSettings, rate: int, recordings: bool = False, channels: bool = False) -> list[Sink]:
+    """Where results are kept.
+
+    rate: of the model, Hz. recordings: they are of recordings, not of live sources. channels: of each of which one was
+    asked for.
+    """
     sinks: list[Sink] = []
     if output.out:
-        sinks.append(FolderSink(output.out, output.format or "jsonl", rate, recordings))
+        options = table_options(output, recordings, channels)
+        sinks.append(FolderSink(output.out, output.format or "jsonl", rate, recordings, options))
     if output.log:
         sinks.append(LineFileSink(output.log))
     if output.csv:

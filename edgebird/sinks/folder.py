@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from edgebird.errors import OutputError
 from edgebird.events import Event
 from edgebird.files import WholeText, make_folder
-from edgebird.formats import formatter
+from edgebird.formats import Formatter, TableOptions, formatter
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.clips import safe_name
 from edgebird.sinks.lines import NOT_SYNCED, AppendedFile, origin_of
@@ -25,10 +26,18 @@ class FolderSink(Sink):
 
     name = "folder"
 
-    def __init__(self, folder: Path, format_name: str, rate: int, recordings: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        format_name: str,
+        rate: int,
+        recordings: bool = False,
+        options: TableOptions | None = None,
+    ) -> None:
         self._folder, self._format, self._rate, self._recordings = folder, format_name, rate, recordings
-        self._form = formatter(format_name, rate)
-        self._files: dict[str, AppendedFile] = {}
+        self._options = options or TableOptions()
+        self._form = self._new_form(folder)
+        self._files: dict[str, tuple[AppendedFile, Formatter]] = {}
         self._whole: WholeText | None = None
 
     @staticmethod
@@ -48,8 +57,9 @@ class FolderSink(Sink):
 
     def begin(self, recording: Recorded) -> None:
         """Begin its file, which has no name yet."""
-        self._form = formatter(self._format, self._rate)  # each table has a numbering of its own
-        self._whole = WholeText(self._path(recording.relative))
+        path = self._path(recording.relative)
+        self._form = self._new_form(path.parent)
+        self._whole = WholeText(path)
         self._whole.write(self._form.header())
 
     def take(self, event: Event, memory: Memory | None) -> None:
@@ -58,8 +68,8 @@ class FolderSink(Sink):
         if self._whole:
             self._whole.write(self._form.line(origin, event))
         elif event["source"] is not None:
-            file = self._file(event["source"], origin.path is not None)
-            if line := self._form.line(origin, event):
+            file, form = self._file(event["source"], origin.path is not None)
+            if line := form.line(origin, event):
                 file.append(line, sync=event["event"] not in NOT_SYNCED)
 
     def end(self, recording: Recorded, complete: bool) -> None:
@@ -72,22 +82,29 @@ class FolderSink(Sink):
 
     def close(self) -> list[Event]:
         """Close the files."""
-        for file in self._files.values():
+        for file, _ in self._files.values():
             file.close()
         return []
+
+    def _new_form(self, folder: Path) -> Formatter:
+        """A table in this folder, which has a numbering of its own."""
+        relative = self._options.relative_to is not None
+        return formatter(self._format, self._rate, replace(self._options, relative_to=folder if relative else None))
 
     def _path(self, relative: PurePath) -> Path:
         return self._folder / relative.parent / f"{relative.stem}.{self._form.extension}"
 
-    def _file(self, source: str, is_file: bool) -> AppendedFile:
+    def _file(self, source: str, is_file: bool) -> tuple[AppendedFile, Formatter]:
         if source not in self._files:
             path = self._folder / f"{_stem(source, is_file)}.{self._form.extension}"
-            if any(path == file.path for file in self._files.values()):
+            if any(path == file.path for file, _ in self._files.values()):
                 raise OutputError(f"cannot write {source} into {path}: another source does")
             if is_file:
                 path.unlink(missing_ok=True)
-            self._files[source] = AppendedFile(path, self._form.header())
-            self._files[source].append("")
+            form = self._new_form(self._folder)
+            file = AppendedFile(path, form.header())
+            file.append("")
+            self._files[source] = file, form
         return self._files[source]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import soundfile
 
 from edgebird.errors import AudioError
-from edgebird.timestamps import riff_chunks
+from edgebird.reading.chunks import riff_chunks
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _LARGEST = 1 << 20  # bytes of text: more is damage
