@@ -59,7 +59,7 @@ def _of_layout(file: BinaryIO, size: int, layout: PcmLayout) -> Sound:
     if layout.stated is None:
         sound.stated = None
     elif layout.stated > layout.present and sound.stated is not None:
-        sound.stated = round(sound.stated * layout.stated / max(1, layout.present))
+        sound.stated = layout.frames or round(sound.stated * layout.stated / max(1, layout.present))
     sound.notes += notes
     return sound
 

@@ -47,7 +47,7 @@ class PcmLayout:
     raw: how they are written; None for a codec that is not plain samples. tag: the codec of a WAV file.
     offset: of the first byte. present: bytes of samples that are there. stated: bytes that the header says; None if it
     does not say. size_at: where a 32-bit size of them stands, 0 if nowhere. note: what is odd, in words.
-    tail: the chunks behind them.
+    tail: the chunks behind them. frames: of a codec, as the header tells; 0 if it does not.
     """
 
     raw: RawForm | None
@@ -58,6 +58,7 @@ class PcmLayout:
     size_at: int = 0
     note: str = ""
     tail: tuple[Chunk, ...] = ()
+    frames: int = 0
 
     @property
     def frame_bytes(self) -> int:
@@ -96,7 +97,13 @@ def _find_wav(file: BinaryIO, head: bytes) -> PcmLayout | None:
     file_end = file.seek(0, io.SEEK_END)
     follows = any(chunk.offset > data.offset and chunk.offset + chunk.size <= file_end for chunk in chunks)
     stated = None if data.size in _PLACEHOLDERS and not (data.size == 0 and follows) else data.size
-    return PcmLayout(raw, tag, data.offset, stated, size_at=data.offset - 4)
+    frames = 0
+    if stated and align and len(content) >= 20 and not raw:  # blocks of the codec
+        samples = int.from_bytes(content[18:20], "little")
+        frames = -(-stated // align) * samples
+        fact = int.from_bytes(_contents(file, chunks, b"fact", 4), "little")
+        frames = fact if frames - samples < fact <= frames else frames  # not all of the last block
+    return PcmLayout(raw, tag, data.offset, stated, size_at=data.offset - 4, frames=frames)
 
 
 def _find_wave64(file: BinaryIO, head: bytes) -> PcmLayout | None:
