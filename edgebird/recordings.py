@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain, groupby
 from typing import Protocol
+
+import numpy as np
 
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
 from edgebird.errors import AudioError, IncompleteAudioError
@@ -18,7 +20,7 @@ from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sinks import Recorded, Sink, begun
 from edgebird.sources import FileSource, FoundAudio
-from edgebird.types import Gap, Origin, Summary, Window
+from edgebird.types import AudioBlock, Gap, Origin, Summary, Window
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Work:
 
     timezone: where names without an offset were recorded, None for what fits. explain: tell rejected candidates too.
     channel: which one to listen to, from 1 on; 0 for each one apart, None for the mean of all.
+    on_grid: windows begin at multiples of the hop also after a gap, which is made longer for it.
     """
 
     runtime: Runtime
@@ -59,6 +62,7 @@ class Work:
     timezone: tzinfo | None = None
     explain: bool = False
     channel: int | None = None
+    on_grid: bool = False
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
     The next ones are read while windows are scored, and short ones are scored together. sinks: opened. Raises what the
     runtime and the sinks raise.
     """
-    outcome, telling, zones = Outcome(), _Telling(work, sinks, watcher), _Zones()
+    outcome, telling, is_told = Outcome(), _Telling(work, sinks, watcher), False
     reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
         for recording, its in groupby(steps, key=lambda step: step.source.recording):
@@ -88,26 +92,19 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
             if incomplete:
                 outcome.incomplete += 1
                 logger.warning("%s", incomplete)
-            zones.take(recording.origin)
+            if recording.origin and recording.origin.zone_assumed and not is_told:
+                is_told = True
+                warn_of_assumed_zone(recording.origin)
     return outcome
 
 
-class _Zones:
-    """Says once that the time zone of recordings was assumed."""
-
-    def __init__(self) -> None:
-        self._is_told = False
-
-    def take(self, origin: Origin | None) -> None:
-        if self._is_told or origin is None or not origin.zone_assumed:
-            return
-        self._is_told = True
-        zone = "UTC, as in all names of AudioMoths" if origin.zone_assumed == "UTC" else "this computer's local time"
+def warn_of_assumed_zone(origin: Origin) -> None:
+    """Say of a recording, and of all others, what was assumed of its time zone; nothing if it tells its own."""
+    if origin.zone_assumed:
         logger.warning(
-            "%s: nothing says in which time zone it was recorded; it is taken for %s, and others are taken so too "
-            "(--timezone sets it, `zone_assumed` in the events marks them)",
+            "%s: its time zone is not told; where it is not, UTC is assumed for AudioMoth's names and this computer's "
+            "local time for others (`zone_assumed` in the events; --timezone sets it)",
             origin.name,
-            zone,
         )
 
 
@@ -133,7 +130,25 @@ class _Channel:
             rate, channel = work.runtime.card.sample_rate, 1 if work.channel == EACH else work.channel
             self.source = FileSource(self.recording.found.path, rate, timezone=work.timezone, channel=channel)
             self.recording.origin = self.source.origin
-        yield from windows_of(self.analysis, self.source.blocks())
+        blocks = self.source.blocks()
+        yield from windows_of(self.analysis, _on_grid(blocks, work.settings.hop) if work.on_grid else blocks)
+
+
+def _on_grid(blocks: Iterable[AudioBlock], hop: int) -> Iterator[AudioBlock]:
+    """The same blocks, but what follows a gap begins at a multiple of the hop."""
+    end = begins = told = 0
+    lost = ""
+    for block in blocks:
+        if block.start > end:
+            begins, lost = -(-block.start // hop) * hop, block.lost
+        end = block.end
+        if block.start < begins:
+            block = AudioBlock(block.samples[begins - block.start :], begins, lost)
+        if len(block.samples):
+            yield block
+            told = block.end
+    if end > told:
+        yield AudioBlock(np.empty(0, np.float32), end, lost)
 
 
 def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Channel]]:

@@ -116,8 +116,7 @@ class FileSource:
         self._is_told = False  # whether what is odd is told elsewhere
         for note in sound.notes:
             logger.warning("%s: %s", _shown(self._path), note)
-        if sound.rate < rate:
-            warn_of_missing_band(self.origin.name, sound.rate)
+        warn_of_missing_band(self.origin.name, sound.rate, rate)
         logger.debug("%s: %d Hz, started %s", self.origin.name, sound.rate, self.origin.started or "nobody knows when")
 
     def of_channel(self, channel: int) -> FileSource:
@@ -142,9 +141,11 @@ class FileSource:
             raise error(f"cannot read {'all of ' * reading.heard}{_shown(self._path)}: {problem}")
 
 
-def warn_of_missing_band(name: str, rate: int) -> None:
-    """Say once of a source that its rate, Hz, is too low for all that the model listens to."""
-    logger.warning("%s: recorded at %d Hz, so that nothing above %g kHz can be heard in it", name, rate, rate / 2000)
+def warn_of_missing_band(name: str, rate_in: int, rate: int) -> None:
+    """Say of a source if its rate, Hz, is lower than the model's: higher tones are absent, whatever the engine."""
+    if rate_in < rate:
+        text = "%s: its rate is %d Hz, so that nothing above %g kHz can be heard in it; the model listens up to %g kHz"
+        logger.warning(text, name, rate_in, rate_in / 2000, rate / 2000)
 
 
 class _Reading:

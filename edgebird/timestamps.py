@@ -28,10 +28,11 @@ _IN_NAME = re.compile(
     rf"(?<!\d){_DATE}(?:(?P<t>T)|[_ $-]){_TIME}(?!\d)"
     r"(?P<zone>Z(?![A-Za-z])|_?\+\d\d[:-]?\d\d(?!\d)|_-\d\d[:-]?\d\d(?!\d)|(?(t)-\d\d[:-]?\d\d(?!\d)|(?!)))?"
 )
-# Less sure, so only as all of a name, or its end: 20230501_0530, and 240501_051500 as Zoom's recorders write.
+# Less sure, so only as all of a name, or its end: 20230501_0530, and 240501_051500 as Zoom's recorders write (a year
+# before 10 is that of a clock which nobody set).
 _MINUTES_IN_NAME = re.compile(r"(?:.*[^0-9])?(?P<date>20\d{6})[_T-](?P<time>\d{4})")
 _SHORT_YEAR_IN_NAME = re.compile(
-    r"(?:.*[^0-9])?(?P<date>[0-4]\d(?:0[1-9]|1[0-2])[0-3]\d)[_-](?P<time>\d{6})(?:[^0-9].*)?"
+    r"(?:.*[^0-9])?(?P<date>[1-4]\d(?:0[1-9]|1[0-2])[0-3]\d)[_-](?P<time>\d{6})(?:[^0-9].*)?"
 )
 _AUDIOMOTH_NAME = re.compile(r"(?:[0-9A-F]{16}_)?\d{8}_\d{6}T?(?:_\d{3})?")
 _TRIGGERED_NAME = re.compile(r"(?:.*_)?\d{8}_\d{6}T(?:_\d{3})?")

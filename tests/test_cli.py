@@ -300,6 +300,105 @@ def test_a_cut_recording_is_accounted_for_to_its_stated_end(edgebird: Command, t
     assert (quiet.code, quiet.err) == (1, "error: parts of 1 of 1 recordings are missing\n")
 
 
+STEREO = np.stack([MEADOW, scene(22.2, [(1, 0.9, 5, 10)])], axis=1)
+
+
+def test_channels_are_averaged_taken_alone_or_each(edgebird: Command, tones: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.wav", STEREO)
+    options = ("detect", path, "--bundle", tones)
+    alone = edgebird(*options, "--channel", 1)
+    assert birds(alone.events()) == HEARD
+    assert {event["channel"] for event in alone.events()} == {1}
+    each = edgebird(*options, "--channel", "each")
+    assert each.code == 0
+    channels = [(event["event"], event["channel"], event.get("code")) for event in each.events("detection", "summary")]
+    assert [one for one in channels if one[1] == 1] == [("detection", 1, code) for code, *_ in HEARD] + [
+        ("summary", 1, None)
+    ]
+    assert [one for one in channels if one[1] == 2] == [("detection", 2, "tonmid"), ("summary", 2, None)]
+    assert "x.wav, channel 2: 22.2 s, 1 detections" in each.err
+    assert all("channel" not in event for event in edgebird(*options).events())
+    raven = edgebird(*options, "--channel", "each", "--format", "raven", "--out", tmp_path / "out")
+    assert raven.code == 0
+    rows = [line.split("\t") for line in (tmp_path / "out/x.txt").read_text().splitlines()]
+    assert [row[2] for row in rows] == ["Channel", "1", "1", "1", "2"]
+    assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "more", "code", "problem"),
+    [
+        ("3", (), 1, "x.wav: channel 3 was asked for, and it has 2 channels"),
+        ("0", (), 2, "--channel '0': wanted 1 for the first, or more, or each"),
+        ("left", (), 2, "--channel 'left'"),
+        ("each", ("--submission", "s.csv"), 2, "--channel each"),
+    ],
+)
+def test_channels_that_are_not_there_are_refused(
+    edgebird: Command, tones: Path, tmp_path: Path, channel: str, more: tuple[str, ...], code: int, problem: str
+) -> None:
+    path = write(tmp_path / "x.wav", STEREO)
+    ended = edgebird("detect", path, "--bundle", tones, "--channel", channel, *more)
+    assert (ended.code, ended.out) == (code, "")
+    assert problem in ended.error()
+
+
+def test_a_sample_beyond_all_reason_is_the_recordings_fault_and_costs_no_other(
+    edgebird: Command, tones: Path, meadow: Path
+) -> None:
+    """The engine is not blamed, and what is around the sample is heard."""
+    spoiled = MEADOW.copy()
+    spoiled[11 * RATE] = 1e30
+    path = meadow.parent / "a.wav"
+    soundfile.write(path, spoiled, RATE, subtype="FLOAT")
+    ended = edgebird("detect", path, meadow, "--bundle", tones)
+    assert ended.code == 1
+    assert "cannot be trusted" not in ended.err
+    (gap,) = ended.events("gap")
+    assert (gap["start_s"], gap["end_s"], gap["reason"]) == (11.0, 11.1, "not_finite")
+    assert birds([event for event in ended.events() if event["source"] == str(meadow)]) == HEARD
+    assert len(ended.events("summary")) == 2
+    assert "a.wav: samples that are no sound" in ended.err
+
+
+def test_a_submission_keeps_its_grid_behind_a_gap(edgebird: Command, tones: Path, tmp_path: Path) -> None:
+    spoiled = MEADOW.copy()
+    spoiled[6 * RATE] = np.inf
+    soundfile.write(tmp_path / "a.wav", spoiled, RATE, subtype="FLOAT")
+    table = tmp_path / "submission.csv"
+    assert edgebird("detect", tmp_path / "a.wav", "--bundle", tones, "--submission", table).code == 1
+    rows = [line.partition(",")[0] for line in table.read_text().splitlines()]
+    assert rows == ["row_id", "a_5", "a_10", "a_15", "a_20", "a_25"]
+
+
+def test_what_was_assumed_of_a_time_zone_is_said_once_and_marked(edgebird: Command, tones: Path, meadow: Path) -> None:
+    for name in ("SM4_20230524_153000.wav", "nobody knows.wav", "20230524T153000Z.wav"):
+        shutil.copy(meadow, meadow.parent / name)
+    ended = edgebird("detect", meadow.parent, "--bundle", tones)
+    assert ended.err.count("its time zone is not told") == 1
+    assumed = {Path(event["source"]).name: event.get("zone_assumed") for event in ended.events()}
+    assert assumed == {
+        meadow.name: "UTC",
+        "SM4_20230524_153000.wav": "local",
+        "nobody knows.wav": None,
+        "20230524T153000Z.wav": None,
+    }
+    ended = edgebird("detect", meadow, "--bundle", tones, "--timezone", "UTC")
+    assert "time zone" not in ended.err
+    assert all("zone_assumed" not in event for event in ended.events())
+
+
+def test_listen_tells_the_gaps_of_a_file_as_detect_does(edgebird: Command, tones: Path, meadow: Path) -> None:
+    os.truncate(meadow, 44 + 2 * 12 * RATE)
+    detect, listen = (edgebird(*words, meadow, "--bundle", tones) for words in (("detect",), ("listen", "--file")))
+    assert (detect.code, listen.code) == (1, 1)
+    for kind in ("gap", "detection"):
+        assert detect.events(kind) == listen.events(kind) != []
+    keys = ("scored_s", "gap_s", "tail_s", "windows", "detections")
+    accounts = [[ended.events("summary")[0][key] for key in keys] for ended in (detect, listen)]
+    assert accounts[0] == accounts[1]
+
+
 def test_several_recordings_share_one_table_on_stdout(edgebird: Command, tones: Path, field_trip: Path) -> None:
     """One header, so that `> all.csv` is a table."""
     ended = edgebird(

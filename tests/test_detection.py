@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 import edgebird
 from edgebird.bundle import Bundle
 from edgebird.card import Card, Precision, Tensor
-from edgebird.detection import Result, Scored, Settings, analyse, settings_for
+from edgebird.detection import Result, Scored, Settings, analyse, detection_settings, settings_for
 from edgebird.errors import AudioError, ScoreError, UsageError
 from edgebird.parity import check_finite
 from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.settings.model import DetectionSettings
 from edgebird.sources import FileSource
 from edgebird.types import AudioBlock, Detection, FloatArray, Label, Summary
 
@@ -250,6 +251,23 @@ def test_settings_that_make_no_sense_are_wrong_usage(options: dict[str, float], 
     """A NaN threshold would report nothing, for ever, without a word."""
     with pytest.raises(UsageError, match=problem):
         settings_for(CARD, **options)  # type: ignore[arg-type]
+
+
+def test_a_threshold_by_scientific_name_reaches_all_labels_of_the_species() -> None:
+    """Models have songs and calls apart; a code, which is one of them, comes before the species."""
+    labels = (
+        Label("song", "Cuculus canorus", "Cuckoo song"),
+        Label("call", "Cuculus canorus", "Cuckoo call"),
+        Label("other", "Parus major", "Great Tit"),
+        Label("noise", "", "Noise"),
+    )
+    card = replace(CARD, labels=labels, output=Tensor("scores", ("batch", 4)))
+    for thresholds in ({"cuculus  Canorus": 0.6, "CALL": 0.8}, {"call": 0.8, "Cuculus canorus": 0.6}):
+        wanted = DetectionSettings(Path("x"), threshold=0.25, thresholds=thresholds)
+        found = detection_settings(wanted, card).threshold
+        assert np.asarray(found).tolist() == pytest.approx([0.6, 0.8, 0.25, 0.25])
+    with pytest.raises(UsageError, match="threshold of : no label"):
+        detection_settings(DetectionSettings(Path("x"), thresholds={"": 0.5}), card)
 
 
 def test_settings_reach_their_limits() -> None:

@@ -17,7 +17,7 @@ import pytest
 from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event, Events, timestamp, to_json
 from edgebird.files import atomic_text
-from edgebird.formats import FORMATS, Submission, formatter
+from edgebird.formats import FORMATS, Submission, TableOptions, formatter
 from edgebird.pooling import Onset, Pooled
 from edgebird.types import Detection, Label, Origin, Rejected, Summary, Window
 from tests.conftest import require
@@ -73,6 +73,43 @@ def test_raven() -> None:
         "2\tSpectrogram 1\t1\t22.5\t26.98303125\t0.0\t16000.0\tNoctule, common\tbat1\t0.5000\t"
         "/rec/site, north/dawn.wav\t22.5\tdawn.wav\n"
     )
+
+
+def test_raven_counts_on_over_several_recordings(tmp_path: Path) -> None:
+    """As Raven does where it opens several files: the start of each is the end of the one before."""
+    form = formatter("raven", RATE, TableOptions(in_sequence=True, relative_to=tmp_path, times=True))
+    origins = [Origin(name, tmp_path / "site" / name, STARTED) for name in ("a.wav", "b.wav", "c.wav")]
+    rows = []
+    for origin, heard in zip(origins, ([], [CUCKOO, NOCTULE], [CUCKOO]), strict=True):
+        rows += [form.line(origin, TELL(origin, result)) for result in [*heard, SUMMARY]]
+    found = [row.rstrip("\n").split("\t") for row in rows if row]
+    header = form.header().rstrip("\n").split("\t")
+    lasts = (SUMMARY.scored + SUMMARY.gap + SUMMARY.tail) / RATE
+    wanted = ["Selection", "Begin Time (s)", "File Offset (s)", "Begin File", "Begin Path", "Begin Clock Time"]
+    assert [[row[header.index(name)] for name in wanted] for row in found] == [
+        ["1", str(round(lasts + 12.5, 9)), "12.5", "b.wav", "site/b.wav", "05:00:12.500"],
+        ["2", str(round(lasts + 22.5, 9)), "22.5", "b.wav", "site/b.wav", "05:00:22.500"],
+        ["3", str(round(2 * lasts + 12.5, 9)), "12.5", "c.wav", "site/c.wav", "05:00:12.500"],
+    ]
+    assert all(len(row) == len(header) for row in found)
+
+
+@pytest.mark.parametrize("name", ["csv", "kaleidoscope", "raven", "audacity"])
+def test_tables_tell_channels_and_the_time_of_day_if_asked(name: str) -> None:
+    form = formatter(name, RATE, TableOptions(times=True, channels=True))
+    line = form.line(ORIGIN, TELL(replace(ORIGIN, channel=2), CUCKOO)).rstrip("\n")
+    end = {
+        "csv": ",2023-05-01T05:00:12.500+02:00,2",
+        "kaleidoscope": ",2023-05-01,05:00:12,1",  # Kaleidoscope counts from 0
+        "raven": "\t2023/05/01\t05:00:12.500",
+        "audacity": "Common Cuckoo 0.93 (channel 2)",
+    }[name]
+    assert line.endswith(end)
+    if header := form.header().rstrip("\n"):
+        separator = "\t" if name == "raven" else ","
+        names, row = (next(csv.reader([text], delimiter=separator)) for text in (header, line))
+        assert len(names) == len(row)
+        assert name != "raven" or row[names.index("Channel")] == "2"
 
 
 def test_audacity() -> None:

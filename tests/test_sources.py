@@ -301,6 +301,23 @@ def test_folders_are_searched_for_sound_and_keep_their_structure(tmp_path: Path)
     assert [file.path for file in found] == [tmp_path / file.relative for file in found]
 
 
+def test_sound_that_cannot_be_read_is_not_left_out_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.wav", "b.m4a", "site/c.M4A", "d.wac", "e.txt")
+    for has_it, taken, left_out in (
+        (False, ["a.wav"], "3 sound files left out (.m4a .wac): pip install 'edgebird[stream]' reads .m4a"),
+        (True, ["a.wav", "b.m4a", "site/c.M4A"], "1 sound file left out (.wac): convert to WAV or FLAC"),
+    ):
+        caplog.clear()
+        monkeypatch.setattr("edgebird.sources.has_ffmpeg", lambda has_it=has_it: has_it)
+        found, errors = find_audio([tmp_path])
+        assert [str(file.relative) for file in found] == taken
+        assert errors == []
+        (message,) = caplog.messages
+        assert message.startswith(left_out)
+
+
 def test_a_file_that_is_given_is_taken_whatever_its_name(tmp_path: Path) -> None:
     touch(tmp_path, "site/.recording.dat")
     ((found,), _) = find_audio([tmp_path / "site/.recording.dat"])

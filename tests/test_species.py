@@ -74,6 +74,17 @@ def test_a_list_that_cannot_work_is_an_error(tmp_path: Path, content: bytes, mes
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_that_several_sources_share_is_read_once_and_again_when_it_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "comcuc\nDog\n")
+    first, second = allowed_labels(path, LABELS), allowed_labels(path, LABELS)
+    assert first is second
+    assert len(caplog.records) == 1
+    write(tmp_path, "comcuc\nDog\nbarswa\n")
+    assert allowed_labels(path, LABELS).tolist() == [True, True, False, False]
+
+
 def test_a_missing_list_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"cannot read species list .*none\.txt: No such file"):
         allowed_labels(tmp_path / "none.txt", LABELS)

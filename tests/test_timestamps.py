@@ -9,7 +9,9 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from zoneinfo import available_timezones
 
+import numpy as np
 import pytest
+import soundfile
 
 from edgebird.errors import UsageError
 from edgebird.timestamps import Start, parse_timezone, recording_start
@@ -73,6 +75,14 @@ def started(tmp_path: Path, name: str, content: bytes = b"", zone: tzinfo | None
         ("garden 2023-05-24T15:30:00.250Z.wav", "2023-05-24T15:30:00.250000+00:00"),
         ("20230524T153000-0230_x.wav", "2023-05-24T15:30:00-02:30"),
         ("REC_20230524_153000-0200.wav", "2023-05-24T15:30:00-04:00"),  # 200th part, more likely than an offset
+        ("S1_20230501_050000_-0400.wav", "2023-05-01T05:00:00-04:00"),  # Song Meter with its zone
+        ("S1_20230101_050000_+0930.wav", "2023-01-01T05:00:00+09:30"),
+        ("20230524_153000+1000_reef.flac", "2023-05-24T15:30:00+10:00"),  # Frontier Labs
+        ("SM4BAT_20161023$195550.wav", "2016-10-23T19:55:50-04:00"),  # Song Meter, for some recordings
+        ("20230501_0530.wav", "2023-05-01T05:30:00-04:00"),
+        ("site7-20230501T0530.wav", "2023-05-01T05:30:00-04:00"),
+        ("240501_051500.wav", "2024-05-01T05:15:00-04:00"),  # Zoom
+        ("240501_051500_Tr1.WAV", "2024-05-01T05:15:00-04:00"),
     ],
 )
 def test_names_of_recorders_give_the_time(tmp_path: Path, name: str, expected: str) -> None:
@@ -92,6 +102,10 @@ def test_names_of_recorders_give_the_time(tmp_path: Path, name: str, expected: s
         "120230524_153000.wav",  # a longer number
         "20230524_1530001.wav",
         "2023-05-24T15-30-00-9900.wav",  # no such offset
+        "20230501_2530.wav",
+        "991301_051500.wav",
+        "123456_789012.wav",
+        "SM2_000101_000000_x.wav0",  # the year 2000, before there was any
         "na\nme.wav",
     ],
 )
@@ -112,6 +126,80 @@ def test_guano_comes_before_the_audiomoth_comment_and_that_before_the_name(tmp_p
     assert started(tmp_path, name, wave(note, SOUND, guano("2023-05-24T15:30:00+02:00"))) == "2023-05-24T15:30:00+02:00"
     assert started(tmp_path, name, wave(note, SOUND)) == "2022-01-02T12:00:00+00:00"
     assert started(tmp_path, name, wave(SOUND)) == "2020-01-01T00:00:00+00:00"
+
+
+def wamd(timestamp: str) -> bytes:
+    fields = [(0, struct.pack("<H", 1)), (1, b"Song Meter SM4"), (5, timestamp.encode()), (6, b"WGS84,1,2")]
+    return chunk(b"wamd", b"".join(struct.pack("<HI", number, len(text)) + text for number, text in fields))
+
+
+def bext(date: bytes, hour: bytes) -> bytes:
+    return chunk(b"bext", bytes(320) + date + hour + struct.pack("<Q", 0) + bytes(256))
+
+
+LONG_AGO = "SM4_20200101_000000.wav"
+
+
+@pytest.mark.parametrize(
+    ("name", "chunks", "expected", "assumed"),
+    [
+        (LONG_AGO, [wamd("2023-05-24 15:30:00-05:00")], "2023-05-24T15:30:00-05:00", None),
+        (LONG_AGO, [wamd("2023-05-24 15:30:00.500")], "2023-05-24T15:30:00.500000-04:00", "local"),
+        ("x.wav", [bext(b"2023-05-24", b"15:30:00")], "2023-05-24T15:30:00-04:00", "local"),
+        ("x.wav", [bext(b"2023:05:24", b"15-30-00")], "2023-05-24T15:30:00-04:00", "local"),
+        ("x.wav", [bext(b"2023-05-24", bytes(8))], None, None),
+        (LONG_AGO, [bext(b"2023-05-24", b"15:30:00")], "2023-05-24T15:30:00-04:00", "local"),
+        # what tells its zone comes before what does not, wherever it stands
+        ("S1_20230524_153000_-0500.wav", [bext(b"2020-01-01", b"00:00:00")], "2023-05-24T15:30:00-05:00", None),
+        (
+            LONG_AGO,
+            [guano("2023-05-24T15:30:00"), wamd("2023-05-24 15:30:00-05:00")],
+            "2023-05-24T15:30:00-05:00",
+            None,
+        ),
+        (LONG_AGO, [guano("yesterday"), wamd("2023-05-24 15:30:00-05:00")], "2023-05-24T15:30:00-05:00", None),
+    ],
+)
+def test_what_recorders_write_comes_before_what_is_assumed(
+    tmp_path: Path, name: str, chunks: list[bytes], expected: str | None, assumed: str | None
+) -> None:
+    """Wildlife Acoustics' recorders do not follow summer time: this computer's zone is an hour off half of the year."""
+    (tmp_path / name).write_bytes(wave(SOUND, *chunks))
+    start = recording_start(tmp_path / name, None)
+    assert (start and start.moment.isoformat(), start and start.zone_assumed) == (expected, assumed)
+
+
+@pytest.mark.parametrize("format", ["FLAC", "OGG", "MP3", "AIFF"])
+def test_an_audiomoth_comment_is_read_wherever_it_stands(tmp_path: Path, format: str) -> None:
+    """Names are in the zone that was configured, and a converted recording keeps its comment as a tag."""
+    path = tmp_path / "20230524_153000.x"
+    with soundfile.SoundFile(path, "w", 8000, 1, format=format) as file:
+        file.comment = "Recorded at 15:30:00 24/05/2023 (UTC+5:30) by AudioMoth 0FE081F80FE081F0 at medium gain"
+        file.write(np.zeros(8000))
+    start = recording_start(path, None)
+    assert start is not None
+    assert (start.moment.isoformat(), start.zone_assumed) == ("2023-05-24T15:30:00+05:30", None)
+
+
+def test_a_comment_in_utf_16_is_read_too(tmp_path: Path) -> None:
+    """ID3 has it."""
+    text = "Recorded at 15:30:00 24/05/2023 (UTC-3) by AudioMoth".encode("utf-16")
+    tag = b"COMM" + struct.pack(">I", len(text) + 4) + b"\0\0\1eng" + text
+    (tmp_path / "x.mp3").write_bytes(b"ID3\3\0\0" + bytes([0, 0, 1, 127]) + tag)
+    start = recording_start(tmp_path / "x.mp3", None)
+    assert start is not None
+    assert start.moment.isoformat() == "2023-05-24T15:30:00-03:00"
+
+
+def test_an_assumed_zone_is_marked_and_a_given_one_is_not(tmp_path: Path) -> None:
+    for name, assumed in (("20230524_153000.WAV", "UTC"), ("SM4_20230524_153000.wav", "local")):
+        found, given = recording_start(tmp_path / name, None), recording_start(tmp_path / name, PLUS_2)
+        assert found is not None
+        assert given is not None
+        assert (found.zone_assumed, given.zone_assumed) == (assumed, None)
+    exact = recording_start(tmp_path / "5E90A4D4.WAV", None)
+    assert exact is not None
+    assert exact.zone_assumed is None
 
 
 @pytest.mark.parametrize(

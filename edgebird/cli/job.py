@@ -79,7 +79,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
         sinks = _sinks(job, bundle, recordings, screen)
         stack.enter_context(opened(sinks))
         watcher = stack.enter_context(make_watcher(recordings, screen))
-        return process(recordings, Work(runtime, settings, timezone, wanted.explain, job.channel), sinks, watcher)
+        on_grid = job.submission is not None
+        work = Work(runtime, settings, timezone, wanted.explain, job.channel, on_grid)
+        return process(recordings, work, sinks, watcher)
 
 
 def _check(job: Job) -> None:

@@ -21,6 +21,7 @@ from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.station import StationOptions
+from edgebird.recordings import warn_of_assumed_zone
 from edgebird.runtimes import RuntimeOptions
 from edgebird.settings.model import DetectionSettings, SourceSettings, StationSettings
 from edgebird.sinks import Sink
@@ -28,7 +29,7 @@ from edgebird.sinks.build import keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.retention import Limits, Retention
-from edgebird.sources import FileSource
+from edgebird.sources import FileSource, warn_of_missing_band
 from edgebird.timestamps import parse_timezone
 from edgebird.types import Origin
 
@@ -121,9 +122,11 @@ def _open_feed(
             raise UsageError("--stdin: standard input is closed")
         if source.channel is not None and source.channel > form.channels:
             raise UsageError(f"channel {source.channel}: {source.address} has {form.channels}")
+        warn_of_missing_band(source.name, form.rate, rate)
         pcm = partial(pcm_blocks, sys.stdin.buffer, form, source.channel, rate, opening.block_s)
         return PulledSource(source.name, pcm, rate, live=True), origin
     file = FileSource(Path(source.address), rate, source.name, options.timezone)
+    warn_of_assumed_zone(file.origin)
     if source.realtime:
         return PacedSource(source.name, file.blocks, rate, settings.buffer_s, opening.block_s), file.origin
     return PulledSource(source.name, file.blocks, rate), file.origin

@@ -18,7 +18,7 @@ import numpy as np
 from edgebird.capture.blocks import SHORTEST_S, Boundaries
 from edgebird.errors import AudioError, UsageError
 from edgebird.live.feed import Change
-from edgebird.live.ring import Heard, Piece, Ring
+from edgebird.live.ring import Heard, Lost, Piece, Ring
 from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray
 
@@ -104,6 +104,8 @@ class PulledSource(_Threaded):
         super().__init__(name, blocks, rate)
         self.live = live
         self._queue: queue.Queue[AudioBlock] = queue.Queue(_PIECES_AHEAD)
+        self._next: AudioBlock | None = None  # taken from the queue, but not read
+        self._read_to = 0  # position
         self._put = self._taken = 0  # samples; each is counted by one thread alone
 
     @property
@@ -114,14 +116,19 @@ class PulledSource(_Threaded):
     @property
     def finished(self) -> bool:
         """See `Feed`."""
-        return (self._ended or self._stopping.is_set()) and self._queue.empty()
+        return (self._ended or self._stopping.is_set()) and self._queue.empty() and self._next is None
 
     def read(self) -> Piece | None:
         """See `Feed`."""
         try:
-            block = self._queue.get_nowait()
+            block = self._next or self._queue.get_nowait()
         except queue.Empty:
             return None
+        read_to, self._read_to, self._next = self._read_to, block.start, None
+        if block.start > read_to:
+            self._next = block if len(block.samples) else None
+            return Lost(read_to, block.start, block.lost)
+        self._read_to = block.end
         self._taken += len(block.samples)
         return Heard(block, time.monotonic())
 
@@ -171,6 +178,9 @@ class PacedSource(_Threaded):
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         self._began = time.monotonic() if self._began is None else self._began
+        self._ring.lose(piece.start, piece.lost)
+        if not len(piece.samples):
+            return True
         due = self._began + piece.end / self._rate
         if self._stopping.wait(max(0.0, due - time.monotonic())):
             return False
@@ -179,11 +189,16 @@ class PacedSource(_Threaded):
 
 
 def _pieces(block: AudioBlock, size: int) -> Iterator[AudioBlock]:
-    """Cut a block that is longer than a size where positions are multiples of it; an empty one has no pieces."""
+    """Cut a block that is longer than a size where positions are multiples of it.
+
+    An empty one has no pieces, unless it says that audio before it was lost.
+    """
     start, short = 0, len(block.samples) <= size
+    if not len(block.samples) and block.lost:
+        yield block
     while start < len(block.samples):
         end = len(block.samples) if short else start + size - (block.start + start) % size
-        yield AudioBlock(block.samples[start:end], block.start + start)
+        yield AudioBlock(block.samples[start:end], block.start + start, block.lost if start == 0 else "")
         start = end
 
 
