@@ -28,6 +28,7 @@ _IN_NAME = re.compile(
     rf"(?<!\d){_DATE}(?:(?P<t>T)|[_ $-]){_TIME}(?!\d)"
     r"(?P<zone>Z(?![A-Za-z])|_?\+\d\d[:-]?\d\d(?!\d)|_-\d\d[:-]?\d\d(?!\d)|(?(t)-\d\d[:-]?\d\d(?!\d)|(?!)))?"
 )
+_SPACE_FOR_ZERO = re.compile(r"(?<!\d)(20\d{4}) (\d)(?=[T_]\d{6})")  # 201905 8T020000, Frontier Labs 3.08
 # Less sure, so only as all of a name, or its end: 20230501_0530, and 240501_051500 as Zoom's recorders write (a year
 # before 10 is that of a clock which nobody set).
 _MINUTES_IN_NAME = re.compile(r"(?:.*[^0-9])?(?P<date>20\d{6})[_T-](?P<time>\d{4})")
@@ -236,6 +237,7 @@ def _in_tags(file: BinaryIO, size: int) -> list[_Said]:
 
 # ----------------------------------------------------------------------------------------------------------- the name
 def _in_name(stem: str) -> list[_Said]:
+    stem = _SPACE_FOR_ZERO.sub(r"\g<1>0\g<2>", stem)
     if _AUDIOMOTH_UNIX_NAME.fullmatch(stem) and int(stem, 16) in _AUDIOMOTH_UNIX_TIMES:
         moment = datetime.fromtimestamp(int(stem, 16), timezone.utc)
         return [_Said(f"{moment:%Y%m%d%H%M%S}", "0", "UTC")]

@@ -265,6 +265,35 @@ def test_whatever_streaminfo_says_all_sound_is_read(tmp_path: Path, total: int) 
         assert ["length unknown, decoding ended at 6.0 s" in said for said in reading.warnings] == [True]
 
 
+def test_a_header_that_counts_itself_is_no_loss(tmp_path: Path) -> None:
+    """Frontier Labs' firmware before 3.00 wrote the size of the file."""
+    content = encoded("wav")
+    patch(content, content.index(b"data") + 4, len(content), 4)
+    reading = Reading(tmp_path / "x", content)
+    assert (reading.read, reading.problem) == (SAMPLES, "")
+    assert ["counts itself as sound: 44 bytes" in said for said in reading.warnings] == [True]
+
+
+def test_twice_the_length_in_streaminfo_is_no_loss(tmp_path: Path) -> None:
+    """Frontier Labs' firmware 3.17 to 3.24 wrote it."""
+    content = encoded("flac")
+    (fields,) = struct.unpack(">Q", content[18:26])
+    content[18:26] = struct.pack(">Q", fields >> 36 << 36 | 2 * SAMPLES)
+    reading = Reading(tmp_path / "x", content)
+    assert (reading.read, reading.problem) == (SAMPLES, "")
+    assert ["twice the sound" in said for said in reading.warnings] == [True]
+
+
+def test_what_a_recorder_never_wrote_is_no_silence(tmp_path: Path) -> None:
+    """Frontier Labs made files in advance: after a battery was empty, zeros follow what was recorded."""
+    content = encoded("wav")
+    patch(content, content.index(b"data") + 4, 44, 4)
+    reading = Reading(tmp_path / "x", bytes(content) + bytes(200_000))
+    assert reading.read == pytest.approx(SAMPLES, abs=840)
+    assert reading.problem == ""
+    assert ["bytes of zeros at its end were never written" in said for said in reading.warnings] == [True]
+
+
 def test_chunks_behind_samples_of_unknown_length_are_no_sound(tmp_path: Path) -> None:
     """AudioMoth writes GUANO there."""
     content = encoded("wav")
@@ -293,6 +322,8 @@ def test_a_size_of_more_than_4_gib_that_wrapped_is_seen_through(tmp_path: Path) 
     path.write_bytes(content[:2044])
     with path.open("r+b") as file:
         file.truncate(44 + size)
+        file.seek(-4, 2)
+        file.write(b"loud")
     source = FileSource(path, 9_600_000)
     assert source.duration_s == size // 2 / 9_600_000
 

@@ -78,6 +78,7 @@ def started(tmp_path: Path, name: str, content: bytes = b"", zone: tzinfo | None
         ("S1_20230501_050000_-0400.wav", "2023-05-01T05:00:00-04:00"),  # Song Meter with its zone
         ("S1_20230101_050000_+0930.wav", "2023-01-01T05:00:00+09:30"),
         ("20230524_153000+1000_reef.flac", "2023-05-24T15:30:00+10:00"),  # Frontier Labs
+        ("201905 8T020000+1000_REC.flac", "2019-05-08T02:00:00+10:00"),  # Frontier Labs 3.08
         ("SM4BAT_20161023$195550.wav", "2016-10-23T19:55:50-04:00"),  # Song Meter, for some recordings
         ("20230501_0530.wav", "2023-05-01T05:30:00-04:00"),
         ("site7-20230501T0530.wav", "2023-05-01T05:30:00-04:00"),

@@ -67,7 +67,10 @@ def open_flac(file: BinaryIO, size: int) -> Sound | None:
             f"its header tells of {info.total / info.rate:.1f} s of sound, and {end / info.rate:.1f} s are there: "
             "all are read"
         )
-    total = end if is_short else info.total
+    is_double = end is not None and info.total == 2 * end
+    if is_double:
+        notes.append("its header tells of twice the sound that is there, as some firmware writes it")
+    total = end if is_short or is_double else info.total
     return Sound(info.rate, info.channels, total, total or end, _Reader(info, size, is_short, total).decode, notes)
 
 

@@ -20,6 +20,7 @@ from edgebird.reading.sound import RawForm
 _PLACEHOLDERS = (0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x7FFFFFDB, 0x80000000, 2**63 - 1, 2**64 - 1)
 _TAIL_BYTES = 1 << 20  # where chunks behind samples of unknown length are looked for
 _PADDING_BYTES = 1 << 16  # zeros that may stand behind everything, to fill a sector
+_FRAME = 840  # bytes: whole samples of 1 to 8 channels of any width are this long
 _SHORT_BYTES = 8  # what is shorter is neither a chunk nor sound
 _KNOWN = (
     b"LIST guan wamd bext id3  ID3  iXML axml aXML cue  smpl fact PEAK JUNK junk FLLR PAD  afsp _PMX inst plst DISP "
@@ -196,22 +197,41 @@ def _known(field: int, size: int) -> int | None:
 # --------------------------------------------------------------------------------------------- where the samples end
 def _measured(file: BinaryIO, size: int, layout: PcmLayout, form: ChunkForm | None) -> PcmLayout:
     """A layout with the samples that are there."""
-    room = size - layout.offset
-    if layout.stated is not None and layout.stated >= room:
+    room, stated = size - layout.offset, layout.stated
+    if stated is not None and stated == size and layout.offset > 0:
+        note = f"its header counts itself as sound: {layout.offset} bytes too much"
+        return replace(layout, stated=room, present=room, note=note)
+    if stated is not None and stated >= room:
         return replace(layout, present=room)
-    if layout.stated is not None:
-        end = layout.offset + layout.stated
+    if stated is not None:
+        end = layout.offset + stated
         if (tail := _chunks_behind(file, size, end, form)) is not None:
-            return replace(layout, present=layout.stated, tail=tail)
+            return replace(layout, present=stated, tail=tail)
         if _is_padding(file, size, end):
             note = f"{size - end} bytes behind its sound are zeros and are left out"
-            return replace(layout, present=layout.stated, note=note)
-    end, tail = _end_of_samples(file, size, layout.offset + (layout.stated or 0), form)
+            return replace(layout, present=stated, note=note)
+    end, tail = _end_of_samples(file, size, layout.offset + (stated or 0), form)
+    written = _end_of_written(file, layout.offset, end)
     present = end - layout.offset
-    note = ""
-    if layout.stated is not None:
-        note = _note(layout, layout.stated, present)
+    if end - written > _PADDING_BYTES and written > layout.offset:
+        present = (written - layout.offset + _FRAME - 1) // _FRAME * _FRAME
+    note = "" if stated is None else _note(layout, stated, present)
+    if present < end - layout.offset:
+        zeros = f"{end - layout.offset - present} bytes of zeros at its end were never written, and are left out"
+        note = f"{note}; {zeros}" if note else zeros
     return replace(layout, present=present, note=note, tail=tail)
+
+
+def _end_of_written(file: BinaryIO, begin: int, end: int) -> int:
+    """Where the zeros begin that a file ends in: recorders that make it in advance leave them."""
+    while end > begin:
+        start = max(begin, end - _TAIL_BYTES)
+        file.seek(start)
+        written = len(file.read(end - start).rstrip(b"\0"))
+        if written:
+            return start + written
+        end = start
+    return begin
 
 
 def _note(layout: PcmLayout, stated: int, present: int) -> str:
