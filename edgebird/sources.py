@@ -270,8 +270,9 @@ def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError
             continue
         files = sorted(_sound_files_below(path)) if is_folder else [path]
         if is_folder:
-            left_out |= {os.path.realpath(file): file.suffix.lower() for file in files if not _is_one(file, readable)}
-            files = [file for file in files if _is_one(file, readable)]
+            others = [file for file in files if file.suffix.lower() not in readable]
+            left_out |= {os.path.realpath(file): file.suffix.lower() for file in others}
+            files = [file for file in files if file.suffix.lower() in readable]
         if not files:
             errors.append(_error(path, f"no sound files in this folder ({' '.join(sorted(readable))})"))
         for file in files:
@@ -289,10 +290,6 @@ def _left_out(suffixes: Collection[str]) -> str:
     return f"{files}: {advice or 'convert to WAV or FLAC what shall be listened to'}"
 
 
-def _is_one(file: Path, suffixes: Collection[str]) -> bool:
-    return file.suffix.lower() in suffixes
-
-
 def _sound_files_below(top: Path) -> Iterator[Path]:
     seen = set()  # a link to a folder above would otherwise be followed for ever
     for folder, subfolders, names in os.walk(top, onerror=_warn_unreadable, followlinks=True):
@@ -300,7 +297,7 @@ def _sound_files_below(top: Path) -> Iterator[Path]:
         subfolders[:] = [] if real in seen else sorted(name for name in subfolders if not name.startswith("."))
         if real not in seen:
             files = (Path(folder, name) for name in names if not name.startswith("."))
-            yield from (file for file in files if _is_one(file, _SUFFIXES) and file.is_file())
+            yield from (file for file in files if file.suffix.lower() in _SUFFIXES and file.is_file())
         seen.add(real)
 
 

@@ -26,7 +26,7 @@ RATE = 8000
 SECONDS = 6
 SAMPLES = SECONDS * RATE
 QUICK = settings(
-    derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 # Container, codec, and how many samples may be lost with the codec's frame in which a file ends.
 PLAIN = {

@@ -40,7 +40,7 @@ class Page:
     position: int
     serial: int
     number: int
-    body: bytes  # its first bytes
+    body: bytes  # its first bytes, if it begins a stream
     made: bytes = b""
 
     @property
@@ -189,7 +189,7 @@ def _page(data: bytes, at: int, begin: int) -> Page | None:
         return None
     if _crc32(data[at : at + 22] + bytes(4) + data[at + 26 : end]) != checksum:
         return None
-    body = data[at + 27 + segments : min(end, at + 27 + segments + 64)]
+    body = data[at + 27 + segments : min(end, at + 27 + segments + 64)] if flags & 2 else b""
     return Page(begin + at, begin + end, bool(flags & 2), bool(flags & 4), position, serial, number, body)
 
 
