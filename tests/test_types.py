@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from edgebird import types
-from edgebird.types import AudioBlock, Detection, Label, Origin, Rejected, Summary, Window
+from edgebird.types import AudioBlock, Detection, Gap, Label, Origin, Rejected, Summary, Window
 
 VALUES: list[Any] = [
     Label("a", "b", "c"),
     Origin("x.wav"),
     AudioBlock(np.zeros(3, np.float32), 5),
+    Gap(0, 5, "damaged"),
     Window(np.zeros(3, np.float32), 5, 7),
     Detection(0, 0.5, 0, 5, 1, 1),
     Rejected(Detection(0, 0.5, 0, 5, 1, 1), "below_min_windows"),
