@@ -69,7 +69,11 @@ def test_what_is_not_installed_is_told_from_what_cannot_be_loaded(
 @pytest.mark.parametrize(
     ("name", "l4t", "told"),
     [
-        ("tensorrt", None, "pip install tensorrt, for a driver of CUDA 12 pip install tensorrt-cu12"),
+        (
+            "tensorrt",
+            None,
+            "pip install 'edgebird[tensorrt]', for a driver of CUDA 12 pip install tensorrt-cu12 (docs/gpu.md)",
+        ),
         ("tensorrt", "36.4.3", "sudo apt install python3-libnvinfer, in a venv with --system-site-packages"),
         ("tensorrt-rtx", "36.4.3", "pip install 'edgebird[tensorrt-rtx]'"),
     ],
