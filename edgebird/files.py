@@ -174,12 +174,22 @@ class WholeText:
 
 def _beside(path: Path) -> Path:
     """A temporary file in the same folder, which is made if it is missing."""
-    if path.exists() and not path.is_file():
-        # Renaming would fail for a folder, and replace a device such as /dev/null for good.
-        raise OutputError(f"cannot write {path}: it exists and is not a regular file")
+    require_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(path.parent.absolute())
     return temporary_beside(path)  # a plain name, not tempfile's: that one would be its owner's alone
+
+
+def require_free(path: Path) -> None:
+    """Raise OutputError where a file cannot be written whole, as something else has its place or that of its folder."""
+    with _errors(path):
+        if path.exists() and not path.is_file():
+            # Renaming would fail for a folder, and replace a device such as /dev/null for good.
+            raise OutputError(f"cannot write {path}: it exists and is not a regular file")
+        above = next((folder for folder in path.parents if folder.exists()), None)
+        if above and not above.is_dir():
+            code = errno.EEXIST if above == path.parent else errno.ENOTDIR
+            raise OSError(code, os.strerror(code))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain, groupby
@@ -18,7 +18,7 @@ from edgebird.events import Events
 from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
-from edgebird.sinks import Recorded, Sink, begun
+from edgebird.sinks import Begun, Recorded, Sink, begun
 from edgebird.sources import FileSource, FoundAudio
 from edgebird.types import AudioBlock, Gap, Origin, Summary, Window
 
@@ -67,19 +67,23 @@ class Work:
 
 @dataclass(slots=True)
 class Outcome:
-    """How many recordings could not be read at all, and of how many a part is missing."""
+    """How many recordings could not be read at all, of how many a part is missing, and how many are not fully written.
+
+    unwritten: of these a sink failed to take the results.
+    """
 
     failed: int = 0
     incomplete: int = 0
+    unwritten: int = 0
 
 
 def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> Outcome:
     """Analyse recordings one after the other. If a part of one is missing, a warning says so; all else is told.
 
-    The next ones are read while windows are scored, and short ones are scored together. sinks: opened. Raises what the
-    runtime and the sinks raise.
+    The next ones are read while windows are scored, and short ones are scored together. sinks: opened. One that fails
+    does not stop the others: an error in the log says so. Raises what the runtime raises, and what the last sink does.
     """
-    outcome, telling, is_told = Outcome(), _Telling(work, sinks, watcher), False
+    outcome, telling, is_told = Outcome(), _Telling(work, list(sinks), watcher), False
     reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
         for recording, its in groupby(steps, key=lambda step: step.source.recording):
@@ -89,6 +93,7 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
                 outcome.failed += 1
                 watcher.failed(error)
                 continue
+            outcome.unwritten += telling.unwritten
             if incomplete:
                 outcome.incomplete += 1
                 logger.warning("%s", incomplete)
@@ -162,23 +167,40 @@ def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Chann
             yield from source_steps(other, other.windows(work), str(found.path))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Telling:
-    """Who is told of recordings, and what."""
+    """Who is told of recordings, and what.
+
+    sinks: those that still take recordings. lost: one that failed does so no more. unwritten: the last recording is not
+    written everywhere.
+    """
 
     work: Work
-    sinks: Sequence[Sink]
+    sinks: list[Sink]
     watcher: Watcher
+    lost: bool = False
+    unwritten: bool = False
 
-    def tell(self, recording: Recorded, origin: Origin, result: Result) -> None:
+    @contextmanager
+    def begun(self, recording: Recorded) -> Iterator[Begun]:
+        """Begin a recording in all sinks and end it; log which of them failed."""
+        self.unwritten = self.lost
+        with begun(self.sinks, recording) as its:
+            yield its
+        for sink, error in its.failures:
+            if not isinstance(error, SystemExit):  # that is a reader of stdout who has enough
+                logger.error("%s", error)
+                self.unwritten = True
+                self.lost = self.lost or not sink.each_apart
+
+    def tell(self, its: Begun, origin: Origin, result: Result) -> None:
+        """Tell a result of the recording."""
         if isinstance(result, Scored):
-            for sink in self.sinks:
-                sink.score(recording, result.window, result.scores)
+            its.each(lambda sink: sink.score(its.recording, result.window, result.scores))
         elif told := reported(result, self.work.explain, live=False):
             card = self.work.runtime.card
             event = Events(card.labels, card.sample_rate).tell(origin, told)
-            for sink in self.sinks:
-                sink.take(event, recording)
+            its.each(lambda sink: sink.take(event, its.recording))
 
 
 def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Telling) -> IncompleteAudioError | None:
@@ -193,10 +215,10 @@ def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Te
     assert source is not None  # it has a first step
     told = Recorded(source.origin, recording.found.relative, source.rate)
     through = []
-    with begun(telling.sinks, told):
+    with telling.begun(told) as its:
         for number in range(source.channels if telling.work.channel == EACH else 1):
             first = next(steps) if number else first
-            summary, problem = _finish_channel(first.source, chain([first], steps), telling, told)
+            summary, problem = _finish_channel(first.source, chain([first], steps), telling, its)
             through.append((first.source.source or source, summary))
             incomplete = incomplete or problem
     for one, summary in through:
@@ -205,7 +227,7 @@ def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Te
 
 
 def _finish_channel(
-    channel: _Channel, steps: Iterator[Step[_Channel]], telling: _Telling, told: Recorded
+    channel: _Channel, steps: Iterator[Step[_Channel]], telling: _Telling, its: Begun
 ) -> tuple[Summary, IncompleteAudioError | None]:
     """Give the results of a channel; return its account, and what says that a part of it is missing."""
     source, heard, incomplete = channel.source, 0, None
@@ -213,7 +235,7 @@ def _finish_channel(
     telling.watcher.begin(source)
     try:
         for result in results_of(channel.analysis, steps):
-            telling.tell(told, source.origin, result)
+            telling.tell(its, source.origin, result)
             if isinstance(result, Scored):
                 telling.watcher.advance((result.window.end - heard) / source.rate)
                 heard = result.window.end

@@ -502,6 +502,31 @@ def test_a_submission_goes_on_after_a_file_that_breaks_halfway(
     assert "Low Tone" in ended.out
 
 
+def test_a_place_that_is_taken_is_told_before_anything_is_scored(
+    edgebird: Command, tones: Path, field_trip: Path, tmp_path: Path
+) -> None:
+    table, out = tmp_path / "s.csv", tmp_path / "o"
+    stems = sorted(path.stem for path in field_trip.rglob("*.wav"))
+    blocked = next(path for path in sorted(field_trip.rglob("*.wav")) if path.stem == stems[-1])
+    (out / blocked.relative_to(field_trip).with_suffix(".jsonl")).mkdir(parents=True)
+    ended = edgebird("detect", field_trip, "--bundle", tones, "--submission", table, "--out", out)
+    assert (ended.code, ended.out) == (1, "")
+    assert "it exists and is not a regular file" in ended.error()
+    assert not table.exists()
+    assert not list(out.rglob("*.jsonl/*"))
+
+
+def test_a_reader_that_has_enough_leaves_the_submission_whole(tones: Path, meadow: Path, tmp_path: Path) -> None:
+    table = tmp_path / "submission.csv"
+    read, written = os.pipe()
+    os.close(read)
+    process = started("detect", meadow, "--bundle", tones, "--submission", table, "--format", "jsonl", stdout=written)
+    os.close(written)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, "rror" in told) == (0, False), told
+    assert len(table.read_text().splitlines()) > 1
+
+
 def test_verify_proves_a_bundle_and_says_how(edgebird: Command, tones: Path) -> None:
     ended = edgebird("verify", tones, "--json")
     assert ended.code == 0

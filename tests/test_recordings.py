@@ -11,10 +11,11 @@ import soundfile
 
 from edgebird.card import Card
 from edgebird.detection import settings_for
-from edgebird.errors import AudioError, ScoreError
+from edgebird.errors import AudioError, OutputError, ScoreError
+from edgebird.events import Event
 from edgebird.parity import check_finite
 from edgebird.recordings import Outcome, Work, process
-from edgebird.sinks import Recorded, Sink
+from edgebird.sinks import Recorded, Sink, opened
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray, Summary, Window
 from tests.foreign import tone_card
@@ -107,3 +108,71 @@ def test_what_is_through_is_written_whatever_becomes_of_the_next(tmp_path: Path)
     with pytest.raises(ScoreError, match=r"^log, .*c\.wav, audio at 0-4 s: "):
         log.hear(tmp_path)
     assert log.told == ["4 scored", "a written: 4", "done", "4 scored", "b written: 4", "done", "4 scored"]
+
+
+class _Breaks(Sink):
+    """Fails at one recording."""
+
+    name = "breaks"
+
+    def __init__(self, at: str, error: BaseException, each_apart: bool) -> None:
+        self._at, self._error, self.each_apart = at, error, each_apart
+        self.ended: list[tuple[str, bool]] = []
+
+    def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
+        if recording.relative.stem == self._at:
+            raise self._error
+
+    def end(self, recording: Recorded, complete: bool) -> None:
+        self.ended.append((recording.relative.stem, complete))
+
+
+@pytest.mark.parametrize(
+    ("error", "each_apart", "unwritten", "ended"),
+    [
+        (OutputError("disk full"), True, 1, [("a", True), ("b", False), ("c", True)]),
+        (OutputError("disk full"), False, 2, [("a", True), ("b", False)]),
+        (SystemExit(0), False, 0, [("a", True), ("b", False)]),
+    ],
+)
+def test_a_sink_that_fails_costs_no_other_sink_a_recording(
+    tmp_path: Path, error: BaseException, each_apart: bool, unwritten: int, ended: list[tuple[str, bool]]
+) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.wav", 4)
+    found, _ = find_audio([tmp_path])
+    for first in (True, False):
+        log, breaks = Log(), _Breaks("b", error, each_apart)
+        sinks = [breaks, _Counted(log.told)] if first else [_Counted(log.told), breaks]
+        work = Work(log, settings_for(log.card, 1, threshold=0.9))
+        assert process(found, work, sinks, log) == Outcome(unwritten=unwritten)
+        assert [told for told in log.told if "written" in told] == [f"{name} written: 4" for name in "abc"]
+        assert breaks.ended == ended
+
+
+def test_the_failure_of_the_last_sink_ends_the_work(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.wav", 4)
+    found, _ = find_audio([tmp_path])
+    log, breaks = Log(), _Breaks("b", SystemExit(0), each_apart=False)
+    with pytest.raises(SystemExit):
+        process(found, Work(log, settings_for(log.card, 1, threshold=0.9)), [breaks], log)
+    assert breaks.ended == [("a", True), ("b", False)]
+
+
+def test_each_sink_is_closed_whatever_becomes_of_the_others() -> None:
+    told: list[str] = []
+
+    class Ends(Sink):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def close(self) -> list[Event]:
+            told.append(f"{self.name} closed")
+            raise OutputError(self.name)
+
+    with pytest.raises(OutputError, match="second"), opened([Ends("first"), Ends("second")]):
+        pass
+    with pytest.raises(ValueError, match="broken"), opened([Ends("first"), Ends("second")]):
+        raise ValueError("broken")
+    assert told == ["second closed", "first closed"] * 2

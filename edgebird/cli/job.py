@@ -44,7 +44,7 @@ class Job:
 
 
 def run_job(job: Job) -> None:
-    """Do it; exit code 1 if a recording could not be read, or a part of it."""
+    """Do it; exit code 1 if a recording, or a part of it, could not be read, or its results not written."""
     _check(job)
     bundle = open_bundle(job.detection.bundle)
     settings = _settings(job, bundle)
@@ -61,11 +61,15 @@ def run_job(job: Job) -> None:
 
 def _problem(outcome: Outcome, recordings: int) -> str:
     """Say of how many recordings not all is told; empty if there are none."""
-    failed = f"{outcome.failed} of {recordings} recordings could not be read" if outcome.failed else ""
-    if not outcome.incomplete:
-        return failed
-    incomplete = f"parts of {outcome.incomplete}" + ("" if failed else f" of {recordings} recordings") + " are missing"
-    return f"{failed}, and {incomplete}" if failed else incomplete
+    problems: list[str] = []
+    for count, before, after in (
+        (outcome.failed, "", " could not be read"),
+        (outcome.incomplete, "parts of ", " are missing"),
+        (outcome.unwritten, "results of ", " could not be written"),
+    ):
+        if count:
+            problems.append(before + str(count) + ("" if problems else f" of {recordings} recordings") + after)
+    return ", and ".join(problems)
 
 
 def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> Outcome:

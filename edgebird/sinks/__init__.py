@@ -1,19 +1,21 @@
 """Sinks: where results go, those of recordings and of live sources alike.
 
-A sink takes every event in the order of telling. What a live source tells is on the disk when `take` returns, so that a
-power cut loses at most the event that is being written. Sinks that keep sound ask the source's memory for it.
+A sink takes every event in the order of telling. What a live source tells is on the disk when `take` returns: a power
+cut costs the event that is being written, and those that still wait in memory to be taken. Sinks that keep sound ask
+the source's memory for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Protocol
 
 import numpy as np
 
+from edgebird.errors import EdgebirdError
 from edgebird.events import Event
 from edgebird.types import FloatArray, Origin, Window
 
@@ -76,9 +78,12 @@ class Sink:
 
     A sink is made without touching what it writes to, and raises UsageError there. All other methods are called from
     one thread, `open` first. They raise OSError or EdgebirdError where something cannot be written.
+
+    each_apart: a recording that it fails at says nothing of the next one; else it is given no other.
     """
 
     name = ""
+    each_apart = False
 
     def open(self) -> None:
         """Open what it writes to; called again later if it failed.
@@ -111,9 +116,52 @@ class Sink:
         self.close()
 
 
+class Begun:
+    """A recording that sinks have begun: one that fails takes no more of it, and the others go on.
+
+    sinks: one that can take no other recording either is removed from this list.
+    failures: which failed, and how, in order.
+    """
+
+    def __init__(self, sinks: list[Sink], recording: Recorded) -> None:
+        self._sinks, self.recording = sinks, recording
+        self._going = list(sinks)
+        self.failures: list[tuple[Sink, OSError | EdgebirdError | SystemExit]] = []
+
+    def each(self, work: Callable[[Sink], None]) -> None:
+        """Do it with each sink that has not failed. Raises the failure after which no sink is left."""
+        for sink in list(self._going):
+            try:
+                work(sink)
+            except (OSError, EdgebirdError, SystemExit) as error:
+                self._fail(sink, error)
+
+    def begin(self) -> None:
+        """Begin it."""
+        self.each(lambda sink: sink.begin(self.recording))
+
+    def end(self, complete: bool) -> None:
+        """End it, last to first."""
+        self._going.reverse()
+        self.each(lambda sink: sink.end(self.recording, complete))
+
+    def _fail(self, sink: Sink, error: OSError | EdgebirdError | SystemExit) -> None:
+        self._going.remove(sink)
+        self.failures.append((sink, error))
+        with suppress(OSError, EdgebirdError, SystemExit):  # the first failure is told
+            sink.end(self.recording, complete=False)
+        if isinstance(error, SystemExit) or not sink.each_apart:
+            self._sinks.remove(sink)
+            if not self._sinks:
+                raise error
+
+
 @contextmanager
 def opened(sinks: Sequence[Sink]) -> Iterator[None]:
-    """Open sinks for recordings; close them at the end, or abandon them when the body fails. Raises what they raise."""
+    """Open sinks for recordings; close them at the end, or abandon them when the body fails.
+
+    Each is closed, whatever becomes of the others. Raises the first of what they raise.
+    """
     open_ones: list[Sink] = []
     try:
         for sink in sinks:
@@ -121,25 +169,33 @@ def opened(sinks: Sequence[Sink]) -> Iterator[None]:
             open_ones.append(sink)
         yield
     except BaseException:
-        for sink in reversed(open_ones):
-            sink.abandon()
+        with suppress(Exception, SystemExit):  # what ended it is told
+            _do_all([sink.abandon for sink in reversed(open_ones)])
         raise
-    for sink in reversed(open_ones):
-        sink.close()
+    _do_all([sink.close for sink in reversed(open_ones)])
+
+
+def _do_all(endings: Sequence[Callable[[], object]]) -> None:
+    """Do each, whatever the others raise; raise the first of that."""
+    errors: list[BaseException] = []
+    for ending in endings:
+        try:
+            ending()
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 @contextmanager
-def begun(sinks: Sequence[Sink], recording: Recorded) -> Iterator[None]:
-    """Begin a recording in all sinks; end it, as not complete when the body fails."""
-    begun_ones: list[Sink] = []
+def begun(sinks: list[Sink], recording: Recorded) -> Iterator[Begun]:
+    """Begin a recording in all sinks; end it, as not complete when the body fails. Failures of sinks: see `Begun`."""
+    its = Begun(sinks, recording)
     try:
-        for sink in sinks:
-            sink.begin(recording)
-            begun_ones.append(sink)
-        yield
+        its.begin()
+        yield its
     except BaseException:
-        for sink in reversed(begun_ones):
-            sink.end(recording, complete=False)
+        with suppress(OSError, EdgebirdError, SystemExit):  # what ended it is told
+            its.end(complete=False)
         raise
-    for sink in reversed(begun_ones):
-        sink.end(recording, complete=True)
+    its.end(complete=True)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from edgebird.errors import OutputError
 from edgebird.events import Event
-from edgebird.files import WholeText, make_folder
+from edgebird.files import WholeText, make_folder, require_free
 from edgebird.formats import Formatter, TableOptions, formatter
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.clips import safe_name
@@ -25,6 +25,7 @@ class FolderSink(Sink):
     """
 
     name = "folder"
+    each_apart = True
 
     def __init__(
         self,
@@ -47,8 +48,10 @@ class FolderSink(Sink):
         require_unique(named, "file", ", or name them")
 
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
-        """Raise OutputError if two recordings would write the same file."""
+        """Raise OutputError if two recordings would write the same file, or something is where one shall be."""
         require_unique(((found.path, str(self._path(found.relative))) for found in recordings), "file")
+        for found in recordings:
+            require_free(self._path(found.relative))
 
     def open(self) -> None:
         """Make the folder; for recordings it is made with the first file."""

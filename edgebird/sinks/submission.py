@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgebird.errors import OutputError
 from edgebird.events import Event
 from edgebird.files import WholeText
 from edgebird.formats import Submission
@@ -45,7 +46,11 @@ class SubmissionSink(Sink):
         """Write the rows of a recording."""
         rows, self._rows = self._rows, []
         if self._file and complete:
-            self._file.write("".join(rows))
+            try:
+                self._file.write("".join(rows))
+            except OutputError:
+                self.abandon()  # it may end with half a row
+                raise
 
     def close(self) -> list[Event]:
         """Give the table its name."""
@@ -55,5 +60,6 @@ class SubmissionSink(Sink):
 
     def abandon(self) -> None:
         """Delete the table."""
-        if self._file:
-            self._file.drop()
+        file, self._file = self._file, None
+        if file:
+            file.drop()
