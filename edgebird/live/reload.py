@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgebird.bundle import Bundle
-from edgebird.detection import detection_settings
+from edgebird.detection import Settings, detection_settings
 from edgebird.errors import EdgebirdError
-from edgebird.live.assembly import listen_options, open_listener
-from edgebird.live.listener import Listener
+from edgebird.live.assembly import check_settings, listen_options, open_listener
+from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.station import Station
 from edgebird.settings.build import keep_fixed
-from edgebird.settings.model import SourceSettings, StationSettings
+from edgebird.settings.model import StationSettings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What was read. settings: all of them. added: sources that the station has not yet."""
+
+    settings: StationSettings
+    judged: Settings
+    options: ListenOptions
+    added: Sequence[Listener]
 
 
 @dataclass
 class Reload:
     """Reads the settings again and changes what can be changed while listening goes on.
 
-    It is work for `Station.request`: the station's own thread does it between two passes.
+    It is work for `Station.request`: the station's own thread does it between two passes. Another thread reads the
+    files and opens the sources, so that scoring does not wait for a disk.
     settings: those that the station has now.
-    read: gives the new ones; may raise EdgebirdError or OSError.
+    read: gives the new ones, called on that thread; may raise EdgebirdError or OSError.
     verbose, shown: as `open_listener` had them.
     """
 
@@ -34,27 +46,62 @@ class Reload:
     read: Callable[[], StationSettings]
     verbose: bool = False
     shown: bool = False
+    _reading: bool = field(default=False, init=False)
+    _again: bool = field(default=False, init=False)
 
     def __call__(self) -> None:
-        """Change everything or, if the new settings are wrong, nothing."""
+        """Begin to read; change everything soon or, if the new settings are wrong, nothing."""
+        if self._reading:
+            self._again = True  # the files may have changed since they were read
+            return
+        self._reading = True
+        threading.Thread(target=self._prepare, name="reload", daemon=True).start()
+
+    def _prepare(self) -> None:
+        new: _New | None = None
         try:
-            new = self._read()
-            judged, options = detection_settings(new.detection, self.bundle.card), listen_options(new, self.shown)
-            old_sources = set(self.settings.sources)
-            added = self._opened([source for source in new.sources if source not in old_sources], new)
+            new = self._new()
         except (EdgebirdError, OSError) as error:
             log.error("the new settings are wrong, the old ones stay: %s", error)
-            return
-        kept = {source.name for source in new.sources if source in old_sources}
+        except Exception:
+            log.exception("a fault in edgebird, the old settings stay")
+        finally:
+            self.station.request(lambda: self._finish(new))
+
+    def _new(self) -> _New:
+        """Read and open, without changing anything."""
+        settings = self._read()
+        check_settings(settings)
+        judged, options = detection_settings(settings.detection, self.bundle.card), listen_options(settings, self.shown)
+        old_sources = set(self.settings.sources)
+        opened = [
+            open_listener(source, settings, self.bundle.card, self.verbose, self.shown)
+            for source in settings.sources
+            if source not in old_sources
+        ]
+        return _New(settings, judged, options, opened)
+
+    def _finish(self, new: _New | None) -> None:
+        """Change everything, on the station's thread; nothing for None."""
+        if new:
+            self._change(new)
+        self._reading = False
+        if self._again:
+            self._again = False
+            self()
+
+    def _change(self, new: _New) -> None:
+        old_sources = set(self.settings.sources)
+        kept = {source.name for source in new.settings.sources if source in old_sources}
         for listener in self.station.listeners:
             if listener.name in kept:
-                listener.change(judged, options)
+                listener.change(new.judged, new.options)
             else:
-                listener.feed.stop()
-        for listener in added:
+                self.station.remove(listener)
+        for listener in new.added:
             self.station.add(listener)
-        self.settings = new
-        log.info("settings read again: %d sources stay, %d are new", len(kept), len(added))
+        self.settings = new.settings
+        log.info("settings read again: %d sources stay, %d are new", len(kept), len(new.added))
 
     def _read(self) -> StationSettings:
         """The new settings, with the old values of those that only a start can change."""
@@ -62,6 +109,3 @@ class Reload:
         if stay:
             log.warning("these settings change at the next start only: %s", ", ".join(stay))
         return new
-
-    def _opened(self, sources: Sequence[SourceSettings], new: StationSettings) -> list[Listener]:
-        return [open_listener(source, new, self.bundle.card, self.verbose, self.shown) for source in sources]

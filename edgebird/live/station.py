@@ -96,13 +96,20 @@ class Station:
 
     @property
     def listeners(self) -> Sequence[Listener]:
-        """Those that are not done."""
-        return tuple(self._listeners)
+        """Those that are not done, and those that wait until another of their name has ended."""
+        return (*self._listeners, *self._waiting)
 
     def add(self, listener: Listener) -> None:
         """Listen to one more source, from now on, or from when another of its name has ended."""
         self._waiting.append(listener)
         self._admit()
+
+    def remove(self, listener: Listener) -> None:
+        """Listen to a source no longer: what was heard is still scored. One that waits never begins."""
+        if listener in self._waiting:
+            self._waiting.remove(listener)
+        else:
+            listener.feed.stop()
 
     def _admit(self) -> None:
         for listener in list(self._waiting):
