@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -33,7 +34,7 @@ from edgebird.sinks.thread import SinkThread
 log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 10_000
-_END_S = 30.0  # a station needs less to end, whatever its sources and sinks do
+_END_S = 75.0  # a station needs less to end, whatever its sources and sinks do
 
 
 def listen(
@@ -95,7 +96,8 @@ class Listening:
 
     def __init__(self, run: _Run) -> None:
         self._run = run
-        weakref.finalize(self, run.leave, _END_S)
+        # It waits for nothing: garbage is collected on any thread, also one that the station needs to end.
+        weakref.finalize(self, run.leave, 0.0).atexit = False
         run.start()
 
     def __iter__(self) -> Listening:
@@ -121,7 +123,7 @@ class Listening:
 
     def close(self) -> None:
         """End in order, and wait for that; the iterator gives nothing more."""
-        self._run.leave(None)
+        self._run.leave(_END_S)
         try:
             self._run.raise_error()
         except (EdgebirdError, OSError) as error:
@@ -151,6 +153,7 @@ class _Run:
 
     def start(self) -> None:
         """Return when the station listens; raises what opening it raised."""
+        atexit.register(self.leave, _END_S)
         self._thread.start()
         try:
             self._is_open.wait()
@@ -166,11 +169,11 @@ class _Run:
         if self._station:
             self._station.stop()
 
-    def leave(self, patience_s: float | None) -> None:
-        """Stop, as nobody takes events any more; wait for the end, None for as long as it takes."""
+    def leave(self, patience_s: float) -> None:
+        """Stop, as nobody takes events any more; wait for the end, 0 for not at all."""
         self.events.abandon()
         self.stop()
-        if self._thread is not threading.current_thread():  # where garbage may be collected, too
+        if patience_s != 0 and self._thread is not threading.current_thread():
             self._thread.join(patience_s)
 
     def raise_error(self) -> None:
@@ -197,6 +200,7 @@ class _Run:
         finally:
             self._is_open.set()
             self.events.finish()
+            atexit.unregister(self.leave)
 
     def _opened(self, stack: contextlib.ExitStack) -> Station:
         """All of it is opened in this thread: a database wants to be used where it was opened."""
