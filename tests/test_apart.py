@@ -144,9 +144,11 @@ def test_an_engine_is_tried_once_for_each_version_and_graph(place: Path, monkeyp
 def test_a_refusal_with_a_reason_is_told_where_it_is_met(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "enabled", True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-    monkeypatch.setattr(apart, "ask", lambda *_: [NotInstalledError("x: no GPU")])
     monkeypatch.setitem(apart._PACKAGES, "json", ())
-    apart.survives("x", "json", apart.Question("a:b", "argument"), ())
+    for refusal in (NotInstalledError("x: no GPU"), RuntimeUnavailableError("out of memory")):
+        monkeypatch.setattr(apart, "ask", lambda *_, told=refusal: [told])
+        apart.survives("x", "json", apart.Question("a:b", "argument"), ())
+        assert not list((place / "cache").rglob("*"))  # it is not known to survive
 
 
 def test_a_user_without_a_home_or_a_process_can_still_open_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
