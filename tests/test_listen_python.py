@@ -230,7 +230,7 @@ def test_break_ends_the_station_in_order(tones: Bundle, play: Callable[..., None
     play(["audio", 99, 0.5])
     for _ in edgebird.listen(mic=True, bundle=tones, log=tmp_path, **ALWAYS):
         break
-    assert not stations()
+    wait_until(lambda: not stations(), "the end of the station", 15)
     (file,) = tmp_path.iterdir()
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()][-1] == "summary"
 
@@ -258,7 +258,31 @@ def test_an_iterator_in_a_circle_of_garbage_ends_too(tones: Bundle, song: Path) 
     circle.append(circle)
     del circle
     gc.collect()
-    assert not stations()
+    wait_until(lambda: not stations(), "the end of the station", 15)
+
+
+def test_garbage_is_collected_without_waiting_for_the_end(tones: Bundle, song: Path) -> None:
+    """It may be collected on the thread of the sinks, which the station waits for at its end."""
+
+    class Collects(Sink):
+        name = "collects"
+        took_s = 0.0
+
+        def take(self, event: Event, memory: Memory | None) -> None:
+            if circles:
+                circles.pop()
+                began = time.monotonic()
+                gc.collect()
+                self.took_s = time.monotonic() - began
+
+    sink, circles = Collects(), []
+    circle: list[Any] = [edgebird.listen(song, realtime=True, bundle=tones, sinks=[sink], **ALWAYS)]
+    circle.append(circle)
+    circles.append(circle)
+    del circle
+    wait_until(lambda: sink.took_s > 0, "an event", 15)
+    assert sink.took_s < 3
+    wait_until(lambda: not stations(), "the end of the station", 15)
 
 
 def test_a_program_that_ends_meanwhile_leaves_files_whole(tones: Bundle, song: Path, tmp_path: Path) -> None:
@@ -428,6 +452,15 @@ def test_what_a_queue_lost_is_told_in_its_place_when_half_of_it_is_free() -> Non
     }  # fmt: skip
     assert account["since"] <= account["time"]
     assert [event and event.get("number") for event in rest] == [2, 3, None, 8, None]
+
+
+def test_statistics_do_not_fill_the_memory_of_a_program_that_takes_nothing() -> None:
+    queue = EventQueue(2, waits=True)
+    for number in range(5):
+        queue.take({"event": "stats", "source": None, "number": number}, None)
+    queue.take({"event": "summary", "source": "a"}, None)
+    queue.finish()
+    assert [event["event"] for event in iter(queue.get, None)] == ["stats", "stats", "summary"]
 
 
 def test_settings_that_wait_for_their_reader_are_told_from_those_that_do_not(tones: Bundle, song: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from datetime import time as clock
@@ -342,6 +343,29 @@ def test_what_a_recorder_has_piped_is_heard_though_it_pauses_in_the_middle_of_a_
         recorder.write(b"lf" + np.ones(1000, "<f4").tobytes())
         heard += [len(next(come).samples) for _ in range(2)]
     assert heard == [3000, 0, 1001, 0]
+
+
+def test_standard_input_is_closed_for_good_when_it_is_stopped() -> None:
+    """Its thread still waits for the recorder, and what that sends then is not heard."""
+    goes_on, reads = threading.Event(), threading.Event()
+
+    def audio() -> Iterator[AudioBlock]:
+        yield AudioBlock(np.ones(RATE, np.float32), 0)
+        reads.set()
+        goes_on.wait(10)
+        yield AudioBlock(np.ones(RATE, np.float32), RATE)
+
+    feed = PulledSource("stdin", audio, RATE, live=True)
+    feed.start(lambda: None)
+    assert reads.wait(10)
+    feed.stop()
+    feed.stop()
+    assert feed.read() is not None
+    assert feed.finished
+    assert [(one.state, one.position) for one in feed.changes()] == [("open", 0), ("closed", RATE)]
+    goes_on.set()
+    feed._thread.join(10)
+    assert (feed.read(), feed.changes(), feed.finished) == (None, [], True)
 
 
 def test_event_times_are_right_when_summer_time_has_ended_meanwhile() -> None:

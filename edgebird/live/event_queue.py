@@ -21,7 +21,8 @@ class EventQueue(Sink):
     """A sink that keeps events until `get` takes them.
 
     size: how many events may wait. What happens when as many do depends on the sources.
-    waits: all sources are files, which are read no further while `has_room` says no; nothing is lost. Else, as a
+    waits: all sources are files, which are read no further while `has_room` says no; nothing is lost but statistics,
+    which come by the clock: those that find no room are left out. Else, as a
     microphone does not wait, events that find no room are lost: each is an OutputError for the other sinks, and when
     half of the queue is free the next that `get` gives is an event `sink` with state `recovered`, the number of lost
     events and since when (`closed` at the end).
@@ -43,6 +44,8 @@ class EventQueue(Sink):
             return  # its own account is told where events are missing
         with self._changed:
             if self._abandoned:
+                return
+            if self._waits and event["event"] == "stats" and len(self._events) >= self._size:
                 return
             room = self._size // 2 if self._lost else self._size - 1
             if not self._waits and len(self._events) > room:

@@ -49,6 +49,8 @@ class _Threaded:
         self._wake: Callable[[], None] = lambda: None
         self._ended = False
         self._position = 0
+        self._lock = threading.Lock()  # of the state: what comes after "closed" is refused
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -82,13 +84,19 @@ class _Threaded:
             log.exception("%s: a fault in edgebird", self.name)
             self.failure = detail = f"{self.name}: a fault in edgebird: {type(error).__name__}: {error}"
         finally:
-            if self.live or detail:
-                self._change("closed", detail)
+            with self._lock:
+                self._close(detail)
             self._ended = True
             self._wake()
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         raise NotImplementedError
+
+    def _close(self, detail: str) -> None:
+        """Tell once that it is closed, a file only with a reason; called with the lock."""
+        if (self.live or detail) and not self._closed:
+            self._closed = True
+            self._change("closed", detail)
 
     def _change(self, state: str, detail: str) -> None:
         self._changes.append(Change(state, detail, time.monotonic(), self._position))
@@ -103,7 +111,8 @@ class PulledSource(_Threaded):
     def __init__(self, name: str, blocks: Blocks, rate: int, live: bool = False) -> None:
         super().__init__(name, blocks, rate)
         self.live = live
-        self._queue: queue.Queue[AudioBlock] = queue.Queue(_PIECES_AHEAD)
+        self._queue: queue.SimpleQueue[AudioBlock] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_PIECES_AHEAD)  # in the queue
         self._next: AudioBlock | None = None  # taken from the queue, but not read
         self._read_to = 0  # position
         self._put = self._taken = 0  # samples; each is counted by one thread alone
@@ -124,6 +133,8 @@ class PulledSource(_Threaded):
             block = self._next or self._queue.get_nowait()
         except queue.Empty:
             return None
+        if block is not self._next:
+            self._room.release()
         read_to, self._read_to, self._next = self._read_to, block.start, None
         if block.start > read_to:
             self._next = block if len(block.samples) else None
@@ -135,16 +146,24 @@ class PulledSource(_Threaded):
     def expect(self, position: int) -> None:
         """See `Feed`; this one wakes for every piece."""
 
+    def stop(self) -> None:
+        """See `Feed`; what its thread reads from now on is refused, so that it need not be waited for."""
+        with self._lock:
+            super().stop()
+            self._close("")
+
     def _pass_on(self, piece: AudioBlock) -> bool:
-        while not self._stopping.is_set():
-            try:
-                self._queue.put(piece, timeout=_PATIENCE_S)
-            except queue.Full:
-                continue
+        while not self._room.acquire(timeout=_PATIENCE_S):
+            if self._stopping.is_set():
+                return False
+        with self._lock:
+            if self._stopping.is_set():
+                return False
+            self._queue.put(piece)
             self._put += len(piece.samples)
-            self._wake()
-            return True
-        return False
+            self._position = piece.end
+        self._wake()
+        return True
 
 
 class PacedSource(_Threaded):
