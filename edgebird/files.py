@@ -51,7 +51,8 @@ def remove_orphans(folder: Path) -> None:
     """Remove what programs left in a folder when they were killed while they wrote; once a process for each folder.
 
     What another process still writes stays. Of another computer, or of one that cannot be told, only what nobody has
-    touched for two days goes.
+    touched for two days goes. Clones of a system have one machine-id: what seems to be of an earlier boot was written
+    before this one, or is another computer's.
     """
     with suppress(OSError):
         for path in folder.glob(".edgebird-*.tmp"):
@@ -66,9 +67,10 @@ def _is_orphan(path: Path) -> bool:
     computer, boot, space, pid, token = found.groups()
     here = _here()
     if computer == here[0] and _read(_COMPUTER):
-        if boot != here[1]:
+        changed = path.stat().st_mtime
+        if boot != here[1] and changed < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
             return True
-        if space == here[2]:
+        if boot == here[1] and space == here[2]:
             return token != _TOKEN if int(pid) == os.getpid() else not _runs(int(pid))
     return time.time() - path.stat().st_mtime > _SURELY_DEAD_S
 

@@ -171,7 +171,8 @@ def renamed(name: str, place: int, part: str) -> str:
     [
         (lambda name: name, True, False),  # our own
         (lambda name: renamed(name, 4, "0" * 24 + ".tmp"), False, True),  # an earlier process of this number
-        (lambda name: renamed(name, 1, "0" * 8), False, True),  # before the last start of this computer
+        (lambda name: renamed(name, 1, "0" * 8), True, True),  # before the last start of this computer
+        (lambda name: renamed(name, 1, "0" * 8), False, False),  # another computer with a copy of our system
         (lambda name: renamed(name, 2, "0" * 8), False, False),  # a container
         (lambda name: renamed(name, 0, "0" * 8), False, False),  # another computer
         (lambda name: renamed(name, 0, "0" * 8), True, True),

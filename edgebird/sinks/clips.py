@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import time
 import wave
@@ -251,5 +250,3 @@ def _wav(pcm: NDArray[np.int16], rate: int) -> bytes:
 def _write_file(path: Path, content: bytes) -> None:
     with atomic_path(path) as temporary, temporary.open("xb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut can leave the new name with no content

@@ -13,6 +13,7 @@ from typing import TextIO
 from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, to_json
 from edgebird.files import make_folder
+from edgebird.files import sync as sync_path
 from edgebird.formats import Formatter, JsonLines
 from edgebird.sinks import Memory, Sink
 from edgebird.types import Origin
@@ -137,7 +138,7 @@ class AppendedFile:
         try:
             self._begin(file)
             if is_new:
-                _sync_folder(self.path.parent)
+                sync_path(self.path.parent)  # without its name a power cut takes the file, however often it was synced
         except (OSError, OutputError):
             file.close()
             raise
@@ -169,15 +170,6 @@ def _write_all(file: FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the name of a new file on the disk: without it a power cut takes the file, however often it was synced."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
