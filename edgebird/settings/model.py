@@ -72,7 +72,7 @@ class SourceSettings:
                 checks.text(), Option("--stdin", "FORMAT", SOURCES),
                 note="raw PCM: type of the samples, rate, channels", example="s16le:48000:1")))
     channel: int | None = field(default=None, metadata=set_by(
-        Setting("channel", "Of microphones and streams, 1 is the first; default: the mean of all.",
+        Setting("channel", "Of microphones, streams and stdin, 1 is the first; default: the mean of all.",
                 checks.whole(1, "1 for the first, or more"), Option("--channel", "N", SOURCES, minimum=1),
                 example=1, kinds=LIVE)))
     transport: str = field(default="tcp", metadata=set_by(
@@ -197,7 +197,7 @@ class OutputSettings:
                 Option("--format", "FORMAT", FILES, BOTH),
                 note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl", fixed=True)))
     out: Path | None = field(default=None, metadata=set_by(
-        Setting("out", "A file per recording in this folder, not stdout.", checks.path(),
+        Setting("out", "A file per recording or source in this folder, not stdout.", checks.path(),
                 Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",
                 example="tables", fixed=True)))
     time_columns: bool = field(default=False, metadata=set_by(
