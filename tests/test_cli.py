@@ -503,17 +503,18 @@ def test_a_submission_goes_on_after_a_file_that_breaks_halfway(
 
 
 def test_a_place_that_is_taken_is_told_before_anything_is_scored(
-    edgebird: Command, tones: Path, field_trip: Path, tmp_path: Path
+    edgebird: Command, tones: Path, tmp_path: Path
 ) -> None:
-    table, out = tmp_path / "s.csv", tmp_path / "o"
-    stems = sorted(path.stem for path in field_trip.rglob("*.wav"))
-    blocked = next(path for path in sorted(field_trip.rglob("*.wav")) if path.stem == stems[-1])
-    (out / blocked.relative_to(field_trip).with_suffix(".jsonl")).mkdir(parents=True)
-    ended = edgebird("detect", field_trip, "--bundle", tones, "--submission", table, "--out", out)
+    table, out, trip = tmp_path / "s.csv", tmp_path / "o", tmp_path / "trip"
+    trip.mkdir()
+    for name in "abc":
+        write(trip / f"{name}.wav")
+    (out / "c.jsonl").mkdir(parents=True)
+    ended = edgebird("detect", trip, "--bundle", tones, "--submission", table, "--out", out)
     assert (ended.code, ended.out) == (1, "")
     assert "it exists and is not a regular file" in ended.error()
     assert not table.exists()
-    assert not list(out.rglob("*.jsonl/*"))
+    assert not [path for path in out.rglob("*") if path.is_file()]
 
 
 def test_a_reader_that_has_enough_leaves_the_submission_whole(tones: Path, meadow: Path, tmp_path: Path) -> None:
