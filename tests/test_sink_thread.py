@@ -15,17 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
-from edgebird.detection import Settings
+from edgebird.detection import LONGEST_S, Settings
 from edgebird.errors import OutputError, UsageError, WrongOutputError
 from edgebird.events import Event
+from edgebird.live import assembly
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource, PulledSource
 from edgebird.live.station import Station, StationOptions
+from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory, Sink
-from edgebird.sinks.thread import CAPACITY, ROOM, Patience, SinkThread
+from edgebird.sinks.clips import ClipSink
+from edgebird.sinks.thread import AHEAD_S, CAPACITY, ROOM, Patience, SinkThread
 from edgebird.types import Origin
 from tests.foreign import RATE as FILE_RATE
 from tests.foreign import scene, tone_bundle
@@ -217,6 +221,56 @@ def test_files_wait_for_room_and_lose_nothing() -> None:
     assert len(disk.of("detection")) == summary["detections"] > 3 * ROOM
     assert disk.events[-1] is summary
     assert not disk.of("sink")
+
+
+def test_a_file_is_read_no_further_than_clips_of_it_can_still_be_cut(tmp_path: Path) -> None:
+    """At some thousand times real time the disk has to follow: the memory holds two minutes, the file ten."""
+
+    class Slow(ClipSink):
+        def tick(self) -> list[Event]:
+            time.sleep(0.02)
+            return super().tick()
+
+    disk, audio, runtime = Kept("disk"), bursts(600.0), Loudness()
+    settings = ClipSettings(tmp_path)
+    with thread_of(disk, Slow(settings)) as thread:
+        station = Station(runtime, thread, StationOptions(HOP_S))
+        remembered = ListenOptions(history_s=LONGEST_S + settings.pre_s + settings.post_s + assembly._AFTER_S)
+        feed = PulledSource("file", lambda: blocks(audio, RATE), RATE)
+        judged = Settings(round(HOP_S * RATE), threshold=0.3)
+        station.add(Listener(feed, runtime.card, judged, remembered, Origin("file")))
+        station.run()
+    clips = disk.of("clip")
+    assert len(clips) == len(disk.of("detection")) > 300
+    assert [clip["missing_s"] for clip in clips if clip["missing_s"]] == []
+    assert not disk.of("sink")
+
+
+def test_a_file_waits_for_sinks_that_look_at_nothing(tmp_path: Path) -> None:
+    """Silence: no event tells how far the file is."""
+    disk, opening = Kept("disk"), threading.Event()
+    disk.open = lambda: assert_set(opening)  # type: ignore[method-assign]
+    audio = np.zeros(round(600 * RATE), np.float32)
+    with thread_of(disk, patience=Patience(opening_s=0.01, closing_s=SOON_S)) as thread:
+        runtime = Loudness()
+        station = Station(runtime, thread, StationOptions(HOP_S))
+        feed = PulledSource("file", lambda: blocks(audio, RATE), RATE)
+        listener = Listener(feed, runtime.card, Settings(RATE // 2), ListenOptions(history_s=60), Origin("file"))
+        station.add(listener)
+        listening = threading.Thread(target=station.run)
+        listening.start()
+        wait_until(lambda: listener.memory.newest >= AHEAD_S * RATE, "a file that is as far ahead as it may be")
+        time.sleep(0.2)
+        assert listener.memory.newest <= (AHEAD_S + 2) * RATE
+        opening.set()
+        listening.join(SOON_S)
+        assert not listening.is_alive()
+    (summary,) = disk.of("summary")
+    assert summary["scored_s"] == 600
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(SOON_S)
 
 
 def test_live_sources_go_on_while_files_wait() -> None:

@@ -29,11 +29,13 @@ from edgebird.sinks.build import keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.retention import Limits, Retention
+from edgebird.sinks.thread import AHEAD_S
 from edgebird.sources import FileSource, warn_of_missing_band
 from edgebird.timestamps import parse_timezone
 from edgebird.types import Origin
 
-_AFTER_S = 30.0  # for clips: windows, inference and writing that are still to come when a detection is over
+# For clips: windows, inference and writing that are still to come when a detection is over.
+_AFTER_S = AHEAD_S + 15.0
 _SCREEN_S = 15.0
 _STREAM_TIMEOUT_S = 5.0
 

@@ -50,6 +50,10 @@ class Telling(Protocol):
         """Whether the events of files may come; if not, wake is called when they may."""
         return True
 
+    def follows(self, memory: Memory, wake: Callable[[], None]) -> bool:
+        """Whether a file may be read on, all of whose events were told; if not, wake is called when it may."""
+        return True
+
     def delay(self) -> SinkDelay | None:
         """How far behind the sinks are, None if they are not."""
         return None
@@ -187,7 +191,7 @@ class Station:
     # ----------------------------------------------------------------------------------------------------------- inside
     def _pass(self) -> bool:
         """Score what is due, a window of each source at most; whether there was any."""
-        going_on = [listener for listener in self._listeners if self._has_room(listener)]
+        going_on = [listener for listener in self._listeners if self._may_go_on(listener)]
         dues = [due for listener in going_on if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
         for start in range(0, len(dues), self._runtime.batch_size):
@@ -228,6 +232,15 @@ class Station:
     def _has_room(self, listener: Listener) -> bool:
         """Whether it may go on: a source that is live always, for it would lose audio."""
         return listener.feed.live or self._hurries or self._telling.has_room(self._wake.set)
+
+    def _may_go_on(self, listener: Listener) -> bool:
+        """Whether to read on: a file only as far as sinks still find in its memory what they want of it."""
+        if listener.feed.live or self._hurries:
+            return True
+        self._tell(listener)
+        return (
+            not listener.untold and self._has_room(listener) and self._telling.follows(listener.memory, self._wake.set)
+        )
 
     def _dismiss(self) -> None:
         """Say good-bye to sources that have ended."""

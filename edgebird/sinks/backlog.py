@@ -55,8 +55,8 @@ class Backlog:
                 self.lost += 1
             self._changed.notify()
 
-    def put_tick(self) -> None:
-        """Add a tick, unless one is the newest already."""
+    def put_tick(self) -> int:
+        """Add a tick, unless one is the newest already; its number, which none of what was put before exceeds."""
         with self._changed:
             if not self._ticks or self._ticks[-1].number != self._number:
                 self._number += 1
@@ -64,6 +64,7 @@ class Backlog:
                 if len(self._ticks) > self._capacity:
                     self._ticks.popleft()
                 self._changed.notify()
+            return self._ticks[-1].number
 
     def has_room(self, wake: Callable[[], None]) -> bool:
         """Whether few events wait; if not, `wake` is called when only half as many do."""

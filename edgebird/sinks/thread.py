@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from edgebird.events import Event
 from edgebird.sinks import Memory, Sink
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CAPACITY = 4096  # events, about 6 MB: those of some hours, were all sinks to hang
 ROOM = 100  # events: with as many waiting, files wait
+AHEAD_S = 15.0  # of sound that a file may be ahead of the sinks: clips are cut from what its source remembers
+_LOOK_S = 5.0  # of sound of a file, after which the sinks look at what they can do with it
 _BUSY_S = 5.0  # at one piece of work: longer is worth telling
 _LONGEST_S = 60.0  # for all that is left at the end; systemd waits for 90 s
 _NAME = "queue"  # what events call it
@@ -47,6 +51,15 @@ class SinkDelay:
         return f"{work}{self.waiting} events wait" + (f", {self.lost} are lost" if self.lost else "")
 
 
+@dataclass(slots=True, eq=False)
+class _Progress:
+    """How far the sinks have come in a file. asked, handled: positions. ticks: (number, position) of those to come."""
+
+    asked: int = 0
+    handled: int = 0
+    ticks: deque[tuple[int, int]] = field(default_factory=deque)
+
+
 class SinkThread:
     """Gives events to sinks on one thread of its own, in order, by a `Chain`; who tells them never waits.
 
@@ -69,6 +82,9 @@ class SinkThread:
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
         self._is_open, self._is_done = threading.Event(), threading.Event()
         self._raised: BaseException | None = None
+        self._progress: WeakKeyDictionary[Memory, _Progress] = WeakKeyDictionary()
+        self._ticked = 0  # number of the last tick that is done
+        self._wake: Callable[[], None] = lambda: None
         self._settled = 0  # lost events whose loss is told and over
         self._since = ""  # when the loss that is told began
         self._warned = False
@@ -101,6 +117,20 @@ class SinkThread:
     def has_room(self, wake: Callable[[], None]) -> bool:
         """Whether the events of files may come; if not, wake is called when they may."""
         return self._backlog.has_room(wake)
+
+    def follows(self, memory: Memory, wake: Callable[[], None]) -> bool:
+        """Whether the sinks are near what was last heard of a file, so that the file may be read on.
+
+        If not, wake is called when they have come nearer. All events so far of the file were told before.
+        """
+        progress = self._progress.setdefault(memory, _Progress())
+        if memory.newest - progress.asked >= _LOOK_S * memory.rate:
+            progress.asked = memory.newest
+            progress.ticks.append((self._backlog.put_tick(), memory.newest))
+        self._wake = wake  # before the look: else the tick that is done meanwhile would wake nobody
+        while progress.ticks and progress.ticks[0][0] <= self._ticked:
+            progress.handled = progress.ticks.popleft()[1]
+        return memory.newest - progress.handled < AHEAD_S * memory.rate
 
     def delay(self) -> SinkDelay | None:
         """How far behind the sinks are, None if they are not."""
@@ -149,6 +179,8 @@ class SinkThread:
             self._do(self._tell_losses)
             if waiting.event is None:
                 self._do(self._chain.tick)
+                self._ticked = waiting.number
+                self._wake()
             else:
                 self._do(partial(self._chain.take, waiting.event, waiting.memory))
         for _ in range(2):  # that events are lost, and that this is over
