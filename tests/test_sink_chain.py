@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -139,17 +140,20 @@ def test_what_a_sink_tells_at_the_end_still_reaches_the_others(tmp_path: Path, p
     assert lines_of(tmp_path / "20230502.jsonl") == [detection(tape), event]
 
 
-def test_a_closed_stdout_ends_the_program_as_everywhere(tmp_path: Path, tape: Tape) -> None:
+def test_a_closed_stdout_gets_nothing_more_while_the_others_go_on(tmp_path: Path, tape: Tape) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         lines = LineFileSink(tmp_path)
-        chain = chain_of([lines, LineSink(stream)])
-        with pytest.raises(SystemExit) as ended:
-            chain.take(detection(tape), tape)
-    assert ended.value.code == 0
+        behind = Sometimes("disk")
+        chain = chain_of([lines, LineSink(stream), behind])
+        assert not chain.ended
+        chain.take(detection(tape), tape)
+        chain.take(detection(tape), tape)
+        assert chain.ended
     assert chain.close() == []
-    assert lines_of(tmp_path / "20230502.jsonl") == [detection(tape)]
+    assert lines_of(tmp_path / "20230502.jsonl") == behind.kept == [detection(tape)] * 2
+    assert behind.closed
 
 
 def test_a_full_disk_behind_stdout_is_told_to_the_others(tmp_path: Path, tape: Tape) -> None:
@@ -173,10 +177,13 @@ class _Unbuffered(io.TextIOBase):
 
 @pytest.mark.parametrize(
     "error",
-    [OutputError("x"), OSError(5, "I/O"), ValueError("x"), KeyError("x"), sqlite3.OperationalError("x"), MemoryError()],
+    [
+        *[OutputError("x"), OSError(5, "I/O"), ValueError("x"), KeyError("x"), sqlite3.OperationalError("x")],
+        *[MemoryError(), asyncio.CancelledError(), KeyboardInterrupt()],
+    ],
 )
 def test_whatever_a_sink_raises_costs_that_sink_alone(
-    tape: Tape, error: Exception, caplog: pytest.LogCaptureFixture
+    tape: Tape, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In all it does; told once, with the traceback for those who want to know."""
 
@@ -228,6 +235,28 @@ def test_a_sink_that_cannot_open_is_tried_again_every_minute(tape: Tape) -> None
     assert (recovered["state"], recovered["lost"]) == ("recovered", 3)
     assert kinds(disk.kept) == ["failed", "detection", "detection", "detection", "recovered", "detection"]
     assert kinds(card.kept) == ["recovered", "detection"]
+    chain.close()
+    assert card.closed
+
+
+def test_a_sink_that_fails_at_its_work_is_opened_again_every_minute_until_it_recovers(tape: Tape) -> None:
+    """Its disk was away for a while: what it holds open is of no use any more."""
+    card, disk, at = Away(OSError(5, "I/O")), Sometimes("disk"), [1000.0]
+    card.error = None
+    chain = Chain([card, disk], noon, lambda: at[0])
+    chain.open()
+    card.full = True
+    for at[0], tries in ((1010.0, 1), (1069.9, 1), (1070.0, 2), (1129.0, 2), (1130.0, 3)):
+        chain.take(detection(tape), tape)
+        chain.tick()
+        assert card.tries == tries
+    card.full = False
+    chain.take(detection(tape), tape)
+    (recovered,) = chain.tick()
+    assert (recovered["state"], recovered["lost"]) == ("recovered", 5)
+    at[0] = 2000.0
+    chain.tick()
+    assert card.tries == 3
     chain.close()
     assert card.closed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -196,3 +197,27 @@ def test_the_documented_sql_is_true(path: Path, tape: Tape) -> None:
     cuckoo = "Common Cuckoo"
     assert query(path, heard) == [("2023-05-01", cuckoo, 1, 0.934567), ("2023-05-02", cuckoo, 2, 0.934567)]
     assert query(path, deaf) == [("2023-05-02", "garden", "stalled", 13.0)]
+
+
+def test_a_database_that_is_moved_away_is_made_anew(path: Path, tape: Tape) -> None:
+    """Else all that comes would go into a file that nobody sees, and no error would tell."""
+    sink = DatabaseSink(path)
+    sink.open()
+    sink.take(detection(tape), tape)
+    moved = path.with_name("old.sqlite")
+    for end in ("", "-wal", "-shm"):
+        Path(f"{path}{end}").rename(f"{moved}{end}")
+    for _ in range(2):
+        sink.take(detection(tape), tape)
+    sink.close()
+    count = "SELECT count(*) FROM detections"
+    assert (query(path, count), query(moved, count)) == ([(2,)], [(1,)])
+
+
+def test_a_database_whose_folder_is_gone_is_made_anew(path: Path, tape: Tape) -> None:
+    sink = DatabaseSink(path)
+    sink.open()
+    shutil.rmtree(path.parent)
+    sink.take(detection(tape), tape)
+    sink.close()
+    assert query(path, "SELECT count(*) FROM detections") == [(1,)]

@@ -12,7 +12,7 @@ import pytest
 
 from edgebird.errors import OutputError
 from edgebird.events import to_json
-from edgebird.formats import Audacity
+from edgebird.formats import Audacity, formatter
 from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.clips import ClipSink
@@ -97,3 +97,11 @@ def test_a_place_that_cannot_be_written_is_one_line_at_once(tmp_path: Path, make
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"^cannot write [^\n]*file[^\n]*: (Not a directory|File exists)$"):
         make(tmp_path / "file" / "x").open()
+
+
+def test_stdout_that_is_opened_again_has_one_header() -> None:
+    stream = io.StringIO()
+    sink = LineSink(stream, formatter("csv", 32000))
+    sink.open()
+    sink.open()
+    assert len(stream.getvalue().splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -339,19 +340,45 @@ def test_a_sink_that_takes_for_ever_to_open_does_not_keep_the_station_from_liste
     assert mount.of("detection")
 
 
-def test_a_closed_stdout_ends_the_program_where_events_are_told() -> None:
-    ending, other = Kept("stdout"), Kept("disk")
+def test_a_closed_stdout_is_told_to_who_tells_events_and_the_others_go_on() -> None:
+    before, ending, behind = Kept("disk"), Kept("stdout"), Kept("program")
     ending.wrong = SystemExit(0)
-    thread = SinkThread([other, ending])
+    with thread_of(before, ending, behind) as thread:
+        assert not thread.ended
+        thread.take(event(number=1), None)
+        wait_until(lambda: thread.ended, "the end")
+        thread.take(event(number=2), None)
+    assert [one["start_s"] for one in before.events] == [one["start_s"] for one in behind.events] == [1, 2]
+    assert before.closed
+    assert behind.closed
+
+
+def test_a_closed_stdout_ends_a_station_in_order() -> None:
+    """All that was heard is scored and told, with a summary; then the program ends."""
+    disk, ending = Kept("disk"), Kept("stdout")
+    ending.wrong = SystemExit(0)
+    thread = SinkThread([ending, disk])
     thread.open()
-    thread.take(event(number=1), None)
-    wait_until(lambda: thread._raised is not None, "the end")
-    with pytest.raises(SystemExit):
-        thread.tick()
-    ending.wrong = None
-    thread.take(event(number=2), None)
-    thread.close()
-    assert [one["start_s"] for one in other.events] == [1, 2]
+    feed = PacedSource("mic", lambda: blocks(bursts(60.0)), RATE, buffer_s=5)
+    with pytest.raises(SystemExit) as ended:
+        station_of(thread, [feed], Loudness()).run()
+    assert ended.value.code == 0
+    (summary,) = disk.of("summary")
+    assert summary["audio_s"] < 20
+    assert summary["scored_s"] + summary["gap_s"] + summary["tail_s"] == pytest.approx(summary["audio_s"])
+    assert disk.closed
+
+
+def test_what_is_no_exception_of_a_sink_does_not_kill_the_thread_of_all() -> None:
+    card, disk = Kept("card"), Kept("disk")
+    card.wrong = asyncio.CancelledError()
+    with thread_of(card, disk) as thread:
+        thread.take(event(number=1), None)
+        thread.take(event(number=2), None)
+    assert [one["start_s"] for one in disk.of("detection")] == [1, 2]
+    assert [one["error"] for one in disk.of("sink") if one["state"] == "failed"] == ["CancelledError:"]
+    assert disk.closed
+    assert not thread.hangs
 
 
 def test_a_closed_stdout_of_a_station_that_is_through_ends_it_too() -> None:
@@ -464,7 +491,9 @@ def test_a_reader_of_stdout_that_has_gone_ends_the_station_in_order(folder: Path
         _, told = run.communicate(timeout=60)
     assert (run.returncode, b"Traceback" in told) == (0, False)
     (log,) = tmp_path.iterdir()
-    assert "detection" in log.read_text()
+    kinds = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert ("detection" in kinds, kinds[-1]) == (True, "summary")
+    assert b"detections; 20.0 s scored" in told
 
 
 @pytest.mark.slow

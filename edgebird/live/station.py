@@ -58,6 +58,11 @@ class Telling(Protocol):
         """How far behind the sinks are, None if they are not."""
         return None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the station should end, as nobody reads what it tells."""
+        return False
+
     def close(self) -> None:
         """Finish."""
         return
@@ -131,7 +136,10 @@ class Station:
         self._requests.append(work)
 
     def run(self) -> None:
-        """Listen until all sources have ended, `stop` is called or the time is up. Raises ScoreError."""
+        """Listen until all sources have ended, `stop` is called or the time is up.
+
+        Raises ScoreError, and SystemExit when all is told and a sink wanted the end.
+        """
         try:
             self._run()
         except EdgebirdError:
@@ -145,12 +153,14 @@ class Station:
             for listener in self._listeners:
                 listener.feed.stop()
             self._telling.close()
+        if self._telling.ended:
+            raise SystemExit(0)
 
     def _run(self) -> None:
         end = None if self._options.duration_s is None else time.monotonic() + self._options.duration_s
         while self._listeners:
             now = time.monotonic()
-            if self._stopping or (end is not None and now >= end):
+            if self._stopping or self._telling.ended or (end is not None and now >= end):
                 self._end(now + _END_S)
                 break
             self._step(now)

@@ -20,7 +20,7 @@ _OWN_WORK, _OPENING = "tick", "open"  # what a sink does by itself, beside the k
 _AGAIN_S = 60.0  # between two tries to open a sink
 
 
-def failure(sink: str, error: Exception, moment: datetime) -> Event:
+def failure(sink: str, error: BaseException, moment: datetime) -> Event:
     """The event of a sink that begins to fail."""
     text = str(error) if isinstance(error, EdgebirdError | OSError) else f"{type(error).__name__}: {error}"
     return {**head(sink, moment), "state": "failed", "error": " ".join(text.split())}
@@ -35,7 +35,8 @@ def head(sink: str, moment: datetime) -> Event:
 class _Member:
     """A sink and its failure episode: the kinds of work that failed (none: it is well), events lost, and since when.
 
-    again: monotonic seconds when it is to be opened again, None if it is open.
+    again: monotonic seconds when it is to be opened (again), None if it is not. is_open: whether it takes events.
+    finished: it wants no more, as nobody reads what it writes.
     """
 
     sink: Sink
@@ -43,6 +44,8 @@ class _Member:
     lost: int = 0
     since: str = ""
     again: float | None = 0.0
+    is_open: bool = False
+    finished: bool = False
 
 
 class Chain:
@@ -52,7 +55,8 @@ class Chain:
     state `failed`, and `recovered` with the number of lost events when it has done the kind of work again that failed
     (a table that cannot write detections has not recovered because it left out a gap); `closed` with that number if it
     never did. A sink that cannot be opened fails too: it is tried again every minute, and loses all events until then.
-    A closed stdout ends the program, as everywhere (SystemExit).
+    One that fails at its work is opened again every minute, too, until it has recovered. A sink that raises SystemExit
+    (stdout whose reader has gone) is finished: it gets nothing more, and the program should end (`ended`).
 
     sinks: those that make events of their own come last, for they are closed first. clock: the wall clock; monotonic:
     seconds. All methods are called from one thread.
@@ -71,6 +75,7 @@ class Chain:
         self._queue: deque[tuple[Event, Memory | None, _Member | None]] = deque()
         self._made: list[Event] = []
         self.busy: tuple[str, float] | None = None  # which sink is at work, since when; other threads may look
+        self.ended = False  # whether a sink is finished, and with it the program; other threads may look
         self.steps = 0  # pieces of work that sinks have done or failed at; other threads may look
 
     def open(self) -> None:
@@ -96,18 +101,18 @@ class Chain:
     def tick(self) -> list[Event]:
         """Let the sinks do what waited; return all events made since the last time, those about sinks too."""
         for member in self._open:
-            if member.again is None:
-                self._work(member, member.sink.tick)
-            elif self._monotonic() >= member.again:
+            if member.again is not None and self._monotonic() >= member.again and not member.finished:
                 self._try_to_open(member)
                 self._spread()
+            elif member.is_open and not member.finished:
+                self._work(member, member.sink.tick)
         return self._told()
 
     def close(self) -> list[Event]:
         """Close the sinks, last to first: what one has still to tell reaches those before it."""
         while self._open:
             member = self._open.pop()
-            if member.again is None:
+            if member.is_open:
                 self._work(member, member.sink.close)
             if member.lost:
                 self._conclude(member, "closed")
@@ -120,10 +125,9 @@ class Chain:
 
     def _try_to_open(self, member: _Member, fatal: tuple[type[Exception], ...] = ()) -> None:
         if self._succeeds(member, _OPENING, member.sink.open, fatal):
-            member.again = None
+            member.is_open = True
             self._has_worked(member, _OPENING)
-        else:
-            member.again = self._monotonic() + _AGAIN_S
+        member.again = self._monotonic() + _AGAIN_S if member.failing else None
 
     def _work(self, member: _Member, work: Callable[[], list[Event]]) -> None:
         made: list[Event] = []
@@ -147,7 +151,9 @@ class Chain:
                     self._give(member, event, memory)
 
     def _give(self, member: _Member, event: Event, memory: Memory | None) -> None:
-        if member.again is not None:
+        if member.finished:
+            return
+        if not member.is_open:
             member.lost += 1
         elif self._succeeds(member, event["event"], lambda: member.sink.take(event, memory)):
             self._has_worked(member, event["event"])
@@ -161,7 +167,10 @@ class Chain:
             work()
         except fatal:
             raise
-        except Exception as error:  # noqa: BLE001  whatever a sink raises is that sink's failure and no other's
+        except SystemExit:
+            self.ended = member.finished = True
+            return False
+        except BaseException as error:  # noqa: BLE001  whatever a sink raises is that sink's failure and no other's
             member.lost += kind != _OPENING
             self._has_failed(member, kind, error)
             return False
@@ -170,10 +179,11 @@ class Chain:
             self.steps += 1
         return True
 
-    def _has_failed(self, member: _Member, kind: str, error: Exception) -> None:
+    def _has_failed(self, member: _Member, kind: str, error: BaseException) -> None:
         if kind not in member.failing:
             log.debug("%s failed", member.sink.name, exc_info=error)
         if not member.failing:
+            member.again = self._monotonic() + _AGAIN_S
             event = failure(member.sink.name, error, self._clock())
             member.since = event["time"]
             self._tell(event, but=member)
@@ -188,4 +198,4 @@ class Chain:
         """End a failure episode."""
         event = {**head(member.sink.name, self._clock()), "state": state}
         self._tell({**event, "lost": member.lost, "since": member.since}, but=None)
-        member.failing, member.lost = set(), 0
+        member.failing, member.lost, member.again = set(), 0, None

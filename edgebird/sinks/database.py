@@ -55,6 +55,7 @@ CREATE INDEX events_event ON events (event, time);
 class DatabaseSink(Sink):
     """Writes each event in a transaction of its own, while others read.
 
+    When its file is gone or is another one (a disk that was away, a file that was moved), it opens what is there now.
     path: made if it is missing. stats: keep the `stats` events too.
     """
 
@@ -64,6 +65,7 @@ class DatabaseSink(Sink):
         self._path = path
         self._kinds = _TOLD if stats else _TOLD - {"stats"}
         self._open: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which file that is
 
     def open(self) -> None:
         """Open or make it; the thread that does is the one to use it.
@@ -81,6 +83,7 @@ class DatabaseSink(Sink):
         except OutputError:
             self._close()
             raise
+        self._opened = _identity(self._path)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -91,6 +94,8 @@ class DatabaseSink(Sink):
     def take(self, event: Event, memory: Memory | None) -> None:
         """Keep an event, or what it says about a clip; other kinds are left out."""
         kind = event["event"]
+        if self._open and _identity(self._path) != self._opened:
+            self.open()
         if kind == "detection":
             values = [event.get(column) for column in _COLUMNS]
             self._run(f"INSERT INTO detections ({', '.join(_COLUMNS)}) VALUES ({_marks(values)})", _texts(values))
@@ -159,6 +164,15 @@ class DatabaseSink(Sink):
 
     def _pragma(self, pragma: str) -> Any:
         return self._connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has a name: its disk and its number there; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _marks(values: Sequence[Any]) -> str:

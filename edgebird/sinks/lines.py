@@ -55,10 +55,13 @@ class LineSink(Sink):
 
     def __init__(self, stream: TextIO | None, form: Formatter = _JSON) -> None:
         self._stream, self._form = stream, form
+        self._begun = False
 
     def open(self) -> None:
-        """Write the header."""
-        write_result(self._stream, self._form.header())
+        """Write the header, once."""
+        if not self._begun:
+            write_result(self._stream, self._form.header())
+        self._begun = True
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Write an event."""

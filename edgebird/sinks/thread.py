@@ -65,7 +65,8 @@ class SinkThread:
 
     CAPACITY events may wait. More are lost, the least worthy first (`backlog`): that is told as a failure of the sink
     "queue", and as its recovery when the sinks have caught up. at_once: gets every event before it waits, on the thread
-    that tells it. A sink that ends the program (SystemExit, of a closed stdout) ends it where events are told.
+    that tells it. A sink that ends the program (SystemExit, of a stdout whose reader has gone) gets nothing more; the
+    others go on, and `ended` says so to who tells events.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class SinkThread:
         self._at_once, self._capacity, self._patience, self._clock = at_once, capacity, patience, clock
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
         self._is_open, self._is_done = threading.Event(), threading.Event()
-        self._raised: BaseException | None = None
+        self._refused: Exception | None = None  # what time does not heal
         self._progress: WeakKeyDictionary[Memory, _Progress] = WeakKeyDictionary()
         self._ticked = 0  # number of the last tick that is done
         self._wake: Callable[[], None] = lambda: None
@@ -98,11 +99,11 @@ class SinkThread:
         self._thread.start()
         if not self._is_open.wait(self._patience.opening_s):
             log.warning("the sinks are not open yet: %s", self._delay(self._chain.busy))
-        self._raise()
+        if self._refused is not None:
+            raise self._refused
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Take an event."""
-        self._raise()
         self._at_once(event)
         self._backlog.put(event, memory)
         if self._backlog.lost > self._settled and not self._warned:
@@ -111,7 +112,6 @@ class SinkThread:
 
     def tick(self) -> None:
         """Let sinks do what waits, after what was told before."""
-        self._raise()
         self._backlog.put_tick()
 
     def has_room(self, wake: Callable[[], None]) -> bool:
@@ -150,17 +150,16 @@ class SinkThread:
         if not self._is_done.is_set():
             delay = self._delay(self._chain.busy)
             log.error("%s hangs: what it was writing and %d events are lost", delay.sink or _NAME, delay.waiting)
-        self._raise()
 
     @property
     def hangs(self) -> bool:
         """Whether a sink was left behind when this was closed."""
         return not self._is_done.is_set()
 
-    def _raise(self) -> None:
-        error, self._raised = self._raised, None
-        if error:
-            raise error
+    @property
+    def ended(self) -> bool:
+        """Whether a sink wants the program to end, in order."""
+        return self._chain.ended
 
     def _delay(self, busy: tuple[str, float] | None) -> SinkDelay:
         sink, since = busy or ("", time.monotonic())
@@ -170,11 +169,18 @@ class SinkThread:
     # ------------------------------------------------------------------------------------------------ the thread
     def _run(self) -> None:
         try:
+            self._work()
+        finally:
+            self._is_done.set()
+
+    def _work(self) -> None:
+        try:
             self._chain.open()
-        except BaseException as error:  # noqa: BLE001  it is raised where the sinks are opened
-            self._raised = error
+        except Exception as error:  # noqa: BLE001  it is raised where the sinks are opened
+            self._refused = error
             self._backlog.close()
-        self._is_open.set()
+        finally:
+            self._is_open.set()
         while waiting := self._backlog.get():
             self._do(self._tell_losses)
             if waiting.event is None:
@@ -186,15 +192,12 @@ class SinkThread:
         for _ in range(2):  # that events are lost, and that this is over
             self._do(self._tell_losses)
         self._do(self._chain.close)
-        self._is_done.set()
 
     def _do(self, work: Callable[[], object]) -> None:
-        """Do something; what ends the program is kept for the thread that tells events."""
+        """Do something; the thread goes on whatever it raises."""
         try:
             work()
-        except SystemExit as error:
-            self._raised = error
-        except Exception:  # the chain has those of sinks
+        except BaseException:  # the chain has those of sinks
             log.exception("a fault in edgebird")
 
     def _tell_losses(self) -> None:
