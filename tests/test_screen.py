@@ -316,3 +316,11 @@ def test_a_column_is_a_tenth_of_a_second() -> None:
     before = shown._spectra["garden"].picture(200, 4)
     shown.picture(shown._drawn_until + 4.2 * COLUMN_S)
     assert np.array_equal(shown._spectra["garden"].picture(200, 4)[:, :-4], before[:, 4:])
+
+
+def test_a_screen_that_cannot_end_gives_the_streams_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, before = screen(), (sys.stdout, sys.stderr)
+    monkeypatch.setattr(shown, "_finish", lambda: None)
+    with shown:
+        sys.stdout = sys.stderr = io.StringIO()  # as the screen redirects them
+    assert (sys.stdout, sys.stderr) == before

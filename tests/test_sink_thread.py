@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -544,3 +545,37 @@ def test_a_disk_that_hangs_for_thirty_seconds() -> None:
     assert summary["scored_s"] + summary["tail_s"] == summary["audio_s"] == 35.0
     assert summary["latency_s"]["max"] < HOP_S
     assert [one["sinks"]["sink"] for one in disk.of("stats") if "sinks" in one]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", ["term", "by itself"])
+def test_a_pipe_that_takes_both_streams_and_that_nobody_reads_keeps_no_station_from_ending(
+    folder: Path, tmp_path: Path, ends: str
+) -> None:
+    """`listen 2>&1 | something` that hangs: not even what is said about it may wait."""
+    command = [sys.executable, "-m", "edgebird", "listen", "--bundle", "tones", "--format", "jsonl"]
+    command += ["--stdin", f"s16le:{FILE_RATE}:1", "--log", str(tmp_path / "log"), "--stats-every", "1"]
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 64)
+    os.set_blocking(writing, True)
+    with subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writing, stderr=writing
+    ) as run:
+        assert run.stdin
+        run.stdin.write((scene(20, [(1, 0.8, 5, 10)], FILE_RATE) * 32767).astype("<i2").tobytes())
+        run.stdin.flush()
+        try:
+            if ends == "term":
+                time.sleep(4)
+                run.terminate()
+            else:
+                run.stdin.close()
+            assert run.wait(30) == 1
+        finally:
+            run.kill()
+    os.close(reading)
+    os.close(writing)

@@ -79,6 +79,7 @@ class Screen:
         self._drawn_until = time.monotonic()
         self._size = console.size
         self._picture = Picture([])
+        self._streams = sys.stdout, sys.stderr
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._draw_until_stopped, name="screen", daemon=True)
         self._live = Live(
@@ -106,6 +107,7 @@ class Screen:
             self._heard = (new, *self._heard)[:_HELD]
 
     def __enter__(self) -> Screen:
+        self._streams = sys.stdout, sys.stderr
         self._live.start()
         self._thread.start()
         return self
@@ -115,6 +117,12 @@ class Screen:
     ) -> None:
         self._stopping.set()
         self._thread.join(timeout=2)
+        try:
+            self._finish()
+        finally:
+            sys.stdout, sys.stderr = self._streams  # what is said now must not wait for the screen
+
+    def _finish(self) -> None:
         if not self._thread.is_alive():  # else the terminal takes nothing, and stopping must not wait for it
             with suppress(OSError):
                 self._draw()

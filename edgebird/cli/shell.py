@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import queue
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import ParamSpec
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn, ParamSpec
 
 import typer
 
@@ -17,6 +19,8 @@ from edgebird.errors import EdgebirdError, UsageError
 _P = ParamSpec("_P")
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+_LINES = 1000  # on stderr that may wait
+_LAST_S = 1.0  # for those that wait at the end
 
 
 def command(function: Callable[_P, None]) -> Callable[_P, None]:
@@ -57,8 +61,83 @@ def say(line: str) -> None:
         _print(line)
 
 
+class _Writer:
+    """Writes lines on stderr on a thread of its own: who prints never waits. What finds no room is lost, counted."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
+        self._thread.start()
+
+    def put(self, text: str) -> None:
+        """Have a line written."""
+        if self._lines.qsize() < _LINES:
+            self._lines.put(text)
+        else:
+            self._lost += 1
+
+    def end(self) -> bool:
+        """Write what waits, for a second at most; whether all is written."""
+        self._lines.put(None)
+        self._thread.join(_LAST_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        told = 0
+        while (text := self._lines.get()) is not None:
+            _write(text)
+            if (lost := self._lost) > told:
+                _write(f"WARNING: {lost - told} lines are missing here: nobody read them in time")
+                told = lost
+
+
+_writer: _Writer | None = None
+
+
+@contextmanager
+def unhindered() -> Iterator[None]:
+    """Let work go on while nobody reads stderr, such as a pipe that is full.
+
+    If nobody reads it at the end either, the program ends here: Python would wait for the reader for ever.
+    """
+    global _writer
+    _writer = writer = _Writer()
+    code = 0
+    try:
+        yield
+    except typer.Exit as error:
+        code = error.exit_code
+        raise
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else FAILED
+        raise
+    except BaseException as error:
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+        raise
+    finally:
+        if not writer.end():
+            os._exit(code)
+        _writer = None
+
+
+def leave(code: int) -> NoReturn:
+    """End the program at once, with threads that hang; what waits for stderr is written before, for a second."""
+    if _writer is not None:
+        _writer.end()
+    os._exit(code)
+
+
 def _print(text: str) -> None:
-    """Print one line on stderr, in one piece, as other threads print there too; work goes on when nobody reads it."""
+    """Print one line on stderr, at once or, while it is `unhindered`, soon."""
+    if _writer is None:
+        _write(text)
+    else:
+        _writer.put(text)
+
+
+def _write(text: str) -> None:
+    """Write one line on stderr, in one piece, as other threads print there too; work goes on when it is closed."""
     if sys.stderr is None:
         return
     encoding = sys.stderr.encoding or "utf-8"

@@ -48,6 +48,11 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
     read: gives the settings, and again at SIGHUP if `reloads`. Exit code 1 if a file could not be read to its end, 130
     after Ctrl-C; 1 too if a sink hangs at the end.
     """
+    with shell.unhindered():
+        _run(read, reloads)
+
+
+def _run(read: Callable[[], StationSettings], reloads: bool) -> None:
     keep_steady()
     settings = read()
     check_settings(settings)
@@ -65,7 +70,7 @@ def run_station(read: Callable[[], StationSettings], reloads: bool) -> None:
             stack.enter_context(screen)
         _listen(station, listeners)
     if telling.hangs:  # perhaps in a write to stdout, which Python would wait for at its end
-        os._exit(shell.INTERRUPTED if came.interrupted else shell.FAILED)
+        shell.leave(shell.INTERRUPTED if came.interrupted else shell.FAILED)
     if came.interrupted:
         raise KeyboardInterrupt
     for failure in station.failures:
