@@ -97,7 +97,11 @@ def _steps(bundle: Bundle, twin: Path) -> dict[str, Step]:
     windows = bundle.golden().windows()
     feed = {card.input.name: windows[:1]}
     original = torch.jit.load(str(twin)).eval()  # type: ignore[no-untyped-call]
-    unread = {"rating": torch.ones(4, 1), "loss_target": torch.ones(4, 1), "embedding": torch.zeros(4, 1, 264)}
+    unread = {
+        "rating": torch.ones(4, 1),
+        "loss_target": torch.ones(4, 1),
+        "embedding": torch.zeros(4, 1, len(card.labels)),
+    }
     wave = {"wave": torch.from_numpy(windows[:FLOOR_GROUP]), **unread}
     return {
         "graph": lambda: whole.run(None, feed),

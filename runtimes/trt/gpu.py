@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
+import sys
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.machine import found_in
 from edgebird.types import FloatArray
 
@@ -111,16 +113,19 @@ def _driver_release() -> str | None:
 
 
 def open_cuda(wanted_by: str) -> Cuda:
-    """CUDA for a runtime of this name. Raises RuntimeUnavailableError if cuda-python is missing."""
+    """CUDA for a runtime of this name. Raises NotInstalledError if cuda-python is missing."""
     for module in ("cuda.bindings.runtime", "cuda.cudart"):
         try:
             return Cuda(importlib.import_module(module), wanted_by)
         except ImportError as error:
             missing = error
     extra = "tensorrt-rtx" if wanted_by == "tensorrt-rtx" else "tensorrt"
-    raise RuntimeUnavailableError(
-        f"{wanted_by} needs cuda-python: pip install 'edgebird[{extra}]' ({missing})"
-    ) from missing
+    raise NotInstalledError(f"{wanted_by} needs cuda-python: pip install 'edgebird[{extra}]' ({missing})") from missing
+
+
+def has_cuda_python() -> bool:
+    """Whether cuda-python is installed; nothing is imported."""
+    return "cuda" in sys.modules or importlib.util.find_spec("cuda") is not None
 
 
 class Stopwatch:

@@ -18,7 +18,7 @@ from edgebird.parity import prove as prove_scores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import warm_up
 from edgebird.runtimes.trt.bindings import MODULES, TrtLog, import_tensorrt, make_loader, title
-from edgebird.runtimes.trt.gpu import Gpu, open_cuda
+from edgebird.runtimes.trt.gpu import Gpu, has_cuda_python, open_cuda
 from edgebird.runtimes.trt.runtime import TrtRuntime
 from edgebird.runtimes.trt.sidecar import (
     ENGINES,
@@ -47,6 +47,8 @@ def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path
     bundle.model(options.precision)
     if importlib.util.find_spec(MODULES[name]) is None:
         import_tensorrt(name)  # which tells how to get it
+    if not has_cuda_python():
+        open_cuda(name)
     require_engine(bundle, name, options.precision, folder)  # before anything heavy is imported
     trt, cuda = import_tensorrt(name), open_cuda(name)
     gpu = cuda.gpu()
