@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.card import Card, parse_card, read_card
+from edgebird.card import Card, Precision, parse_card, read_card
 from edgebird.errors import BundleError, OutputError
 from edgebird.files import atomic_path, exchange, file_sha256, remove_orphans, sync, temporary_beside
 from edgebird.parity import BF16_OF
@@ -63,6 +63,12 @@ class Bundle:
                 ) from None
             have = ", ".join(self.card.precisions)
             raise BundleError(f"{self.path}: no {precision} graph in this bundle, it has {have}") from None
+
+    def graph_of(self, precision: str) -> Precision:
+        """What the card says of the graph that a precision is computed from; raises BundleError if there is none."""
+        name = BF16_OF.get(precision, precision)
+        self.model(name)
+        return self.card.precisions[name]
 
     def golden(self) -> GoldenData:
         """Read the golden data; raises BundleError if there is none or it does not fit the card."""

@@ -140,7 +140,7 @@ def open_apart(bundle: Bundle, name: str, options: RuntimeOptions, *about: str) 
     Engines call it before they import anything. about: what else than bundle and engine may change. Raises
     RuntimeUnavailableError if it crashed or hung.
     """
-    graph = bundle.card.precisions[BF16_OF.get(options.precision, options.precision)]
+    graph = bundle.graph_of(options.precision)
     size = (bundle.path / graph.file).stat().st_size
     seconds = max(apart.ANSWER_S, min(2e-6 * size, 2 * apart.ANSWER_S))  # a large model on a slow computer
     request = json.dumps([str(bundle.path.absolute()), name, asdict(options)])

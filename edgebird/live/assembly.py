@@ -158,7 +158,7 @@ def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> lis
 
 
 def _provenance(detection: DetectionSettings, bundle: Bundle, runtime_name: str) -> Provenance:
-    digest = bundle.card.precisions[detection.precision].sha256[:12]
+    digest = bundle.graph_of(detection.precision).sha256[:12]
     model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime_name}"
     return Provenance(_place(detection), model)
 
