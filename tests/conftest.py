@@ -14,6 +14,7 @@ import soundfile
 
 from edgebird.bundle import Bundle, open_bundle
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have it not: what cannot be written is seen at the end too
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: with a thread on each core, torch's would wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -49,4 +49,7 @@ def main() -> None:
     arguments = shell.set_verbosity(sys.argv[1:])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # JSON and tables are UTF-8, whatever the locale
-    make_app()(args=arguments, prog_name="edgebird")
+    try:
+        make_app()(args=arguments, prog_name="edgebird")
+    finally:
+        shell.settle()

@@ -147,6 +147,20 @@ def _write(text: str) -> None:
         sys.stderr.flush()
 
 
+def settle() -> None:
+    """Let the program end with its own exit code.
+
+    What could not be written was told already; Python tries again at its end and would make the exit code 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def quiet() -> bool:
     """Whether -q was given."""
     return logging.getLogger("edgebird").level >= logging.ERROR
