@@ -15,6 +15,7 @@ from edgebird.parity import TOLERANCES
 from edgebird.types import Label
 
 FORMAT = 1
+OPSET = 18  # of the graphs that edgebird writes: every engine that it names has kernels for it (docs/export.md)
 OLDEST_TENSORRT = "TensorRT 10.3 (JetPack 6)"  # as the lint calls it
 FLOOR_GROUP = 4  # windows that share one -80 dB floor in a bundle of db_floor `batch`
 DB_FLOORS = ("window", "batch")

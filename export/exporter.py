@@ -17,7 +17,7 @@ from torch import nn
 
 from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
-from edgebird.card import Card, Fold, Golden, Precision, Tensor, floor_group
+from edgebird.card import OPSET, Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.export import graph
 from edgebird.export.families.family import Family
 from edgebird.export.families.registry import read_family
@@ -145,7 +145,7 @@ def _write_graph(
             more = f" and {count - 1} more" if count > 1 else ""
             tell(f"lint      {engine} will not take {first}{more} of {path.name}: {reason}")
     tolerance = asdict(TOLERANCES[precision])
-    return Precision(path.name, file_sha256(path), graph.OPSET, tolerance, parity.to_json(), lint=refused)
+    return Precision(path.name, file_sha256(path), OPSET, tolerance, parity.to_json(), lint=refused)
 
 
 def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) -> Precision:

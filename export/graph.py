@@ -18,9 +18,9 @@ from onnx import ModelProto, NodeProto
 from onnx_ir.passes import common as passes
 from torch import nn
 
+from edgebird.card import OPSET
 from edgebird.errors import ExportError
 
-OPSET = 18  # the newest whose operators have kernels in every engine that edgebird names (docs/export.md)
 MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of an ONNX file without external data
 INPUT, OUTPUT, BATCH = "audio", "scores", "batch"
 _SCOPES = "pkg.torch.onnx.name_scopes"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgebird.bundle import Bundle
-from edgebird.card import Card
+from edgebird.card import OPSET, Card
 from edgebird.errors import NotInstalledError, OutputError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
@@ -66,7 +66,6 @@ _PROVIDERS = {
 }
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _SHOWN = 3  # nodes that an error names
-_OPSET = 18  # of the graphs that edgebird writes; every onnxruntime-gpu that it names has kernels for it
 _GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
 _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
@@ -263,8 +262,8 @@ def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str
     if name == "ort-tensorrt":
         return f"{name}: TensorRT does not take all of {where}: {nodes or 'it does not say which nodes'}{more}"
     cure = "a newer onnxruntime-gpu may have it"
-    if opset > _OPSET:
-        cure = f"export the bundle again, edgebird writes opset {_OPSET} now, or install onnxruntime-gpu 1.27 or newer"
+    if opset > OPSET:
+        cure = f"export the bundle again, edgebird writes opset {OPSET} now, or install onnxruntime-gpu 1.27 or newer"
     return f"{name}: no CUDA kernel for a part of {where}: {nodes or str(error).partition(': ')[2]}{more}: {cure}"
 
 

@@ -89,10 +89,7 @@ def _find_wav(file: BinaryIO, head: bytes) -> PcmLayout | None:
     data = next((chunk for chunk in chunks if chunk.id == b"data"), None)
     if data is None or len(content) < 16:
         return None
-    tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", content[:16])
-    if tag == 0xFFFE and len(content) >= 26:
-        (tag,) = struct.unpack("<H", content[24:26])
-    width = align // channels if channels and align % channels == 0 and align else -(-bits // 8)
+    tag, channels, rate, align, width = _format(content)
     subtype = {1: _WAV_PCM, 3: _FLOAT, 6: {1: "ALAW"}, 7: {1: "ULAW"}}.get(tag, {}).get(width, "")
     raw = _raw(subtype, "LITTLE", rate, channels)
     file_end = file.seek(0, io.SEEK_END)
@@ -107,16 +104,22 @@ def _find_wav(file: BinaryIO, head: bytes) -> PcmLayout | None:
     return PcmLayout(raw, tag, data.offset, stated, size_at=data.offset - 4, frames=frames)
 
 
+def _format(content: bytes) -> tuple[int, int, int, int, int]:
+    """Tag, channels, rate, bytes of a frame, bytes of a sample: of a `fmt ` chunk of 16 bytes or more."""
+    tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", content[:16])
+    if tag == 0xFFFE and len(content) >= 26:
+        (tag,) = struct.unpack("<H", content[24:26])
+    width = align // channels if channels and align % channels == 0 and align else -(-bits // 8)
+    return tag, channels, rate, align, width
+
+
 def _find_wave64(file: BinaryIO, head: bytes) -> PcmLayout | None:
     chunks = list(walk(file, 40, WAVE64))
     content = _contents(file, chunks, b"fmt ", 40)
     data = next((chunk for chunk in chunks if chunk.id == b"data"), None)
     if data is None or len(content) < 16:
         return None
-    tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", content[:16])
-    if tag == 0xFFFE and len(content) >= 26:
-        (tag,) = struct.unpack("<H", content[24:26])
-    width = align // channels if channels and align else -(-bits // 8)
+    tag, channels, rate, _align, width = _format(content)
     raw = _raw({1: _WAV_PCM, 3: _FLOAT}.get(tag, {}).get(width, ""), "LITTLE", rate, channels)
     return PcmLayout(raw, tag, data.offset, _known(data.size + 24, data.size))
 
