@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from edgebird.capture import wire
-from edgebird.capture.stream import Timeline, redact
+from edgebird.capture.addresses import redact
+from edgebird.capture.timeline import Timeline
 from tests.conftest import require
 from tests.live_servers import RtspServer, captured, free_port, rtsp_server, wait_until
 
