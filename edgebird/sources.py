@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
-import soxr
 
 from edgebird.errors import AudioError, IncompleteAudioError
 from edgebird.reading.ffmpeg import has_ffmpeg
@@ -23,6 +22,7 @@ from edgebird.reading.opening import NotSoundError, open_sound
 from edgebird.reading.sound import CUT_OFF, Sound
 from edgebird.reading.spoiled import NOT_FINITE, sound_parts
 from edgebird.reading.triggered import NOT_TRIGGERED, Expander
+from edgebird.resampling import ResampledBlocks
 from edgebird.timestamps import is_triggered, recording_start
 from edgebird.types import AudioBlock, FloatArray, Origin
 
@@ -45,31 +45,6 @@ class FoundAudio:
 
     path: Path
     relative: PurePath
-
-
-class Resampler:
-    """Streaming sample-rate conversion (soxr HQ) of one unbroken piece of mono audio.
-
-    rate_in, rate_out: samples per second. How the input is cut makes no difference: the output is that of
-    `soxr.resample` over all of it, n * rate_out / rate_in samples rounded to the nearest integer.
-    """
-
-    def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._stream = soxr.ResampleStream(rate_in, rate_out, 1, "float32", "HQ") if rate_in != rate_out else None
-
-    def push(self, samples: FloatArray) -> FloatArray:
-        """Take float32 [n]; return the samples that are certain now, float32 [any], which may be the same array."""
-        return self._convert(samples, last=False)
-
-    def finish(self) -> FloatArray:
-        """Return the last samples; nothing may be pushed afterwards."""
-        return self._convert(np.empty(0, np.float32), last=True)
-
-    def _convert(self, samples: FloatArray, last: bool) -> FloatArray:
-        if self._stream is None:
-            return samples
-        converted: FloatArray = self._stream.resample_chunk(samples, last)
-        return converted
 
 
 class FileSource:
@@ -152,13 +127,10 @@ class _Reading:
     """One way through a file. heard: whether anything was decoded."""
 
     def __init__(self, sound: Sound, rate: int, origin: Origin, is_told: bool) -> None:
-        self._sound, self._rate, self._origin, self._is_told = sound, rate, origin, is_told
+        self._sound, self._origin, self._is_told = sound, origin, is_told
         self._mixer = Mixer(sound.channels, origin.channel)
         self._expander = Expander() if sound.channels == 1 and is_triggered(origin.path) else None
-        self._resampler: Resampler | None = None
-        self._end = 0  # of what was read, frames of the file
-        self._position = 0  # of the blocks
-        self._before = ""  # why audio before the next block is missing
+        self._blocks = ResampledBlocks(sound.rate, rate)
         self._losses: list[tuple[int, int, str]] = []  # frames of the file
         self.heard = False
 
@@ -171,44 +143,24 @@ class _Reading:
                 yield from self._take(samples, start, frames.lost if start == frames.start else NOT_FINITE)
         added = self._expander.added if self._expander else 0
         stated = None if sound.stated is None else sound.stated + added
-        if stated is not None and stated > self._end + sound.slack:
+        if stated is not None and stated > self._blocks.end + sound.slack:
             yield from self._take(np.empty(0, np.float32), stated, CUT_OFF)
-        yield from self._finish()
+        yield from self._blocks.finish()
         self._tell()
 
     def _take(self, samples: FloatArray, start: int, lost: str) -> Iterator[AudioBlock]:
         """Blocks of samples [n] that stand at a frame of the file."""
-        before = ""
-        if start > self._end:
-            yield from self._finish()
+        if start > self._blocks.end:
             self._lose(start, lost)
-            before, self._end = lost, start
-            self._position = max(self._position, round(start * self._rate / self._sound.rate))
-            if not len(samples):
-                yield AudioBlock(samples, self._position, before)
-        if len(samples):
-            self.heard = True
-            self._resampler = self._resampler or Resampler(self._sound.rate, self._rate)
-            self._end += len(samples)
-            yield from self._block(self._resampler.push(samples), before)
-
-    def _block(self, samples: FloatArray, lost: str = "") -> Iterator[AudioBlock]:
-        self._before = lost or self._before
-        if len(samples):
-            yield AudioBlock(samples, self._position, self._before)
-            self._position += len(samples)
-            self._before = ""
-
-    def _finish(self) -> Iterator[AudioBlock]:
-        resampler, self._resampler = self._resampler, None
-        if resampler:
-            yield from self._block(resampler.finish())
+        self.heard = self.heard or len(samples) > 0
+        yield from self._blocks.take(samples, start, lost)
 
     def _lose(self, start: int, reason: str) -> None:
-        if self._losses and self._losses[-1][1:] == (self._end, reason):
+        end = self._blocks.end
+        if self._losses and self._losses[-1][1:] == (end, reason):
             self._losses[-1] = (self._losses[-1][0], start, reason)
         else:
-            self._losses.append((self._end, start, reason))
+            self._losses.append((end, start, reason))
 
     def _tell(self) -> None:
         """Warn of what is odd although nothing is missing."""
@@ -218,7 +170,7 @@ class _Reading:
         if verdict := self._mixer.verdict(rate):
             logger.warning("%s: %s", name, verdict)
         if self._sound.stated is None and not self._sound.unread:
-            logger.warning("%s: length unknown, decoding ended at %.1f s", name, self._end / rate)
+            logger.warning("%s: length unknown, decoding ended at %.1f s", name, self._blocks.end / rate)
 
     def problem(self) -> str:
         """What is missing, in words; empty if nothing is."""
@@ -228,13 +180,13 @@ class _Reading:
         if len(losses) > _SHOWN_LOSSES:
             missing = sum(end - start for start, end, _ in losses)
             said.append(
-                f"and so on, {len(losses)} times: {missing / rate:.1f} s of {self._end / rate:.1f} s are missing"
+                f"and so on, {len(losses)} times: {missing / rate:.1f} s of {self._blocks.end / rate:.1f} s are missing"
             )
         elif not self.heard and not said:
             said.append("nothing of it can be decoded")
         elif unread and not losses:
             unknown = "length unknown, " if self._sound.stated is None else ""
-            said.append(f"{unknown}decoding ended at {self._end / rate:.1f} s, and {unread} bytes stay unread")
+            said.append(f"{unknown}decoding ended at {self._blocks.end / rate:.1f} s, and {unread} bytes stay unread")
         return "; ".join(said)
 
 

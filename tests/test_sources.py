@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebird.errors import AudioError, IncompleteAudioError
-from edgebird.sources import FileSource, Resampler, find_audio
+from edgebird.resampling import Resampler
+from edgebird.sources import FileSource, find_audio
 from edgebird.types import AudioBlock, FloatArray
 
 RATE = 32000  # of the model

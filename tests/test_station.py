@@ -140,6 +140,7 @@ FAULTS: dict[str, list[list[Any]]] = {
     "monitor": [["audio", 2, 0.5], ["drop", 0.5], ["audio", 99, 0.5]],
     "late": [["audio", 2, 0.5], ["wait", 1.0], ["burst", 1.0, 0.5], ["audio", 99, 0.5]],
     "skipping": [["audio", 2, 0.5], ["skip", 0.7], ["audio", 99, 0.5]],
+    "spoiled": [["audio", 2, 0.5], ["audio", 0.05, 1e30], ["audio", 0.05, float("nan")], ["audio", 99, 0.5]],
     "dying": [["audio", 1.5, 0.5], ["exit"]],
     "stalling": [["audio", 1.0, 0.5], ["hang"]],
     "refused": [["fail", "unauthorized"]],
@@ -184,6 +185,15 @@ def test_audio_that_is_only_late_is_no_gap(faults: Notes, source: str) -> None:
 def test_frames_that_the_capture_knows_to_be_lost_are_a_gap(faults: Notes) -> None:
     (gap,) = faults.of("gap", "skipping")
     assert (gap["reason"], round(gap["end_s"] - gap["start_s"], 6)) == ("dropped", 0.7)
+
+
+def test_samples_that_are_no_sound_are_a_gap_and_no_part_of_a_level(faults: Notes) -> None:
+    """A float that overflowed in a driver or a mixer: it once ended the station, for the engine cannot score it."""
+    (gap,) = faults.of("gap", "spoiled")
+    assert (gap["reason"], gap["start_s"], gap["end_s"]) == ("not_finite", 2.0, 2.1)
+    assert faults.states("spoiled") == ["open", "closed"]
+    spans = [(e["start_s"], e["end_s"] > 3) for e in faults.of("detection", "spoiled")]
+    assert spans == [(0.0, False)] * 3 + [(2.1, True)] * 3
 
 
 def test_a_source_that_dies_comes_back_and_the_time_between_is_told(faults: Notes) -> None:
@@ -270,17 +280,18 @@ def test_what_cannot_be_scored_before_the_end_is_a_gap(monkeypatch: pytest.Monke
 class Scripted:
     """A live source that is given its messages one by one, at times that are told, not waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int = RATE) -> None:
         self.source = LiveSource("mic", Capture("", {}), LiveOptions(rate=RATE))
-        self.sent = 0
+        self.sent, self._rate = 0, rate
 
     def open(self) -> None:
         self.source._take(
-            wire.Message(wire.OPEN, json.dumps({"rate": RATE, "channels": 1, "device": ""}).encode(), 0, 0)
+            wire.Message(wire.OPEN, json.dumps({"rate": self._rate, "channels": 1, "device": ""}).encode(), 0, 0)
         )
 
-    def block(self, at: float, position: int, size: int = RATE) -> None:
+    def block(self, at: float, position: int, size: int = RATE, spoiled: Sequence[int] = ()) -> None:
         samples = np.full(size, 0.5, "<f4")
+        samples[list(spoiled)] = np.nan
         self.source._take(wire.Message(wire.DATA, samples.tobytes(), at, position))
         self.sent += size
 
@@ -320,6 +331,57 @@ def test_audio_that_waits_for_the_clock_survives_a_loss_that_the_capture_tells()
     assert heard == card.sent
 
 
+def heard_spans(pieces: Sequence[Heard | Lost]) -> list[tuple[float, float, float]]:
+    """Of what was heard: from and to, s, and the time that its last sample was given, less where it ends."""
+    heard = [piece for piece in pieces if isinstance(piece, Heard)]
+    return [(p.block.start / RATE, p.end / RATE, round(p.at - p.end / RATE, 6)) for p in heard]
+
+
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE], ids=["as it is", "resampled"])
+def test_what_was_heard_before_a_loss_keeps_its_time_though_the_loss_is_told_later(rate: int) -> None:
+    """The clock is sure of a loss after three seconds, and what a resampler holds is then no newer."""
+    card = Scripted(rate)
+    card.open()
+    for second in range(10):
+        card.block(1001.0 + second, second * rate, rate)
+    for second in range(10, 15):
+        card.block(1003.0 + second, second * rate, rate)
+    pieces = card.pieces()
+    (lost,) = [piece for piece in pieces if isinstance(piece, Lost)]
+    assert (lost.start / RATE, lost.end / RATE, lost.reason) == (10.0, 12.0, "overrun")
+    spans = heard_spans(pieces)
+    assert spans[-1][1] == pytest.approx(17.0, abs=0.1)
+    assert {late for *_, late in spans} == {1000.0}
+
+
+def test_samples_that_are_no_sound_are_lost_also_while_the_clock_is_in_doubt() -> None:
+    card = Scripted()
+    card.open()
+    card.block(1001.0, 0)
+    card.block(1002.0, RATE, spoiled=[900])
+    card.block(1005.0, 2 * RATE, spoiled=[0])  # late, so held back until the capture has gone
+    card.source._close_stretch()
+    pieces = card.pieces()
+    assert all(np.isfinite(piece.block.samples).all() for piece in pieces if isinstance(piece, Heard))
+    lost = [(p.start / RATE, p.end / RATE, p.reason) for p in pieces if isinstance(p, Lost)]
+    assert lost == [(1.1, 1.2, "not_finite"), (2.0, 4.0, "overrun"), (4.0, 4.1, "not_finite")]
+    assert {late for *_, late in heard_spans(pieces)} == {1000.0}
+
+
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE], ids=["as it is", "resampled"])
+def test_samples_on_standard_input_that_are_no_sound_are_a_gap(rate: int) -> None:
+    samples = np.full(4 * rate, 0.5, "<f4")
+    samples[[2 * rate, 2 * rate + 7, len(samples) - 1]] = 1e30, -np.inf, np.nan
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb") as recorder:
+        threading.Thread(target=lambda: (recorder.write(samples.tobytes()), recorder.close())).start()
+        form = PcmFormat.parse(f"f32le:{rate}:1")
+        notes = run([PulledSource("stdin", lambda: pcm_blocks(stream, form, None, RATE), RATE, live=True)], None)
+    gaps = [(gap["start_s"], gap["end_s"], gap["reason"]) for gap in notes.of("gap", "stdin")]
+    assert gaps == [(2.0, 2.1, "not_finite"), (3.9, 4.0, "not_finite")]
+    assert notes.of("summary", "stdin")[0]["audio_s"] == 4.0
+
+
 def test_audio_that_never_came_is_a_gap_though_the_capture_ends_before_that_is_clear() -> None:
     card = Scripted()
     card.open()
@@ -337,10 +399,10 @@ def test_audio_that_never_came_is_a_gap_though_the_capture_ends_before_that_is_c
 def test_what_a_recorder_has_piped_is_heard_though_it_pauses_in_the_middle_of_a_block() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as recorder:
-        recorder.write(np.ones(3000, "<f4").tobytes() + b"ha")
+        recorder.write(np.ones(3000, "<f4").tobytes() + b"\0\0")
         come = pcm_blocks(stream, PcmFormat.parse(f"f32le:{RATE}:1"), None, RATE, block_s=0.5)
         heard = [len(next(come).samples) for _ in range(2)]
-        recorder.write(b"lf" + np.ones(1000, "<f4").tobytes())
+        recorder.write(b"\x80?" + np.ones(1000, "<f4").tobytes())
         heard += [len(next(come).samples) for _ in range(2)]
     assert heard == [3000, 0, 1001, 0]
 

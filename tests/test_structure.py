@@ -41,6 +41,7 @@ LAYERS = [
         "edgebird.card",
         "edgebird.files",
         "edgebird.reading",
+        "edgebird.resampling",
         "edgebird.timestamps",
         "edgebird.bundle",
     ],

@@ -21,9 +21,9 @@ from edgebird.events import Event
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions, Telling
+from edgebird.resampling import Resampler
 from edgebird.runtimes import open_runtime
 from edgebird.sinks import Memory
-from edgebird.sources import Resampler
 from edgebird.types import AudioBlock, FloatArray, Origin
 
 

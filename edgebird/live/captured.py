@@ -17,8 +17,10 @@ from edgebird.errors import AudioError
 from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
-from edgebird.live.ring import Piece, Ring
+from edgebird.live.ring import OVERRUN, Piece, Ring
 from edgebird.live.stretch import CaptureStretch
+from edgebird.reading.mixing import one_channel
+from edgebird.reading.spoiled import NOT_FINITE, sound_parts
 from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
@@ -205,25 +207,30 @@ class LiveSource:
             state = "open" if self._zero is None else "recovered"
             self._begin(message.time - len(frames) / rate, rate)
             self._change(state, device)
-        stretch = self._stretch
-        assert stretch is not None
         if message.position > self._expected:
-            stretch = self._skip((message.position - self._expected) / rate, "dropped")
+            self._skip((message.position - self._expected) / rate, "dropped")
         self._expected = message.position + len(frames)
-        self._drift = stretch.drift_ppm or self._drift
-        self._take_certain(stretch, stretch.sort(self._mono(frames), self._expected, message.time))
+        assert self._stretch is not None
+        mono = one_channel(frames, self._options.channel)
+        self._take_certain(self._stretch.sort(mono, self._expected, message.time))
+        self._drift = self._stretch.drift_ppm or self._drift
 
-    def _take_certain(self, stretch: CaptureStretch, certain: list[tuple[FloatArray, float, float]]) -> None:
+    def _take_certain(self, certain: list[tuple[FloatArray, float, float]]) -> None:
         for samples, at, lost_s in certain:
             if lost_s:
-                stretch = self._skip(lost_s, "overrun")
-            self._write(stretch.resampled(samples), stretch.heard_at(at))
+                self._skip(lost_s, OVERRUN)
+            self._take_sound(samples, at)
 
-    def _mono(self, frames: FloatArray) -> FloatArray:
-        """[n, channels] -> [n], finite."""
-        channel = 1 if frames.shape[1] == 1 else self._options.channel
-        mono = frames[:, channel - 1] if channel else frames.mean(axis=1, dtype=np.float32)
-        return mono if np.isfinite(mono).all() else np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
+    def _take_sound(self, samples: FloatArray, at: float) -> None:
+        """Write what is sound of float32 [n] at the capture's rate, the last heard at `at`; the rest is lost."""
+        rate, end = self._opened[0], 0
+        for part, start in sound_parts(samples, 0, rate):
+            if start > end:
+                self._skip((start - end) / rate, NOT_FINITE)
+            end = start + len(part)
+            if len(part):
+                assert self._stretch is not None
+                self._write(*self._stretch.resampled(part, at - (len(samples) - end) / rate))
 
     def _begin(self, first: float, rate: int) -> None:
         """Begin to hear: audio whose first sample was heard at `first`."""
@@ -237,30 +244,29 @@ class LiveSource:
     def _write(self, samples: FloatArray, at: float) -> None:
         self._ring.write(AudioBlock(samples, self._ring.end), at)
 
-    def _skip(self, lost_s: float, reason: str) -> CaptureStretch:
+    def _skip(self, lost_s: float, reason: str) -> None:
         """End the unbroken stretch of audio, lose some, begin another in the same capture."""
-        old = self._stretch
-        assert old is not None
-        self._flush(old)
+        self._flush()
+        assert self._stretch is not None
         self._ring.lose(self._ring.end + round(lost_s * self._options.rate), reason)
-        self._stretch = old.continued()
-        return self._stretch
+        self._stretch = self._stretch.continued()
 
     def _close_stretch(self) -> None:
         if self._stretch is not None:
             if not self._stopping.is_set():  # what we do not wait for is not lost
-                self._take_certain(self._stretch, self._stretch.give_up())
-            self._flush(self._stretch)
+                self._take_certain(self._stretch.give_up())
+            self._flush()
             # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
             # the gap that follows would be longer or shorter by all that has come together.
             self._zero = self._stretch.last_at - self._ring.end / self._options.rate
             self._stretch = None
 
-    def _flush(self, stretch: CaptureStretch) -> None:
+    def _flush(self) -> None:
         """Write what the clock and the resampler still hold."""
-        for samples, at in stretch.held():
-            self._write(stretch.resampled(samples), at)
-        self._write(stretch.rest(), stretch.last_at)
+        assert self._stretch is not None
+        for samples, at in self._stretch.held():
+            self._take_sound(samples, at)
+        self._write(*self._stretch.rest())
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,9 +21,13 @@ from edgebird.live.history import History
 from edgebird.live.levels import VERDICTS, LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
 from edgebird.pooling import Onset
+from edgebird.reading.spoiled import NOT_FINITE
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary, Window
 
+log = logging.getLogger(__name__)
+
 _NOTHING = np.empty(0, np.float32)
+_NOTE_S = 60.0  # between two notes in the log
 _LONGEST_GAP_S = 600.0  # a longer one is told in pieces, so that a power cut does not take all of it
 
 
@@ -69,6 +74,7 @@ class Listener:
         self._watch = LevelWatch(self._rate)
         self._gap: Lost | None = None
         self._position = 0
+        self._next_note = 0.0
         self._last = (0, time.monotonic())  # position after what was heard last, and when that was
         self._told = 0  # detections
         self._scored_until = 0
@@ -225,6 +231,8 @@ class Listener:
             self._close_gap()
         self._gap = Lost(self._gap.start if self._gap else lost.start, lost.end, lost.reason)
         self.overrun += lost.end - lost.start if lost.reason == OVERRUN else 0
+        if self.feed.live and lost.reason == NOT_FINITE:
+            self._note_spoiled()
         if self._remembers:
             self.memory.skip(lost.end)
         self._watch = LevelWatch(self._rate)  # what comes next may be another microphone
@@ -233,6 +241,12 @@ class Listener:
             self._close_gap()
         if not self._pending:
             self._tell(self._analysis.skip(lost.end), None)
+
+    def _note_spoiled(self) -> None:
+        """Log it now and then: the source stays open, and a gap is told when it is over."""
+        if time.monotonic() >= self._next_note:
+            self._next_note = time.monotonic() + _NOTE_S
+            log.warning("%s: samples that are no sound (NaN, infinite or beyond all reason) are left out", self.name)
 
     def _close_gap(self) -> None:
         if gap := self._gap:

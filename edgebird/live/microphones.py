@@ -72,12 +72,16 @@ def _level(messages: Iterator[wire.Message], wanted: float) -> Loudness:
     """Of so many samples, or of those that come."""
     import numpy as np
 
+    from edgebird.reading.spoiled import is_sound
+
     peak, energy, samples = 0.0, 0.0, 0
     for message in messages:
         if message.kind == wire.FAIL:
             return Loudness(None, None, message.json()["text"])
         if message.kind == wire.DATA:
             heard = np.frombuffer(message.payload, np.float32)
+            if not is_sound(heard):
+                return Loudness(None, None, "it gives samples that are no sound (NaN, infinite or beyond all reason)")
             peak, energy = max(peak, float(np.abs(heard).max())), energy + float(heard @ heard)
             samples += len(heard)
         if samples >= wanted:

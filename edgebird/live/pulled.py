@@ -19,7 +19,9 @@ from edgebird.capture.blocks import SHORTEST_S, Boundaries
 from edgebird.errors import AudioError, UsageError
 from edgebird.live.feed import Change
 from edgebird.live.ring import Heard, Lost, Piece, Ring
-from edgebird.sources import Resampler
+from edgebird.reading.mixing import one_channel
+from edgebird.reading.spoiled import NOT_FINITE, sound_parts
+from edgebird.resampling import ResampledBlocks
 from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
@@ -247,7 +249,7 @@ class PcmFormat:
         return self.channels * (3 if self.samples == "s24le" else 2 if self.samples == "s16le" else 4)
 
     def decode(self, data: bytes, channel: int | None) -> FloatArray:
-        """Whole frames -> float32 [n], -1 to 1: one channel (1-based), or the mean of all."""
+        """Whole frames -> float32 [n], full scale 1: one channel (1-based), or the mean of all; see `sound_parts`."""
         if self.samples == "s24le":
             bytes3 = np.frombuffer(data, np.uint8).reshape(-1, 3)
             wide = np.zeros((len(bytes3), 4), np.uint8)
@@ -257,12 +259,7 @@ class PcmFormat:
             values = np.frombuffer(data, _SAMPLES[self.samples])
             scale = {"s16le": 2.0**-15, "s32le": 2.0**-31, "f32le": 1.0}[self.samples]
             values = values.astype(np.float32) * np.float32(scale)
-        frames = np.nan_to_num(values.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
-        frames = frames.reshape(-1, self.channels)
-        mono: FloatArray = (
-            frames.mean(axis=1, dtype=np.float32) if channel is None else frames[:, min(channel, self.channels) - 1]
-        )
-        return mono
+        return one_channel(values.astype(np.float32, copy=False).reshape(-1, self.channels), channel)
 
 
 def pcm_blocks(
@@ -270,12 +267,13 @@ def pcm_blocks(
 ) -> Iterator[AudioBlock]:
     """Raw PCM as blocks of mono audio at `rate`, or less before a pause; a last half frame is dropped.
 
-    While nothing comes, empty blocks come now and then, so that nobody waits for ever. Raises OSError.
+    Where samples are no sound (`sound_parts`), a tenth of a second is missing. While nothing comes, empty blocks come
+    now and then, so that nobody waits for ever. Raises OSError.
     """
-    resampler = Resampler(form.rate, rate)
+    resampled = ResampledBlocks(form.rate, rate)
     boundaries = Boundaries(form.rate, block_s)
     most = max(1, round(form.rate * block_s)) * form.frame_bytes
-    rest, came, position, ended = b"", 0, 0, False
+    rest, came, decoded, ended = b"", 0, 0, False
     while not ended:
         if select.select([stream], [], [], _PATIENCE_S)[0]:
             data = os.read(stream.fileno(), most)
@@ -283,13 +281,10 @@ def pcm_blocks(
             if not ended and not boundaries.advance(came // form.frame_bytes):
                 continue
         elif len(rest) < form.frame_bytes:
-            yield AudioBlock(np.empty(0, np.float32), position)
+            yield AudioBlock(np.empty(0, np.float32), resampled.position)
             continue
         whole = len(rest) // form.frame_bytes * form.frame_bytes
-        samples = resampler.push(form.decode(rest[:whole], channel)) if whole else np.empty(0, np.float32)
-        rest = rest[whole:]
-        if len(samples):
-            yield AudioBlock(samples, position)
-            position += len(samples)
-    if len(samples := resampler.finish()):
-        yield AudioBlock(samples, position)
+        for samples, start in sound_parts(form.decode(rest[:whole], channel), decoded, form.rate):
+            yield from resampled.take(samples, start, NOT_FINITE)
+        decoded, rest = decoded + whole // form.frame_bytes, rest[whole:]
+    yield from resampled.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgebird.live.clock import FrameClock
-from edgebird.sources import Resampler
+from edgebird.resampling import Resampler
 from edgebird.types import FloatArray
 
 
@@ -18,6 +18,7 @@ class CaptureStretch:
         self._resampler = Resampler(rate_in, rate_out)
         self._held: list[tuple[FloatArray, float]] = []
         self.last_at = 0.0  # monotonic seconds of the last frame that came
+        self._taken_at = 0.0  # the same of the last that the resampler took
         self._inside_s = 0.0  # audio in the resampler
 
     @property
@@ -44,19 +45,16 @@ class CaptureStretch:
         held, self._held = self._held, []
         return held
 
-    def resampled(self, mono: FloatArray) -> FloatArray:
-        """Take samples at `rate_in`, give those at `rate_out` that are complete by now."""
+    def resampled(self, mono: FloatArray, at: float) -> tuple[FloatArray, float]:
+        """Take samples at `rate_in`, the last heard at `at`; give those at `rate_out` that are complete, and when."""
         samples = self._resampler.push(mono)
+        self._taken_at = at
         self._inside_s += len(mono) / self._rate_in - len(samples) / self._rate_out
-        return samples
+        return samples, at - self._inside_s
 
-    def heard_at(self, at: float) -> float:
-        """When the last sample that `resampled` gave was heard, if the last it took was at `at`."""
-        return at - self._inside_s
-
-    def rest(self) -> FloatArray:
-        """End it."""
-        return self._resampler.finish()
+    def rest(self) -> tuple[FloatArray, float]:
+        """End it: what the resampler still holds. It is no newer than what that took: more may have come since."""
+        return self._resampler.finish(), self._taken_at
 
     def continued(self) -> CaptureStretch:
         """The stretch after a loss in the same capture."""

@@ -18,6 +18,15 @@ _DEAD = 1e-6  # of the loudest channel's power
 _CANCELLING = 0.3  # of what the mean of unlike channels has
 
 
+def one_channel(samples: FloatArray, channel: int | None) -> FloatArray:
+    """float32 [n, channels] -> float32 [n]: a channel, from 1 on, or the mean of all; no sound stays no sound."""
+    if samples.shape[1] == 1 or channel is not None:
+        return samples[:, (channel or 1) - 1]
+    with np.errstate(all="ignore"):  # what is not finite is found later
+        mixed: FloatArray = samples.mean(axis=1, dtype=np.float32)
+    return mixed
+
+
 class Mixer:
     """Makes one channel of several, and remembers how they fit together.
 
@@ -33,11 +42,10 @@ class Mixer:
 
     def mix(self, samples: FloatArray) -> FloatArray:
         """float32 [n, channels] -> float32 [n]."""
-        if self._channels == 1 or self._channel is not None:
-            return samples[:, (self._channel or 1) - 1]
-        with np.errstate(all="ignore"):  # what is not finite is found later
-            mixed: FloatArray = samples.mean(axis=1, dtype=np.float32)
-            self._look(samples, mixed)
+        mixed = one_channel(samples, self._channel)
+        if self._channels > 1 and self._channel is None:
+            with np.errstate(all="ignore"):
+                self._look(samples, mixed)
         return mixed
 
     def _look(self, samples: FloatArray, mixed: FloatArray) -> None:

@@ -13,12 +13,17 @@ LARGEST = 2.0**31  # full scale is 1; a file of floats may hold 32-bit whole num
 _CELL_S = 0.1  # what is left out around one
 
 
+def is_sound(samples: FloatArray) -> bool:
+    """Whether all of float32 [n] is."""
+    return not len(samples) or bool(samples.max() <= LARGEST and samples.min() >= -LARGEST)
+
+
 def sound_parts(samples: FloatArray, start: int, rate: int) -> Iterator[tuple[FloatArray, int]]:
     """Give the parts of float32 [n] that are sound, with their places; what is between them is spoiled.
 
     start: of the first sample, in frames since the start of the recording.
     """
-    if not len(samples) or (samples.max() <= LARGEST and samples.min() >= -LARGEST):
+    if is_sound(samples):
         yield samples, start
         return
     cell = max(1, round(_CELL_S * rate))
