@@ -28,7 +28,9 @@ from edgebird.sinks.spectrogram import spectrogram_png
 from edgebird.types import FloatArray
 
 # 20230501_050012_comcuc_0.93.flac; T+0000012_... where nobody knows the time; ..._0.93_2.flac for a second of one name
-CLIP_NAME = re.compile(r"(?:\d{8}_\d{6}|T\+\d{7,})_(?P<code>.+)_(?P<score>\d+\.\d\d)(?:_\d+)?\.(?:flac|wav)", re.DOTALL)
+CLIP_NAME = re.compile(
+    r"(?P<when>\d{8}_\d{6}|T\+\d{7,})_(?P<code>.+)_(?P<score>\d+\.\d\d)(?:_\d+)?\.(?:flac|wav)", re.DOTALL
+)
 
 _PATIENCE_S = 10.0  # for sound that should have come: longer than streams hold back at once
 _NAME_LENGTH = 50  # characters of a source or code in a name: at four bytes each it stays below the 255 of a name
