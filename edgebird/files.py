@@ -215,6 +215,15 @@ def make_folder(folder: Path, path: Path | None = None) -> None:
         raise kind(f"cannot write {path or folder}: {error.strerror}") from error
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file has a name: its disk and its number there; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def cache_folder() -> Path:
     """Where what can be made again is kept for the user: `~/.cache/edgebird`, or in XDG_CACHE_HOME; may not exist."""
     home = os.path.expanduser("~").replace("~", "/nonexistent")  # a user without a home: nothing can be kept there

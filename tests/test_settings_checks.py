@@ -17,6 +17,8 @@ from edgebird.settings.checks import Check, split_thresholds
 TAKEN: list[tuple[Callable[[], Check], Any, Any]] = [
     (checks.path, "a b", Path("a b")),
     (checks.path, Path("x"), Path("x")),
+    (checks.folders, ["/media/a", "/b"], (Path("/media/a"), Path("/b"))),
+    (checks.folders, "/media/a", (Path("/media/a"),)),
     (checks.boolean, False, False),
     (checks.text, "", ""),
     (checks.text, Path("x"), "x"),
@@ -38,6 +40,7 @@ TAKEN: list[tuple[Callable[[], Check], Any, Any]] = [
 ]
 REFUSED: list[tuple[Callable[[], Check], list[Any]]] = [
     (checks.path, ["", 5, None, ["x"]]),
+    (checks.folders, ["media", ["/a", "b"], [5], 5, ""]),
     (checks.boolean, [0, 1, "true"]),
     (checks.text, [5, None]),
     (checks.device, [True, 1.0, None]),

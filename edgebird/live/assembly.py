@@ -28,6 +28,7 @@ from edgebird.sinks import Sink
 from edgebird.sinks.build import keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
 from edgebird.sinks.folder import FolderSink
+from edgebird.sinks.mounts import check_mounts, on_mounts, warn_of_drives
 from edgebird.sinks.retention import Limits, Retention
 from edgebird.sinks.thread import AHEAD_S
 from edgebird.sources import FileSource, warn_of_missing_band
@@ -47,6 +48,7 @@ def check_settings(settings: StationSettings) -> None:
     require_fitting(output.format, settings.detection.explain, several)
     if output.out:
         FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
+    check_mounts(output.require_mount, output.paths)
 
 
 def open_listening_bundle(path: Path) -> Bundle:
@@ -143,6 +145,7 @@ def _require(module: str, extra: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------- sinks
 def make_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str, extra: Sequence[Sink] = ()) -> list[Sink]:
     """The sinks of a station, not open yet. extra: those that the settings do not name."""
+    warn_of_drives(settings.output.require_mount, settings.output.paths)
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
     keepers = keeping_sinks(settings.output, bundle.card.sample_rate)
     return [*keepers, *extra, *_makers(settings, bundle, runtime_name)]
@@ -154,7 +157,8 @@ def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> lis
     if clips is None:
         return []
     limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
-    return [Retention(clips.folder, limits), ClipSink(clips, _provenance(settings.detection, bundle, runtime_name))]
+    makers = Retention(clips.folder, limits), ClipSink(clips, _provenance(settings.detection, bundle, runtime_name))
+    return [on_mounts(maker, clips.folder, settings.output.require_mount) for maker in makers]
 
 
 def _provenance(detection: DetectionSettings, bundle: Bundle, runtime_name: str) -> Provenance:

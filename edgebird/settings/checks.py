@@ -54,6 +54,21 @@ def path() -> Check:
     return Check(read, lambda: "a path", Path)
 
 
+def folders() -> Check:
+    """Return the check of a list of folders with their whole paths, or of one; it becomes a tuple of paths."""
+    wanted = 'a list such as ["/media/birds"], with whole paths'
+
+    def read(value: Any) -> tuple[Path, ...]:
+        given = [value] if isinstance(value, str | Path) else value
+        if not isinstance(given, list | tuple) or not all(isinstance(one, str | Path) for one in given):
+            raise ValueError(wanted)
+        if not all(Path(one).is_absolute() for one in given):
+            raise ValueError(wanted)
+        return tuple(map(Path, given))
+
+    return Check(read, lambda: wanted, Path)
+
+
 def boolean() -> Check:
     """Return the check of a switch."""
 

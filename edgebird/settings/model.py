@@ -215,8 +215,19 @@ class OutputSettings:
     database: Path | None = field(default=None, metadata=set_by(
         Setting("database", "All, in SQLite (docs/sinks.md).", checks.path(), Option("--database", "FILE", FILES),
                 example="/var/lib/edgebird/birds.db", active=True, fixed=True)))
+    require_mount: tuple[Path, ...] = field(default=(), metadata=set_by(
+        Setting("require-mount", "Where a drive has to be mounted before anything is written there.", checks.folders(),
+                Option("--require-mount", "DIR", FILES, repeated=True),
+                note="drives that must be mounted before anything is written there", example=["/media/birds"],
+                fixed=True)))
     clips: ClipSettings | None = field(default=None, metadata=table(
         "clips", ClipSettings, optional=True, about="The sound of every detection."))
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that is written to."""
+        clips = self.clips.folder if self.clips else None
+        return tuple(path for path in (self.out, self.log, self.csv, self.database, clips) if path is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from edgebird.sinks import Sink
 from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.lines import LineFileSink
+from edgebird.sinks.mounts import on_mounts
 from edgebird.sinks.table import TableSink
 
 
@@ -29,14 +30,16 @@ def keeping_sinks(output: OutputSettings, rate: int, recordings: bool = False, c
     rate: of the model, Hz. recordings: they are of recordings, not of live sources. channels: of each of which one was
     asked for.
     """
+    mounts = output.require_mount
     sinks: list[Sink] = []
     if output.out:
         options = table_options(output, recordings, channels)
-        sinks.append(FolderSink(output.out, output.format or "jsonl", rate, recordings, options))
+        folder = FolderSink(output.out, output.format or "jsonl", rate, recordings, options)
+        sinks.append(on_mounts(folder, output.out, mounts))
     if output.log:
-        sinks.append(LineFileSink(output.log))
+        sinks.append(on_mounts(LineFileSink(output.log), output.log, mounts))
     if output.csv:
-        sinks.append(TableSink(output.csv))
+        sinks.append(on_mounts(TableSink(output.csv), output.csv, mounts))
     if output.database:
-        sinks.append(DatabaseSink(output.database))
+        sinks.append(on_mounts(DatabaseSink(output.database), output.database, mounts))
     return sinks

@@ -128,6 +128,10 @@ class ClipSink(Sink):
         self._waiting = []
         return self._events() + failures[:1]
 
+    def abandon(self) -> None:
+        """Give up what waits."""
+        self._waiting = []
+
     def _events(self) -> list[Event]:
         told, self._told = self._told, []
         return told

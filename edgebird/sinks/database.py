@@ -10,7 +10,7 @@ from typing import Any
 
 from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, encodable, to_json
-from edgebird.files import make_folder
+from edgebird.files import identity, make_folder
 from edgebird.sinks import Memory, Sink
 
 SCHEMA_VERSION = 1
@@ -83,7 +83,7 @@ class DatabaseSink(Sink):
         except OutputError:
             self._close()
             raise
-        self._opened = _identity(self._path)
+        self._opened = identity(self._path)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -94,7 +94,7 @@ class DatabaseSink(Sink):
     def take(self, event: Event, memory: Memory | None) -> None:
         """Keep an event, or what it says about a clip; other kinds are left out."""
         kind = event["event"]
-        if self._open and _identity(self._path) != self._opened:
+        if self._open and identity(self._path) != self._opened:
             self.open()
         if kind == "detection":
             values = [event.get(column) for column in _COLUMNS]
@@ -164,15 +164,6 @@ class DatabaseSink(Sink):
 
     def _pragma(self, pragma: str) -> Any:
         return self._connection.execute(f"PRAGMA {pragma}").fetchone()[0]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file has a name: its disk and its number there; None if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _marks(values: Sequence[Any]) -> str:

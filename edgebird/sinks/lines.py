@@ -12,7 +12,7 @@ from typing import TextIO
 
 from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event, to_json
-from edgebird.files import make_folder
+from edgebird.files import identity, make_folder
 from edgebird.files import sync as sync_path
 from edgebird.formats import Formatter, JsonLines
 from edgebird.sinks import Memory, Sink
@@ -108,15 +108,19 @@ class AppendedFile:
     """A UTF-8 text file that grows by whole lines, opened when it is first written to.
 
     header: what it begins with; a file that begins with something else is refused. A half-written last line, left by
-    a power cut or a full disk, is ended before the next, so that this one is whole. Raises OutputError.
+    a power cut or a full disk, is ended before the next, so that this one is whole. When its file is gone or is another
+    one (moved away, or below a drive that was mounted over it), it opens what is there now. Raises OutputError.
     """
 
     def __init__(self, path: Path, header: str = "") -> None:
         self.path, self._header = path, header.encode()
         self._file: FileIO | None = None
+        self._identity: tuple[int, int] | None = None  # which file that is
 
     def append(self, line: str, sync: bool = False) -> None:
         """Add a line, or "" to open the file only; sync: wait until it is on the disk."""
+        if self._file and identity(self.path) != self._identity:
+            self.close()
         try:
             self._file = self._file or self._opened()
             _write_all(self._file, line.encode())
@@ -142,6 +146,7 @@ class AppendedFile:
             self._begin(file)
             if is_new:
                 sync_path(self.path.parent)  # without its name a power cut takes the file, however often it was synced
+            self._identity = identity(self.path)
         except (OSError, OutputError):
             file.close()
             raise
