@@ -15,8 +15,6 @@ from edgebird.types import FloatArray
 
 _RUNS = 20
 _INCLUDES = {
-    "ort-cuda": "copies to and from the GPU; no CUDA graph",
-    "ort-tensorrt": "copies to and from the GPU; no CUDA graph",
     "openvino-gpu": "copies to and from the GPU",
     "openvino-npu": "copies to and from the NPU",
 }

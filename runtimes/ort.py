@@ -19,7 +19,8 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import OPSET, Card
-from edgebird.errors import NotInstalledError, OutputError, RuntimeUnavailableError
+from edgebird.errors import NotInstalledError, RuntimeUnavailableError
+from edgebird.files import cache_folder
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
@@ -33,9 +34,9 @@ from edgebird.runtimes.contract import (
     to_scores,
     warm_up,
 )
-from edgebird.runtimes.ort_libraries import how_to_install, missing_library, preload
+from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
+from edgebird.runtimes.ort_libraries import gpus_here, how_to_install, missing_library, preload, tensorrt_version
 from edgebird.runtimes.ort_placement import left_to_cpu
-from edgebird.runtimes.trt.sidecar import ENGINES
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,6 @@ _PROVIDERS = {
     # Its profile: what `verify` and groups that share a floor use.
     "ort-tensorrt": _Provider("TensorrtExecutionProvider", (1, 2, 4)),
 }
-_DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _SHOWN = 3  # nodes that an error names
 _GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
@@ -72,11 +72,22 @@ _TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAW
 
 
 _FAILED = "ONNX Runtime failed"
-_LEFT_TO_CPU = "fallback to CPU EP has been explicitly disabled"
+_GRAPHS = "enable_cuda_graph"
 
 
 class _LeftToCpuError(RuntimeUnavailableError):
     """Nodes of the graph would run on the CPU instead."""
+
+
+class _NoGraphsError(RuntimeUnavailableError):
+    """It may run without CUDA graphs."""
+
+
+# What ONNX Runtime says. Where nodes are left to the CPU it says the second first.
+_REFUSALS: dict[str, type[RuntimeUnavailableError]] = {
+    "fallback to CPU EP has been explicitly disabled": _LeftToCpuError,
+    "cannot use the graph capture feature": _NoGraphsError,
+}
 
 
 def session_of(
@@ -119,8 +130,8 @@ def session_of(
     except Exception as error:
         reason = missing_library(ort, name) if provider.on_gpu else None
         told = f"{name}: {reason or _refusal(error)}"
-        left = reason is None and _LEFT_TO_CPU in str(error)
-        raise (_LeftToCpuError if left else RuntimeUnavailableError)(told) from error
+        kinds = [kind for text, kind in _REFUSALS.items() if reason is None and text in str(error)]
+        raise (*kinds, RuntimeUnavailableError)[0](told) from error
     if session.get_providers()[:1] != [wanted]:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
     log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
@@ -162,19 +173,30 @@ def _first_line(error: Exception) -> str:
 class OrtRuntime:
     """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros.
 
-    On a GPU its memory is taken once for each batch size, and no sizes are run but those of its provider.
+    On a GPU no sizes are run but those of its provider; see `BoundRuns`, also for `graphs`.
     streams: how many windows are scored at the same time, for a session of one thread; 1: with all threads on each.
     """
 
-    def __init__(self, session: Any, name: str, card: Card, streams: int = 1) -> None:
+    def __init__(self, session: Any, name: str, card: Card, streams: int = 1, graphs: bool = False) -> None:
         self.name, self.card = name, card
         self._session = session
         self.streams = ParallelRuns([self._run] * streams, card) if streams > 1 else None
         self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
         self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
         self.concurrency = self.streams.concurrency if self.streams else 1
-        self._bound: dict[int, _Bound] = {}
+        self._bound = BoundRuns(session, card, self.sizes, graphs) if _PROVIDERS[name].on_gpu else None
         self.provider: str = session.get_providers()[0]
+
+    @property
+    def graphs(self) -> bool:
+        """Whether an inference is a CUDA graph."""
+        return self._bound is not None and self._bound.graphs
+
+    def includes(self, _batch: int) -> str:
+        """What a time of `infer` has in it, for the bench."""
+        if self._bound is None:
+            return "all in the CPU's memory, no copies to a device"
+        return f"copies to and from the GPU; {'a CUDA graph' if self.graphs else 'no CUDA graph'}"
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -189,72 +211,59 @@ class OrtRuntime:
 
     def _run(self, windows: FloatArray) -> FloatArray:
         with engine_errors(self.name, _FAILED, _first_line):
-            if _PROVIDERS[self.name].on_gpu:
-                return self._run_bound(windows)
+            if self._bound:
+                return self._bound.run(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
         return output
-
-    def _run_bound(self, windows: FloatArray, device: str = "cuda") -> FloatArray:
-        count = len(windows)
-        size = next((size for size in self.sizes if size >= count), count)
-        bound = self._bound.get(size)
-        if bound is None:
-            bound = self._bound[size] = _Bound(self._session, self.card, size, device)
-        return bound.run(np.pad(windows, ((0, size - count), (0, 0))))[:count]
 
     def close(self) -> None:
         """Free the session."""
         if self.streams:
             self.streams.close()
-        self._bound.clear()
+        if self._bound:
+            self._bound.close()
         self._session = None
-
-
-class _Bound:
-    """Input and output of one batch size that stay on the device."""
-
-    def __init__(self, session: Any, card: Card, batch: int, device: str) -> None:
-        import onnxruntime as ort
-
-        self._session = session
-        make = ort.OrtValue.ortvalue_from_shape_and_type
-        self._input = make((batch, card.window_samples), np.float32, device, _DEVICE)
-        self._output = make((batch, len(card.labels)), np.float32, device, _DEVICE)
-        self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(card.input.name, self._input)
-        self._binding.bind_ortvalue_output(card.output.name, self._output)
-
-    def run(self, windows: FloatArray) -> FloatArray:
-        """The model's output for float32 [batch, window_samples]; a copy."""
-        self._input.update_inplace(np.ascontiguousarray(windows))
-        self._session.run_with_iobinding(self._binding)
-        output: FloatArray = self._output.numpy().copy()  # on the CPU it is the very memory
-        return output
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     """Open a graph of the bundle on the provider of runtime `name`, warmed up."""
-    model, precision = bundle.model(options.precision), options.precision
+    bundle.model(options.precision)
     open_apart(bundle, name, options)
-    streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
-    threads = 1 if streams > 1 else options.threads
+    settings = _provider_options(bundle, name, options.precision)
     try:
-        session = session_of(model, name, threads, _provider_options(bundle, name, precision), spinning=False)
+        return _warmed(bundle, name, options, settings)
+    except _NoGraphsError as error:
+        runtime = _warmed(bundle, name, options, settings | {_GRAPHS: "0"})
+        log.warning("%s runs without CUDA graphs, which cannot be captured here: %s", name, error)
+        return runtime
+
+
+def _warmed(bundle: Bundle, name: str, options: RuntimeOptions, settings: dict[str, str]) -> OrtRuntime:
+    """The runtime of a session with these settings of its provider, checked against the card and warmed up."""
+    model, precision = bundle.model(options.precision), options.precision
+    streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
+    try:
+        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, spinning=False)
     except _LeftToCpuError as error:
-        raise RuntimeUnavailableError(_explained(error, name, bundle, precision)) from error
+        raise RuntimeUnavailableError(_explained(error, name, bundle, precision, settings)) from error
     found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
-    runtime = OrtRuntime(session, name, bundle.card, streams)
-    warm_up(runtime, options, runtime.sizes)
+    runtime = OrtRuntime(session, name, bundle.card, streams, graphs=settings.get(_GRAPHS) == "1")
+    try:
+        warm_up(runtime, options, runtime.sizes)
+    except RuntimeUnavailableError as error:
+        runtime.close()
+        if not runtime.graphs:
+            raise
+        raise _NoGraphsError(str(error)) from error
     return runtime
 
 
-def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str) -> str:
+def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str, settings: Mapping[str, str]) -> str:
     """Why a session was refused whose nodes do not all run on the GPU: which, and what mends it."""
     import onnxruntime as ort
 
     model, opset = bundle.model(precision), bundle.card.precisions[precision].opset
-    settings = _provider_options(bundle, name, precision)
     left = left_to_cpu(model, _PROVIDERS[name].name, settings)
     nodes = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
     more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
@@ -268,29 +277,43 @@ def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str
 
 
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:
-    """What the provider of a runtime is told; the TensorRT provider keeps its engines in the bundle's cache."""
+    """What the provider of a runtime is told; see `_engine_cache` for the TensorRT provider."""
     if name == "ort-cuda":
-        return {"device_id": str(_DEVICE), "use_tf32": "0"}
+        return {"device_id": str(DEVICE), "use_tf32": "0", _GRAPHS: "1"}
     if name != "ort-tensorrt":
         return {}
-    cache, card = bundle.path / ENGINES / "ort", bundle.card
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {cache}: {error.strerror}") from error
-    given = {
-        "device_id": str(_DEVICE),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache),
-        "trt_engine_cache_prefix": f"{precision}.{bundle.card.precisions[precision].sha256[:12]}",
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache),
-        # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
-    }
+    card = bundle.card
+    # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
+    given = {"device_id": str(DEVICE)}
+    if cache := _engine_cache():
+        given |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache),
+            "trt_engine_cache_prefix": f"{precision}.{card.precisions[precision].sha256[:12]}",
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
     if card.fixed_batch is None:
         for key, batch in (("min", 1), ("opt", 1), ("max", max(_PROVIDERS[name].sizes))):
             given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
     return given
+
+
+def _engine_cache() -> Path | None:
+    """Where the TensorRT provider keeps engines: of this user, for these versions and GPUs, never in a bundle.
+
+    The provider loads what it finds there unchecked, and refuses what another version wrote. None, with a warning, if
+    nothing can be kept.
+    """
+    import onnxruntime as ort
+
+    cache = cache_folder() / "ort-tensorrt" / f"{ort.__version__}-{tensorrt_version()}-{gpus_here()}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("engines are built at each start: cannot write %s: %s", cache, error.strerror)
+        return None
+    return cache
 
 
 def probe(name: str) -> str:

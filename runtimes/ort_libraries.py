@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
+import os
 import platform
+import re
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +22,7 @@ LIBRARIES = {
     "ort-tensorrt": "libonnxruntime_providers_tensorrt.so",
 }
 _DRIVER = "libcuda.so"
+_DRIVER_FILES = Path("/proc/driver/nvidia")
 _TENSORRT = ("libnvinfer", "libnvonnxparser")
 _ABSENT = "cannot open shared object file"
 _lock = threading.Lock()
@@ -62,6 +67,27 @@ def missing_library(ort: ModuleType, name: str) -> str | None:
         command = how_to_install(major)
         return f"{needs} CUDA {major} and cuDNN 9{command and f': {command}'} (docs/gpu.md)"
     return None
+
+
+def tensorrt_version() -> str:
+    """Of the TensorRT that ONNX Runtime's provider loads, such as `10.13.3`; `none` where there is none."""
+    try:
+        number = int(ctypes.CDLL("libnvinfer.so.10").getInferLibVersion())
+    except (OSError, AttributeError):
+        return "none"
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def gpus_here() -> str:
+    """A name for the GPUs and the driver that a process has, 8 hex digits: what was built for others is not for these.
+
+    Read from the driver's files, as nothing of CUDA need be installed for Python.
+    """
+    told = [os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+    for file in (_DRIVER_FILES / "version", *sorted(_DRIVER_FILES.glob("gpus/*/information"))):
+        with suppress(OSError):  # other lines of a GPU's file change with each boot
+            told += re.findall(r"Model:.*|.*Kernel Module.*", file.read_text(encoding="utf-8", errors="replace"))
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
 
 
 def how_to_install(cuda_major: str = "") -> str:

@@ -3,7 +3,8 @@ nodes of a graph, on a machine without a GPU. Whether a session opens is ONNX Ru
 compute is nobody's.
 
 For every function that the providers of a wheel want there is one of that name which succeeds; those that give
-memory, copy it or tell of the device do so. `python -m tests.read_kernels` reads the table of kernels with it.
+memory, copy it or tell of the device do so, and graphs are counted (hollow_captures, hollow_launches).
+`python -m tests.read_kernels` reads the table of kernels with it.
 Needs gcc and binutils (nm, objdump).
 """
 
@@ -36,6 +37,12 @@ _SPECIAL = {
     f"{{ *value = which == 75 ? {_CAPABILITY[0]} : which == 76 ? {_CAPABILITY[1]} : 1; return 0; }}",
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int *v) { *v = 12080; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int *v) { *v = 13000; return 0; }",
+    "cudaStreamEndCapture": "int hollow_captures = 0; int cudaStreamEndCapture(void *stream, void **p) "
+    "{ hollow_captures++; *p = &p; return 0; }",
+    "cudaGraphInstantiate": "int cudaGraphInstantiate(void **p, void *graph, unsigned long long flags) "
+    "{ *p = &p; return 0; }",
+    "cudaGraphLaunch": "int hollow_launches = 0; int cudaGraphLaunch(void *graph, void *stream) "
+    "{ hollow_launches++; return 0; }",
     "cudnnGetVersion": "size_t cudnnGetVersion(void) { return 91000; }",
     "getInferLibVersion": "int getInferLibVersion(void) { return 101300; }",
 }

@@ -64,5 +64,5 @@ def test_what_a_sample_has_in_it_is_told_by_the_engine_or_known_of_it() -> None:
     runtime = open_runtime(open_bundle(BUNDLE), "null")
     assert split.includes(subject(Engine()), 3) == "copies of 3 windows"
     assert split.includes(subject(runtime), 1) == "all in the CPU's memory, no copies to a device"
-    runtime.name = "ort-cuda"
-    assert split.includes(subject(runtime), 1) == "copies to and from the GPU; no CUDA graph"
+    runtime.name = "openvino-gpu"
+    assert split.includes(subject(runtime), 1) == "copies to and from the GPU"

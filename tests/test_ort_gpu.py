@@ -18,11 +18,12 @@ import pytest
 from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.detection import detect
-from edgebird.runtimes import RuntimeOptions, ort
-from edgebird.types import FloatArray
+from edgebird.errors import RuntimeUnavailableError
+from edgebird.runtimes import RuntimeOptions, ort, ort_bound, ort_libraries
+from edgebird.types import FloatArray, Label
 from tests import gpu_code, gpu_wheels, read_kernels
 from tests.conftest import require
-from tests.foreign import RATE, WINDOW_S, amplitudes, scene, tone_bundle
+from tests.foreign import RATE, WINDOW_S, amplitudes, scene, tone_bundle, tone_card
 from tests.test_runtimes import windows
 
 OPEN = """
@@ -216,8 +217,9 @@ class _CountedBound:
 
     ready: list[int] = []  # noqa: RUF012
 
-    def __init__(self, session: Any, card: Any, batch: int, device: str) -> None:
+    def __init__(self, session: Any, card: Any, batch: int, device: str, graph: int | None) -> None:
         assert device == "cuda"
+        assert graph in (batch, None)
         self.ready.append(batch)
         self._batch = batch
 
@@ -237,7 +239,7 @@ def test_no_batch_size_is_new_to_the_gpu_once_it_is_open(
     real = ort.session_of(tones.model(), "ort-cpu")
     monkeypatch.setattr(_CountedBound, "ready", [])
     monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
-    monkeypatch.setattr(ort, "_Bound", _CountedBound)
+    monkeypatch.setattr(ort_bound, "_Bound", _CountedBound)
     runtime = ort.open_runtime(tones, name, RuntimeOptions(throughput=throughput))
     opened = list(_CountedBound.ready)
     assert opened == [size for size in (1, 2, 4, 8) if size <= runtime.batch_size]
@@ -254,12 +256,95 @@ def test_windows_that_share_a_floor_are_warmed_in_their_groups(tmp_path: Path, m
     real = ort.session_of(bundle.model(), "ort-cpu")
     monkeypatch.setattr(_CountedBound, "ready", [])
     monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
-    monkeypatch.setattr(ort, "_Bound", _CountedBound)
+    monkeypatch.setattr(ort_bound, "_Bound", _CountedBound)
     runtime = ort.open_runtime(bundle, "ort-cuda", RuntimeOptions())
     opened = list(_CountedBound.ready)
     for count in range(1, 12):
         runtime.infer(windows(count))
     assert opened == _CountedBound.ready == [1, 2, 4]
+
+
+# ---------------------------------------------------------------------------------------------------------- CUDA graphs
+GRAPHS = """
+import ctypes, json, sys, threading
+import numpy as np
+from edgebird import open_bundle, open_runtime
+runtime = open_runtime(open_bundle(sys.argv[1]), "ort-cuda")
+cuda = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libcudart" in line))
+told = lambda: [ctypes.c_int.in_dll(cuda, f"hollow_{what}").value for what in ("captures", "launches")]
+def score(counts):
+    for count in counts:
+        runtime.infer(np.zeros((count, runtime.card.window_samples), np.float32))
+opened = told()
+score((1, 2, 3, 4, 8, 1))
+here = told()
+other = threading.Thread(target=score, args=((1, 8),))
+other.start()
+other.join()
+print(json.dumps([runtime.includes(1), opened, here, told()]))
+runtime.close()
+"""
+
+
+def test_an_inference_is_one_launch_of_a_cuda_graph(tmp_path: Path, python: str) -> None:
+    """Hundreds of kernels that are started one by one take longer than a large GPU computes. The real provider captures
+    and replays here, on a CUDA that counts: a graph for each size, at the opening, and none on another thread.
+    """
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    bundle = adding_bundle(tmp_path / "adding")
+    includes, opened, here, other = gpu_wheels.run(python, GRAPHS, bundle.path, LD_LIBRARY_PATH=str(libraries))
+    assert includes == "copies to and from the GPU; a CUDA graph"
+    sizes = len((1, 2, 4, 8))
+    assert opened == [sizes, sizes]  # as many captures, each launched once
+    assert here == [sizes, sizes + 6]
+    assert other == [sizes, sizes + 8]
+
+
+def adding_bundle(folder: Path) -> Bundle:
+    """Scores every sample with its sum with itself: no operator in it needs cuDNN or cuBLAS."""
+    onnx = require("onnx")
+    labels = tuple(Label(f"sample{i}", f"S {i}", f"Sample {i}") for i in range(4))
+    card = replace(tone_card(RATE, "batch"), labels=labels, window_samples=4, golden=None)
+    card = replace(card, input=replace(card.input, shape=("batch", 4)), output=replace(card.output, shape=("batch", 4)))
+    make = onnx.helper
+    values = [make.make_tensor_value_info(name, 1, ["batch", 4]) for name in (card.input.name, card.output.name)]
+    graph = make.make_graph([make.make_node("Add", ["sound", "sound"], ["birds"])], "adds", values[:1], values[1:])
+    folder.mkdir()
+    onnx.save(
+        make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=8), folder / "model.fp32.onnx"
+    )
+    (folder / "card.json").write_text(json.dumps(asdict(card)))
+    return seal(folder)
+
+
+def test_a_graph_that_cannot_be_captured_costs_speed_and_not_the_gpu(
+    tones: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A driver or another program on the GPU may forbid it."""
+    real, asked = ort.session_of(tones.model(), "ort-cpu"), []
+
+    class Captures(_CountedBound):
+        def run(self, given: FloatArray) -> FloatArray:
+            if asked[-1]["enable_cuda_graph"] == "1":
+                raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing ; GPU=0")
+            return super().run(given)
+
+    def session_of(_model: Any, _name: str, _threads: Any, settings: dict[str, str], **_: Any) -> Any:
+        asked.append(settings)
+        return real
+
+    monkeypatch.setattr(_CountedBound, "ready", [])
+    monkeypatch.setattr(ort, "session_of", session_of)
+    monkeypatch.setattr(ort_bound, "_Bound", Captures)
+    runtime = ort.open_runtime(tones, "ort-cuda", RuntimeOptions())
+    assert [settings["enable_cuda_graph"] for settings in asked] == ["1", "0"]
+    assert "runs without CUDA graphs, which cannot be captured here: ort-cuda: ONNX Runtime failed: " in caplog.text
+    assert isinstance(runtime, ort.OrtRuntime)
+    assert runtime.includes(4) == "copies to and from the GPU; no CUDA graph"
+    np.testing.assert_allclose(runtime.infer(windows(3)), amplitudes(windows(3)), rtol=0, atol=1e-5)
+    runtime.close()
+    with pytest.raises(RuntimeUnavailableError, match="the runtime is closed"):
+        runtime.infer(windows(1))
 
 
 # ----------------------------------------------------------------------------------------------------- how it is set up
@@ -278,24 +363,59 @@ def test_the_tensorrt_provider_is_configured(tones: Bundle, precision: str) -> N
         "trt_profile_max_shapes": "sound:4x40000",
     }
     assert (given["trt_engine_cache_enable"], given["trt_timing_cache_enable"]) == ("1", "1")
-    assert Path(given["trt_engine_cache_path"]).is_dir()
     assert given["trt_engine_cache_prefix"].startswith(precision)
     assert not [key for key in given if "fp16" in key or "int8" in key]
 
 
+def test_the_tensorrt_provider_loads_no_engine_of_a_bundle_nor_of_another_version(
+    tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It loads what is in its cache unchecked: a bundle from elsewhere could bring code. And after an update of
+    ONNX Runtime or TensorRT it refuses its own engines.
+    """
+
+    def cache() -> Path:
+        return Path(ort._provider_options(tones, "ort-tensorrt", "fp32")["trt_engine_cache_path"])
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(ort_libraries, "_DRIVER_FILES", tmp_path / "driver")
+    first = cache()
+    assert first.is_dir()
+    assert tones.path not in first.parents
+    gpu = tmp_path / "driver" / "gpus" / "0000:01:00.0" / "information"
+    gpu.parent.mkdir(parents=True)
+    seen = {first}
+    for text, is_new in (("Model: A\nIRQ: 1", True), ("Model: A\nIRQ: 2", False), ("Model: B\nIRQ: 2", True)):
+        gpu.write_text(text)
+        assert (cache() not in seen) == is_new
+        seen.add(cache())
+    monkeypatch.setattr(ort, "tensorrt_version", lambda: "10.14.1")
+    assert cache() not in seen
+    assert "10.14.1" in cache().name
+
+
+def test_engines_that_cannot_be_kept_are_built_at_each_start(
+    tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert not [key for key in ort._provider_options(tones, "ort-tensorrt", "fp32") if "cache" in key]
+    assert "engines are built at each start: cannot write" in caplog.text
+
+
 def test_cuda_runs_without_tf32(tones: Bundle) -> None:
     """10 bits of mantissa ruin the FP32 frontend."""
-    assert ort._provider_options(tones, "ort-cuda", "fp32") == {"device_id": "0", "use_tf32": "0"}
+    assert ort._provider_options(tones, "ort-cuda", "fp32")["use_tf32"] == "0"
 
 
 def test_memory_that_stays_on_the_device_gives_the_same_scores(tones: Bundle) -> None:
     """Here the device is the CPU: the binding is the same."""
-    runtime = ort.open_runtime(tones, "ort-cpu", RuntimeOptions(threads=1))
-    assert isinstance(runtime, ort.OrtRuntime)
+    session = ort.session_of(tones.model(), "ort-cpu", threads=1)
+    runs = ort_bound.BoundRuns(session, tones.card, (), False, "cpu")
     for count in (1, 3, 1):
         batch = windows(count)
-        scores = runtime._run_bound(batch, "cpu")
+        scores = runs.run(batch)
         np.testing.assert_allclose(scores, amplitudes(batch), rtol=0, atol=1e-5)
         kept = scores.copy()
-        runtime._run_bound(batch[::-1].copy(), "cpu")
+        runs.run(batch[::-1].copy())
         np.testing.assert_array_equal(scores, kept)
