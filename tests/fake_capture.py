@@ -1,6 +1,6 @@
 """A capture process for tests: plays a script of what a sound card might do.
 
-options: rate, virtual (see wire.py), script: a list of steps [kind, ...]:
+options: rate, late_s (see wire.py), script: a list of steps [kind, ...]:
     ["audio", seconds, value]   blocks of 50 ms at the clock's pace, of constant magnitude
     ["burst", seconds, value]   the same at once, as after a delay
     ["wait", seconds]           nothing comes, nothing is lost: the next frames were captured meanwhile
@@ -20,15 +20,16 @@ import time
 from typing import Any
 
 from edgebird.capture import wire
+from edgebird.capture.devices import CARD_LATE_S
 
 BLOCK_S = 0.05
 
 
 class Player:
-    def __init__(self, rate: int, virtual: bool) -> None:
+    def __init__(self, rate: int, late_s: float) -> None:
         self.rate, self.position, self.clock = rate, 0, time.monotonic()
         self.pipe = sys.stdout.buffer
-        wire.say(self.pipe, wire.OPEN, rate=rate, channels=1, device="a fake", virtual=virtual)
+        wire.say(self.pipe, wire.OPEN, rate=rate, channels=1, device="a fake", late_s=late_s)
 
     def audio(self, seconds: float, value: float, paced: bool = True) -> None:
         for _ in range(round(seconds / BLOCK_S)):
@@ -65,7 +66,7 @@ class Player:
 
 def main() -> None:
     options = json.loads(sys.stdin.readline())
-    player = Player(options["rate"], options.get("virtual", False))
+    player = Player(options["rate"], options.get("late_s", CARD_LATE_S))
     for step in options["script"]:
         if not player.play(step):
             return

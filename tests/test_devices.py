@@ -35,6 +35,20 @@ def test_a_name_that_means_none_or_several_is_told_with_those_there_are(wanted: 
     assert (caught.value.reason, str(caught.value)) == (reason, text)
 
 
+@pytest.mark.parametrize("wanted", ["USB Audio: - (hw:1,0)", "usb audio: - (hw:7,0)", "USB Audio (hw:7,0)"])
+def test_a_microphone_is_found_when_its_card_has_another_number_after_a_reboot(wanted: str) -> None:
+    names = ["Loopback: PCM (hw:1,0)", "Loopback: PCM (hw:2,0)", "USB Audio: - (hw:3,0)", "default"]
+    found = [Device(i, name, "ALSA", 1, 48000, False) for i, name in enumerate(names)]
+    assert choose(found, wanted).index == 2
+    assert choose(found, names[1]).index == 1
+    with pytest.raises(
+        CaptureError, match=r"^'Loopback: PCM \(hw:0,0\)' fits several microphones: their numbers have c"
+    ):
+        choose(found, "Loopback: PCM (hw:0,0)")
+    with pytest.raises(CaptureError, match=r"^no microphone 'Meadow \(hw:3,0\)'; there are: 'Loop"):
+        choose(found, "Meadow (hw:3,0)")
+
+
 def test_without_a_default_the_first_is_taken() -> None:
     found = [Device(i, name, "ALSA", 1, 48000, False) for i, name in enumerate(["A", "B"])]
     assert choose(found, None).name == "A"

@@ -15,7 +15,7 @@ import soundfile
 
 from edgebird.capture import microphone, wire
 from edgebird.capture.blocks import lead
-from edgebird.capture.devices import Device
+from edgebird.capture.devices import CARD_LATE_S, PIPEWIRE_LATE_S, VIRTUAL_LATE_S, Device
 from edgebird.cli import microphones
 from edgebird.errors import AudioError
 from edgebird.live import microphones as live_microphones
@@ -47,7 +47,12 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_played_is_recorded_bit_by_bit(mic: VirtualMicrophone, noise: Path) -> None:
     """At the microphone's own rate, though PortAudio says that all of a sound server has 44100 Hz."""
     with captured("microphone", {}, mic.env) as heard:
-        assert heard.wait(wire.OPEN) == {"rate": RATE, "channels": 1, "device": "pulse:virtmic", "virtual": True}
+        assert heard.wait(wire.OPEN) == {
+            "rate": RATE,
+            "channels": 1,
+            "device": "pulse:virtmic",
+            "late_s": VIRTUAL_LATE_S,
+        }
         mic.play(noise).wait()
         played = soundfile.read(noise, dtype="float32")[0].tobytes()
         wait_until(lambda: played in heard.samples().tobytes(), "recording of what was played")
@@ -90,6 +95,39 @@ def test_a_microphone_that_cannot_be_meant_is_told_with_those_there_are(
         assert heard.process.wait() == 0
     assert failure["reason"] == reason
     assert failure["text"].startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("devices", "wanted", "opened"),
+    [
+        (["pulse", "default"], "pulse:micA", ("pulse", "pulse:micA", CARD_LATE_S)),
+        (["pipewire", "default"], "pulse:micA", ("pipewire", "pulse:micA", PIPEWIRE_LATE_S)),
+        (["pulse"], "pulse:loud.monitor", ("pulse", "pulse:loud.monitor", VIRTUAL_LATE_S)),
+        (["default", "pipewire"], "default", ("default", "default", PIPEWIRE_LATE_S)),
+        (["default"], "default", ("default", "default", CARD_LATE_S)),
+    ],
+)
+def test_a_microphone_keeps_its_name_when_its_sound_server_tells_nothing(
+    devices: list[str], wanted: str, opened: tuple[str, str, float]
+) -> None:
+    """As without `pactl`: two sources would have the same name, and nobody knew which one was heard."""
+    found = [
+        Device(i, name, "", 1, RATE, False, PIPEWIRE_LATE_S if name == "pipewire" else CARD_LATE_S)
+        for i, name in enumerate(devices)
+    ]
+    choice = microphone._choose(found, [], wanted)
+    assert (choice.device.name, choice.name, choice.late_s) == opened
+    assert choice.as_recorded([]) is None
+
+
+@pytest.mark.parametrize("name", ["pipewire", "default"])
+def test_behind_devices_of_pipewire_stands_its_default_source(name: str) -> None:
+    """What PortAudio says of their rate means nothing: it would be resampled twice, and losses told too soon."""
+    found = [Device(0, "pipewire", "", 64, 44100, False), Device(1, "default", "", 64, 44100, True)]
+    source = Device(None, "pulse:usb", "", 1, 96000, True, PIPEWIRE_LATE_S)
+    choice = microphone._choose(found, [source], name)
+    assert (choice.device.name, choice.name, choice.late_s) == (name, "pulse:usb", PIPEWIRE_LATE_S)
+    assert microphone._formats(choice, {})[0] == (96000, 1)
 
 
 def test_unplugging_is_noticed(mic: VirtualMicrophone) -> None:

@@ -2,53 +2,111 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgebird.capture import pulse
-from edgebird.capture.devices import Device
+from edgebird.capture.devices import CARD_LATE_S, PIPEWIRE_LATE_S, VIRTUAL_LATE_S, Device
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "pipewire.json").read_text())  # see README.md there
 
 
 @pytest.mark.parametrize(
-    ("name", "virtual"),
+    ("name", "late_s"),
     [
-        ("card", False),
-        ("speaker.monitor", True),
-        ("echo-free", False),
-        ("loud", True),
-        ("null", True),
-        ("loop", True),
+        ("card", CARD_LATE_S),
+        ("speaker.monitor", VIRTUAL_LATE_S),
+        ("echo-free", CARD_LATE_S),
+        ("loud", VIRTUAL_LATE_S),
+        ("null", VIRTUAL_LATE_S),
+        ("loop", VIRTUAL_LATE_S),
     ],
 )
-def test_what_programs_play_is_told_from_sound_cards(name: str, virtual: bool) -> None:
+def test_what_programs_play_is_told_from_sound_cards(name: str, late_s: float) -> None:
     """A filter passes no flags on; PipeWire gives the monitor of a sound card those of the card."""
     flags = {"card": ["HARDWARE", "LATENCY"], "speaker.monitor": ["HARDWARE"]}
     masters = {"echo-free": "card", "loud": "speaker.monitor", "loop": "loop"}
-    listed = {
-        source: {
+    listed = [
+        {
+            "index": index,
             "name": source,
             "flags": flags.get(source, ["LATENCY"]),
-            "properties": {"device.master_device": masters[source]} if source in masters else {},
+            "properties": {
+                "device.api": "alsa",
+                **({"device.master_device": masters[source]} if source in masters else {}),
+            },
         }
-        for source in ("card", "speaker.monitor", "echo-free", "loud", "null", "loop")
+        for index, source in enumerate(("card", "speaker.monitor", "echo-free", "loud", "null", "loop"))
+    ]
+    found = next(source for source in listed if source["name"] == name)
+    assert pulse._late_s(found, pulse._masters(listed)) == late_s
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_filters_of_pipewire_are_what_they_are_made_of(server: dict[tuple[str, ...], Any], version: str) -> None:
+    """They do not name their master, and PipeWire 1.4 calls null sinks HARDWARE: losses would be told wrongly."""
+    tell(server, RECORDED[version])
+    assert {source.name: source.late_s for source in pulse.pulse_sources()} == {
+        "pulse:card": PIPEWIRE_LATE_S,
+        "pulse:card-remapped": PIPEWIRE_LATE_S,
+        "pulse:card-echofree": PIPEWIRE_LATE_S,
+        "pulse:speaker-remapped": VIRTUAL_LATE_S,
+        "pulse:speaker.monitor": VIRTUAL_LATE_S,
+        "pulse:echo-sink.monitor": VIRTUAL_LATE_S,
     }
-    assert pulse._is_virtual(listed[name], listed) is virtual
+    del server[("list", "source-outputs")]
+    late = {source.name: source.late_s for source in pulse.pulse_sources()}
+    assert late["pulse:card-remapped"] == VIRTUAL_LATE_S, "a filter of which nothing is known"
+
+
+@pytest.mark.parametrize("version", RECORDED)
+@pytest.mark.parametrize("device", ["pulse", "pipewire"])
+def test_recordings_on_pipewire_are_found_by_their_process(
+    server: dict[tuple[str, ...], Any], version: str, device: str
+) -> None:
+    """Of PipeWire's own ALSA device, which is the default there, only the client tells the process."""
+    tell(server, RECORDED[version])
+    assert pulse.recorded_source(RECORDED[version]["recorders"][device]) == "pulse:card"
+    assert pulse.recorded_source(1) is None
+
+
+def tell(server: dict[tuple[str, ...], Any], recorded: dict[str, Any]) -> None:
+    server |= {("info",): recorded["info"], ("list", "short", "sources"): recorded["short sources"]}
+    server |= {("list", what): recorded[what] for what in ("sources", "source-outputs", "clients")}
+
+
+def test_a_source_is_recorded_and_no_other() -> None:
+    """Where it is the default too, it would follow the default; what else the user asks of the server stays."""
+    assert pulse.recording_env("pulse:usb", {}) == {
+        "PULSE_SOURCE": "usb",
+        "PULSE_PROP": "node.dont-reconnect=true",
+        "PIPEWIRE_NODE": "usb",
+        "PIPEWIRE_PROPS": "{ node.dont-reconnect = true }",
+    }
+    monitor = pulse.recording_env("pulse:speaker.monitor", {"PULSE_PROP": "media.role=music"})
+    assert monitor["PULSE_PROP"] == "media.role=music node.dont-reconnect=true"
+    assert (monitor["PULSE_SOURCE"], monitor["PIPEWIRE_NODE"]) == ("speaker.monitor", "speaker")
+    assert "stream.capture.sink = true" in monitor["PIPEWIRE_PROPS"]
 
 
 SOURCES = [
     {
+        "index": 2,
         "name": "speaker.monitor",
         "description": "Monitor of Speaker",
         "sample_specification": "s16le 2ch 44100Hz",
         "flags": ["HARDWARE"],
     },
     {
+        "index": 3,
         "name": "usb",
         "description": "USB Audio",
         "sample_specification": "s24le 1ch 96000Hz",
         "flags": ["HARDWARE", "LATENCY"],
+        "properties": {"device.api": "alsa"},
     },
 ]
 
@@ -66,8 +124,8 @@ def test_sources_are_told_as_they_are_monitors_last(server: dict[tuple[str, ...]
     server[("info",)] = {"default_source_name": "usb"}
     server[("list", "sources")] = SOURCES
     assert pulse.pulse_sources() == [
-        Device(None, "pulse:usb", "USB Audio", 1, 96000, default=True, virtual=False),
-        Device(None, "pulse:speaker.monitor", "Monitor of Speaker", 2, 44100, default=False, virtual=True),
+        Device(None, "pulse:usb", "USB Audio", 1, 96000, default=True),
+        Device(None, "pulse:speaker.monitor", "Monitor of Speaker", 2, 44100, default=False, late_s=VIRTUAL_LATE_S),
     ]
 
 

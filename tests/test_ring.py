@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebird.live.clock import VIRTUAL_JUMP_S, FrameClock
+from edgebird.capture.devices import VIRTUAL_LATE_S
+from edgebird.live.clock import FrameClock
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece, Ring
 from edgebird.types import AudioBlock
 
@@ -130,7 +131,7 @@ def test_frames_that_never_come_are_found_to_the_block() -> None:
 
 def test_a_sound_server_that_stops_to_be_ahead_has_lost_nothing() -> None:
     """As of a monitor, half a second ahead until a program plays there; what is really lost is found."""
-    clock = FrameClock(1000, VIRTUAL_JUMP_S)
+    clock = FrameClock(1000, VIRTUAL_LATE_S)
     frames, _ = deliver(clock, 0, 0.0, 5.0)
     frames, found = deliver(clock, frames, 5.5, 60.0)
     assert not found

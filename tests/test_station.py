@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edgebird.capture import wire
+from edgebird.capture.devices import CARD_LATE_S, VIRTUAL_LATE_S
 from edgebird.card import Card
 from edgebird.detection import Settings, analyse
 from edgebird.errors import ScoreError, UsageError
@@ -77,7 +78,8 @@ class Notes(Telling):
 
 
 def fake(name: str, script: Sequence[Sequence[Any]], **options: Any) -> LiveSource:
-    capture = Capture("tests.fake_capture", {"rate": RATE, "script": script, "virtual": name == "monitor"})
+    late_s = VIRTUAL_LATE_S if name == "monitor" else CARD_LATE_S
+    capture = Capture("tests.fake_capture", {"rate": RATE, "script": script, "late_s": late_s})
     return LiveSource(name, capture, LiveOptions(rate=RATE, **options))
 
 

@@ -15,14 +15,22 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from edgebird.capture import wire
 from edgebird.capture.blocks import SHORTEST_S, Boundaries, lead
-from edgebird.capture.devices import Device, choose, choose_source, inputs, load_sounddevice
-from edgebird.capture.pulse import PULSE, pulse_sources, recorded_source, recording_changes
+from edgebird.capture.devices import VIRTUAL_LATE_S, Device, choose, choose_source, inputs, load_sounddevice
+from edgebird.capture.pulse import (
+    PULSE,
+    SERVED,
+    is_monitor,
+    pulse_sources,
+    recorded_source,
+    recording_changes,
+    recording_env,
+)
 from edgebird.capture.serve import CaptureError, Options, serve
 
 _PERIOD_S = 0.25  # at most, between two calls: sound servers hand over so much, and are late by less than that
@@ -39,20 +47,28 @@ _REASONS = {_INVALID_DEVICE: "not_found", _UNAVAILABLE: "busy"}
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What to open. source: the sound server's, where one stands behind the device and tells about it."""
+    """What to open. name: as `--device` takes it. source: the sound server's, where one stands behind the device and
+    tells about it.
+    """
 
     device: Device
-    source: Device | None
+    name: str
+    source: Device | None = None
 
     @property
-    def name(self) -> str:
-        """What was opened, as `--device` takes it."""
-        return (self.source or self.device).name
+    def late_s(self) -> float:
+        """See `Device`; of a source of which its server tells nothing, as its name allows."""
+        if self.source:
+            return self.source.late_s
+        return VIRTUAL_LATE_S if is_monitor(self.name) else self.device.late_s
 
-    @property
-    def virtual(self) -> bool:
-        """Whether the sound server makes it of what programs play."""
-        return (self.source or self.device).virtual
+    def as_recorded(self, sources: Sequence[Device]) -> _Choice | None:
+        """The same with the source that is recorded, None if nobody knows: a sound server may remember where the user
+        put us before.
+        """
+        recorded = recorded_source(os.getpid()) if self.source else None
+        source = next((source for source in sources if source.name == recorded), None)
+        return _Choice(self.device, source.name, source) if source else None
 
 
 class _Recorded:
@@ -114,11 +130,11 @@ class _Watch:
     """Notices that the sound server moved our recording to another source, which PortAudio cannot see.
 
     source: the one that was asked for; None for the one where we are first seen, which need not be the server's
-    default: it may remember where the user put us before.
+    default: it may remember where the user put us before. May be set while it is None.
     """
 
     def __init__(self, source: str | None) -> None:
-        self._source = source
+        self.source = source
         self.moved: str | None = None  # what happened, one line
 
     def run(self) -> None:
@@ -129,11 +145,11 @@ class _Watch:
                 before, source = source, recorded_source(os.getpid())
                 seen = time.monotonic() if source else seen
                 linked = source not in (None, PULSE)
-                if linked and self._source is None:
-                    self._source = source
-                elif self._source and source != self._source and (linked or source == before == PULSE):
+                if linked and self.source is None:
+                    self.source = source
+                elif self.source and source != self.source and (linked or source == before == PULSE):
                     to = source if linked else "nothing"  # for longer than it takes to be linked anew
-                    self.moved = f"the sound server moved the recording from {self._source} to {to}"
+                    self.moved = f"the sound server moved the recording from {self.source} to {to}"
                     return
                 wait(_LATEST_S if linked else _SOON_S)
 
@@ -141,35 +157,48 @@ class _Watch:
 def capture(options: Options, pipe: BinaryIO) -> None:
     """Record until it ends. Raises CaptureError."""
     wanted, sources = options.get("device"), pulse_sources()
-    if wanted and wanted.startswith(PULSE):
+    named = wanted if wanted and wanted.startswith(PULSE) else None
+    if named:
         if sources:
-            choose_source(sources, wanted)
-        os.environ["PULSE_SOURCE"] = wanted.removeprefix(PULSE)  # before PortAudio loads the client library
+            choose_source(sources, named)
+        os.environ.update(recording_env(named, os.environ))  # before PortAudio loads the client libraries
     sounddevice = load_sounddevice()
     choice = _choose(inputs(sounddevice), sources, wanted)
     stream, recorded = _open(sounddevice, choice, options)
-    watch = _Watch(wanted if wanted and wanted.startswith(PULSE) else None)
+    watch = _Watch(named)
     threading.Thread(target=watch.run, name="watch", daemon=True).start()
     messages = _messages(stream, recorded, watch)
     first = next(messages)  # the device is open when it is heard: a sound server may take two seconds
+    if not named and (recorded_from := choice.as_recorded(sources)):
+        choice, watch.source = recorded_from, watch.source or recorded_from.name
     opened = {"rate": round(stream.samplerate), "channels": stream.channels, "device": choice.name}
-    wire.say(pipe, wire.OPEN, **opened | {"virtual": choice.virtual})
+    wire.say(pipe, wire.OPEN, **opened | {"late_s": choice.late_s})
     for message in itertools.chain([first], messages):
         wire.write(pipe, message)
 
 
 def _choose(devices: Sequence[Device], sources: Sequence[Device], wanted: str | None) -> _Choice:
-    names = {device.name for device in devices}
+    served = [device for device in devices if device.name in SERVED]
     if wanted and wanted.startswith(PULSE):
-        if "pulse" not in names:
-            problem = "the sound server does not run, or libasound2-plugins is not installed"
-            raise CaptureError("not_found", f"no microphone {wanted!r}: {problem}")
-        wanted = "pulse"
-    device = choose(devices, wanted)
-    if device.name not in ("pulse", "default") or "pulse" not in names:
-        return _Choice(device, None)
-    asked = PULSE + os.environ.get("PULSE_SOURCE", "")
-    return _Choice(device, next((s for s in sources if s.name == asked or (asked == PULSE and s.default)), None))
+        device, asked = _server(devices, wanted), wanted
+    else:
+        device, asked = choose(devices, wanted), PULSE + os.environ.get("PULSE_SOURCE", "")
+        if device not in served or {device.name for device in served} == {"default"}:
+            return _Choice(device, device.name)
+    source = next((s for s in sources if s.name == asked or (asked == PULSE and s.default)), None)
+    if source is None:  # of which nobody knows more than that there is a server
+        device = replace(device, late_s=max(device.late_s for device in served))
+    return _Choice(device, source.name if source else wanted or device.name, source)
+
+
+def _server(devices: Sequence[Device], wanted: str) -> Device:
+    """The device that records a named source."""
+    found = {device.name: device for device in devices}
+    server = found.get("pulse") or found.get("pipewire")
+    if server is None:
+        problem = "the sound server does not run, or libasound2-plugins (on PipeWire pipewire-alsa) is not installed"
+        raise CaptureError("not_found", f"no microphone {wanted!r}: {problem}")
+    return server
 
 
 def _formats(choice: _Choice, options: Options) -> list[tuple[int, int]]:

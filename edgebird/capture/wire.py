@@ -3,8 +3,8 @@
 The parent writes one line of JSON, the options, and then nothing: the end of its input tells a capture process to
 stop, also when the parent has died. It answers in messages, each a header and a payload:
 
-    OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}, of a microphone also "virtual": whether a
-           sound server makes it of what programs play; comes first, once
+    OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}, of a microphone also "late_s", see
+           devices.py; comes first, once
     DATA   float32 little-endian, interleaved [frames, channels], -1 to 1
     NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved; capture goes on
     FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from edgebird.capture.devices import CARD_LATE_S
 from edgebird.capture.wire import DATA, FAIL, NOTE, OPEN, Message
 from edgebird.errors import AudioError
-from edgebird.live.clock import JUMP_S, VIRTUAL_JUMP_S, FrameClock
+from edgebird.live.clock import FrameClock
 from edgebird.live.feed import Change
 from edgebird.live.process import Capture, CaptureProcess
 from edgebird.live.ring import OVERRUN, Piece, Ring
@@ -70,7 +71,7 @@ class LiveSource:
         self._state, self._why_lost = "starting", ("", "")
         self._stretch: CaptureStretch | None = None
         self._opened = (0, 0, "")  # rate, channels and device of the capture
-        self._jump_s = JUMP_S
+        self._jump_s = CARD_LATE_S
         self._expected = 0  # position of its next frame
         self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
         self._next_note = 0.0
@@ -184,7 +185,7 @@ class LiveSource:
         if message.kind == OPEN:
             opened = message.json()
             self._opened = opened["rate"], opened["channels"], str(opened["device"])
-            self._jump_s = VIRTUAL_JUMP_S if opened.get("virtual") else JUMP_S
+            self._jump_s = float(opened.get("late_s", CARD_LATE_S))
             if (self._options.channel or 1) > opened["channels"]:
                 raise AudioError(f"channel {self._options.channel}: it has {opened['channels']}")
             self._expected = 0

@@ -6,8 +6,8 @@ second. Frames that were lost raise that line for good, frames that were late on
 two seconds. Sound servers hand over a quarter of a second at once, so that the line itself is off by a tenth of a
 second now and then: what is usual is the median of the last half minute.
 
-With what programs play a sound server is ahead of the clock by up to half a second (twice what it hands over at once),
-until another program begins to play: then the line rises for good, and nothing was lost. Such a step is no drift.
+A sound server may be ahead of the clock for a while: then the line rises for good, and nothing was lost. By how much it
+may is known where it is opened (`Device.late_s` of the capture). Such a step is no drift.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-JUMP_S = 0.15  # a rise above what is usual that may be a loss
-VIRTUAL_JUMP_S = 0.75  # the same of what programs play
-SUSPECTED_JUMP_S = 0.02  # the same when the sound card itself says that it has lost something
+from edgebird.capture.devices import CARD_LATE_S
+
+SUSPECTED_JUMP_S = 0.02  # a rise that may be a loss when the sound card itself says that it has lost something
 SETTLE_S = 3.0  # of rise, after which it is one
 SUSPICION_S = SETTLE_S + 1.0
 ENVELOPE_S = 30.0
@@ -55,12 +55,12 @@ class Drift:
 class FrameClock:
     """Watches the frames of one unbroken capture.
 
-    rate: frames per second, nominal. jump_s: a rise that may be a loss. `observe` says what was lost; positions it is
-    given must not count that.
+    rate: frames per second, nominal. jump_s: a rise of the line above what is usual that may be a loss. `observe` says
+    what was lost; positions it is given must not count that.
     """
 
     rate: float
-    jump_s: float = JUMP_S
+    jump_s: float = CARD_LATE_S
     drift: Drift = field(default_factory=Drift)
     _first: float | None = None
     _lost: float = 0.0  # seconds found to be lost so far
