@@ -26,6 +26,15 @@ def installed_version(distribution: str) -> str | None:
     return None
 
 
+def available_memory(system: Path = Path("/")) -> int | None:
+    """Bytes that programs can have without others losing theirs, as Linux estimates it; None where it does not.
+
+    system: where /proc is, for tests.
+    """
+    found = found_in(str(system / "proc/meminfo"), r"MemAvailable:\s+(\d+) kB")
+    return 1024 * int(found[1]) if found else None
+
+
 def usable_cores() -> int:
     """How many cores this process may use: those it may run on, or as many as its quota of CPU time keeps busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,9 @@
 that the real version has (`data/tensorrt_api.json.gz`) and no others, and ONNX Runtime computes what engines compute.
 
 It is made to catch mistakes that a GPU would turn into wrong birds: TF32 that was left on and weakly typed networks
-change the scores, a graph that is replayed after its context was given another shape computes NaN.
+change the scores, a graph that is replayed after its context was given another shape computes NaN, and so does a
+context whose working memory is not there. TensorRT-RTX computes with kernels that are not final at first, unless it is
+told to wait for them.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from tests.cuda_double import CudaDouble
 API: dict[str, Any] = json.loads(gzip.decompress((Path(__file__).parent / "data/tensorrt_api.json.gz").read_bytes()))
 RTX = "rtx_1.7.1.116"
 VERSIONS = sorted(API)
+WORKING_MEMORY = 1 << 16  # of a context of any engine
 
 _TYPES = {"int": int, "typing.SupportsInt": int, "str": str, "bool": bool}
 
@@ -41,7 +44,9 @@ class Member(enum.Enum):
 
 @dataclass
 class Faults:
-    """What shall go wrong; `nodes` are parser errors as (node, operator, reason), `off` is added to every score."""
+    """What shall go wrong; `nodes` are parser errors as (node, operator, reason), `off` is added to every score, and
+    `final_off` to those of the kernels that TensorRT-RTX makes for a batch size.
+    """
 
     builder: bool = False
     nodes: list[tuple[str, str, str]] = field(default_factory=list)
@@ -49,6 +54,7 @@ class Faults:
     capability: bool = False
     build: bool = False
     timing_cache: bool = False
+    runtime_cache: bool = False
     runtime: bool = False
     deserialize: bool = False
     context: bool = False
@@ -57,18 +63,20 @@ class Faults:
     execute: bool = False
     nan: bool = False
     off: float = 0.0
+    final_off: float = 0.0
 
 
 class TensorRTDouble:
     """`module` is what Python imports as `tensorrt` or `tensorrt_rtx`; built: what the builder was last told;
-    contexts: how many were made.
+    contexts: how many were made; own_memory: bytes that contexts took for themselves; compiled: for how many batch
+    sizes TensorRT-RTX made kernels.
     """
 
     def __init__(self, version: str, cuda: CudaDouble) -> None:
         self.version, self.api, self.cuda, self.faults = version, API[version], cuda, Faults()
         self.rtx = version == RTX
         self.built: dict[str, Any] = {}
-        self.contexts = 0
+        self.contexts = self.own_memory = self.compiled = 0
         self.module = ModuleType("tensorrt_rtx" if self.rtx else "tensorrt")
         self.module.__spec__ = ModuleSpec(self.module.__name__, None)
         self.module.__version__ = version.removeprefix("rtx_")  # type: ignore[attr-defined]
@@ -202,6 +210,7 @@ class _Builder:
             "flags": sorted(flag.name for flag in config._flags),
             "typed": network._typed,
             "profile": config._profiles[0] if config._profiles else None,
+            "capturable": not double.rtx or "REQUIRE_USER_ALLOCATION" in {flag.name for flag in config._flags},
         }
         double.built = plan | {"config": config}
         header = json.dumps(plan).encode()
@@ -375,8 +384,9 @@ class _Runtime:
         double = self._double
         header, _, model = bytes(serialized_engine).partition(b"\n")
         plan = json.loads(header)
-        portable = "VERSION_COMPATIBLE" in plan["flags"] and self.engine_host_code_allowed
-        if double.faults.deserialize or (plan["version"] != double.version and not portable):
+        portable = "VERSION_COMPATIBLE" in plan["flags"]
+        fits = self.engine_host_code_allowed if portable else plan["version"] == double.version
+        if double.faults.deserialize or not fits:
             self._logger._say("ERROR", "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
         engine = double.module.ICudaEngine()
@@ -415,23 +425,82 @@ class _ICudaEngine:
         assert profile_index == 0
         return self._plan["profile"][name]
 
-    def create_execution_context(self) -> Any:
-        if self._double.faults.context:
+    @property
+    def device_memory_size_v2(self) -> int:
+        return WORKING_MEMORY
+
+    def create_runtime_config(self) -> Any:
+        return self._double.module.IRuntimeConfig()
+
+    def create_execution_context(self, strategy: Any = None) -> Any:
+        double, module = self._double, self._double.module
+        if double.faults.context:
             self._logger._say("ERROR", "IExecutionContext: out of memory")
             return None
-        self._double.contexts += 1
-        context = self._double.module.IExecutionContext()
-        context._engine = self
+        double.contexts += 1
+        context = module.IExecutionContext()
+        config = strategy if double.rtx and isinstance(strategy, module.IRuntimeConfig) else None
+        strategy = config._strategy if config else strategy
+        context._engine, context._config = self, config
+        context._managed = strategy is module.ExecutionContextAllocationStrategy.USER_MANAGED
+        double.own_memory += 0 if context._managed else WORKING_MEMORY
         return context
+
+
+class _IRuntimeConfig:
+    _double: TensorRTDouble
+
+    def __init__(self) -> None:
+        module = self._double.module
+        self._strategy, self._cache = module.ExecutionContextAllocationStrategy.STATIC, None
+        if self._double.rtx:
+            self.cuda_graph_strategy = module.CudaGraphStrategy.DISABLED
+            self.dynamic_shapes_kernel_specialization_strategy = module.DynamicShapesKernelSpecializationStrategy.LAZY
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> Any:
+        return self._double.module.IRuntimeCache()
+
+    def set_runtime_cache(self, cache: Any) -> bool:
+        if not self._double.faults.runtime_cache:
+            self._cache = cache
+        return not self._double.faults.runtime_cache
+
+
+class _IRuntimeCache:
+    _double: TensorRTDouble
+
+    def __init__(self) -> None:
+        self._batches: list[int] = []
+
+    def deserialize(self, blob: Any) -> bool:
+        version, _, batches = bytes(blob).partition(b"\n")
+        if version.decode() != self._double.version:
+            return False
+        self._batches = json.loads(batches)
+        return True
+
+    def serialize(self) -> Any:
+        return self._double.module.IHostMemory(f"{self._double.version}\n{json.dumps(self._batches)}".encode())
 
 
 class _IExecutionContext:
     _double: TensorRTDouble
     _engine: Any
+    _config: Any
+    _managed: bool
 
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
         self._addresses: dict[str, int] = {}
+        self._block = (0, 0)
+        self._runs = 0
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert self._managed, "it has memory of its own"
+        self._block = (memory, size)
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
         profile = self._engine._plan["profile"]
@@ -453,16 +522,46 @@ class _IExecutionContext:
         if self._double.faults.execute:
             self._engine._logger._say("ERROR", "enqueueV3: Error Code 1: Cuda Runtime")
             return False
-        shape = self._shape
-        self._double.cuda.streams[stream_handle].put(lambda: self._compute(shape))
+        shape, stream = self._shape, self._double.cuda.streams[stream_handle]
+        final = self._is_final(shape[0])
+        if self._captures():
+            assert stream.captured is None, "it captures by itself"
+            self._double.cuda.launches += self._runs > 0
+        self._runs += 1
+        stream.put(lambda: self._compute(shape, final))
         return True
 
-    def _compute(self, shape: tuple[int, ...]) -> None:
+    def _captures(self) -> bool:
+        config = self._config
+        if config is None or config.cuda_graph_strategy.name != "WHOLE_GRAPH_CAPTURE":
+            return False
+        return bool(self._engine._plan["capturable"] and self._is_final(self._shape[0]))
+
+    def _is_final(self, batch: int) -> bool:
+        """Whether the kernels that run are those made for the batch size."""
+        config = self._config
+        if config is None:
+            return not self._double.rtx or self._runs > 1
+        cache = config._cache
+        if cache is not None and batch in cache._batches:
+            return True
+        if config.dynamic_shapes_kernel_specialization_strategy.name == "LAZY" and self._runs < 2:
+            return False
+        self._double.compiled += 1
+        if cache is not None:
+            cache._batches.append(batch)
+        return True
+
+    def _compute(self, shape: tuple[int, ...], final: bool) -> None:
         engine, faults, cuda = self._engine, self._double.faults, self._double.cuda
         (source,), (target,) = engine._inputs, engine._outputs
         size = 4 * int(np.prod(shape))
         windows = np.frombuffer(bytes(cuda.bytes_at(self._addresses[source.name], size)), np.float32).reshape(shape)
         scores = engine._session.run([target.name], {source.name: windows})[0].astype(np.float32) + faults.off
+        scores = scores + np.float32(faults.final_off if final and self._double.rtx else 0)
+        if self._managed:
+            assert self._block[1] >= WORKING_MEMORY, "too little working memory"
+            cuda.bytes_at(*self._block)
         if "TF32" in engine._plan["flags"] or not engine._plan["typed"]:
             scores = scores + np.float32(0.03)
         if faults.nan or shape != self._shape:

@@ -53,6 +53,7 @@ def told_of(engine: Path) -> dict[str, Any]:
 # What the code calls these objects -> their class. Each file names a few.
 OBJECTS = {
     "builder": "Builder",
+    "compiled": "IRuntimeCache",
     "config": "IBuilderConfig",
     "context": "IExecutionContext",
     "engine": "ICudaEngine",
@@ -61,6 +62,7 @@ OBJECTS = {
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
+    "settings": "IRuntimeConfig",
     "t": "ITensor",
     "timing_cache": "ITimingCache",
 }
@@ -68,15 +70,22 @@ TRT = ROOT / "runtimes/trt"
 SOURCES = {
     "bindings": set[str](),
     "build": set[str](),
+    "contexts": {"compiled", "context", "engine", "settings"},
     "opening": {"loader"},
-    "plan": set(OBJECTS) - {"engine", "context"},
+    "plan": set(OBJECTS) - {"compiled", "context", "engine", "settings"},
     "progress": set[str](),
     "request": set[str](),
     "runtime": {"engine", "context"},
 }
 # Reached for TensorRT-RTX alone, or only where the version has it: (class, member) or enum.
-RTX_ALONE = {("IBuilderConfig", "num_compute_capabilities"), ("IBuilderConfig", "set_compute_capability")}
-RTX_ENUMS = {"ComputeCapability"}
+RTX_ALONE = {
+    ("BuilderFlag", "REQUIRE_USER_ALLOCATION"),
+    ("IBuilderConfig", "num_compute_capabilities"),
+    ("IBuilderConfig", "set_compute_capability"),
+    ("ICudaEngine", "create_runtime_config"),
+}
+RTX_ENUMS = {"ComputeCapability", "CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy"}
+RTX_CLASSES = {"IRuntimeCache", "IRuntimeConfig"}
 
 
 def uses() -> Iterator[tuple[str, str, ast.AST]]:
@@ -109,6 +118,8 @@ def test_what_is_used_is_seen_here() -> None:
         ("MemoryPoolType", "WORKSPACE"), ("IOptimizationProfile", "set_shape"), ("OnnxParser", "parse_from_file"),
         ("ParserError", "node_name"), ("ITimingCache", "serialize"), ("Runtime", "deserialize_cuda_engine"),
         ("ICudaEngine", "get_tensor_profile_shape"), ("IExecutionContext", "execute_async_v3"),
+        ("IExecutionContext", "set_device_memory"), ("IRuntimeConfig", "set_runtime_cache"),
+        ("IRuntimeCache", "deserialize"), ("ICudaEngine", "device_memory_size_v2"),
     } <= seen  # fmt: skip
 
 
@@ -118,7 +129,7 @@ def test_every_name_is_one_that_this_version_has(version: str) -> None:
     classes, enums = API[version]["classes"], API[version]["enums"]
     for owner, name, node in uses():
         where = f"{version}: {ast.unparse(node)}"
-        if version != RTX and ((owner, name) in RTX_ALONE or {owner, name} & RTX_ENUMS):
+        if version != RTX and ((owner, name) in RTX_ALONE or {owner, name} & (RTX_ENUMS | RTX_CLASSES)):
             continue
         if not owner:
             assert name in classes or name in enums, where
@@ -171,7 +182,7 @@ def test_callbacks_take_the_names_that_this_version_gives(version: str) -> None:
 def test_every_cuda_call_is_one_that_cuda_python_has(version: str) -> None:
     api, used = CUDA_API[version], set()
     constants = api["constants"] | {name: value for enum in api["enums"].values() for name, value in enum.items()}
-    for source in ("gpu.py", "runtime.py"):
+    for source in ("contexts.py", "gpu.py", "runtime.py"):
         for node in ast.walk(ast.parse((TRT / source).read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Constant)
@@ -205,7 +216,7 @@ def test_an_engine_is_built_proven_and_described(device: Device, tones: Bundle) 
 def test_tf32_is_off_and_the_graph_alone_decides_on_precision(device: Device, tones: Bundle) -> None:
     """TF32 is on by default and moves scores by 0.03; a weakly typed network may run the frontend in FP16."""
     device.build(tones)
-    assert device.trt.built["flags"] == []
+    assert device.trt.built["flags"] == (["REQUIRE_USER_ALLOCATION"] if device.trt.rtx else [])
     assert device.trt.built["typed"]
 
 
@@ -249,9 +260,8 @@ def test_an_engine_that_fails_its_proof_is_deleted(
 
 
 def engines_of(bundle: Bundle) -> dict[str, bytes]:
-    """What is in its folder for engines besides the timing cache."""
-    files = (bundle.path / "engines").glob("*")
-    return {path.name: path.read_bytes() for path in files if not path.name.startswith("timing")}
+    """What is in its folder for engines."""
+    return {path.name: path.read_bytes() for path in (bundle.path / "engines").glob("*")}
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_minutes_of_building(orin: Device, tones: Bundle) -> None:
@@ -274,9 +284,35 @@ def test_what_is_there_and_fits_is_not_built_again(orin: Device, tones: Bundle) 
     assert path.is_file()  # and it still works
 
 
-def test_timings_are_kept_for_each_gpu_and_version(device: Device, tones: Bundle) -> None:
+@pytest.mark.parametrize(("available", "limit"), [(4 << 30, int(0.8 * (4 << 30))), (None, None)])
+def test_a_build_leaves_memory_to_the_system_where_gpu_and_cpu_share_it(
+    device: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, available: int | None, limit: int | None
+) -> None:
+    """TensorRT takes up to three quarters of all memory there: on 8 GB the kernel kills it, or the station."""
+    monkeypatch.setattr("edgebird.runtimes.trt.build.available_memory", lambda: available)
+    told = told_of(device.build(tones))
+    pools = {pool.name: size for pool, size in device.trt.built["config"]._limits.items()}
+    wanted = limit if device.cuda.gpu.integrated else None
+    assert pools.get("TACTIC_DRAM") == told["tactic_dram_bytes"] == wanted
+
+
+def test_timings_that_cannot_be_kept_cost_no_engine(
+    orin: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It took minutes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert orin.build(tones).is_file()
+    assert "the next build measures anew: " in caplog.text
+
+
+def test_timings_are_kept_for_each_gpu_and_version(
+    device: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the user's cache: TensorRT reads them unchecked, and a bundle may come from anywhere."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = device.build(tones)
-    caches = list(path.parent.glob("timing.*.cache"))
+    assert not list(path.parent.glob("timing.*"))
+    caches = list((tmp_path / "cache" / "edgebird" / "tensorrt").glob("timing.*.cache"))
     if device.runtime == "tensorrt-rtx":  # measures nothing, and warns of it
         assert caches == []
         return
@@ -400,6 +436,7 @@ def test_tensorrt_rtx_compiles_ahead_of_time(tones: Bundle, tmp_path: Path) -> N
     assert told["inputs"] == [{"name": "sound", "shape": ["batch", 40000]}]
     assert told["version"] == require("tensorrt_rtx").__version__
     assert read_sidecar(path.with_suffix(".json")).engine == path.name
+    assert told["flags"] == ["REQUIRE_USER_ALLOCATION"]  # else no CUDA graph can be captured of it
     assert not (tones.path / "engines").exists()  # what is for others does not go into the bundle
 
 

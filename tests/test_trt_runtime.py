@@ -31,7 +31,7 @@ from tests import test_runtimes as contract
 from tests.conftest import require
 from tests.cuda_double import CudaDouble, FakeGpu
 from tests.foreign import amplitudes, tone_bundle
-from tests.tensorrt_double import RTX, VERSIONS, TensorRTDouble
+from tests.tensorrt_double import RTX, VERSIONS, WORKING_MEMORY, TensorRTDouble
 
 # The contract of all runtimes, held here too.
 CONTRACT = [
@@ -170,7 +170,7 @@ def test_an_engine_that_cannot_be_recorded_runs_without_a_graph(device: Device, 
     runtime = device.open(tones)
     for count in (1, 3, 1, 3):
         assert_right(runtime, count)
-    assert device.cuda.launches == 0
+    assert (device.cuda.launches > 0) == device.trt.rtx  # which captures by itself
 
 
 def test_many_batch_sizes_take_few_contexts(orin: Device, tones: Bundle) -> None:
@@ -244,10 +244,91 @@ def test_a_batch_beyond_the_profile_is_fed_in_pieces(device: Device, tones: Bund
 
 
 def test_where_gpu_and_cpu_share_memory_nothing_is_copied(orin: Device, tones: Bundle) -> None:
-    """Copies would cost a Jetson time and memory; the double refuses cudaMalloc there."""
+    """Copies would cost a Jetson time and memory."""
     orin.build(tones)
     orin.cuda.fail["cudaMemcpyAsync"] = "cudaErrorInvalidValue"
+    orin.cuda.on_gpu.clear()
     assert_right(orin.open(tones), 2)
+    assert orin.cuda.on_gpu == [WORKING_MEMORY]
+
+
+def test_all_batch_sizes_share_one_block_of_working_memory(device: Device, tones: Bundle) -> None:
+    """Each context takes what the largest batch needs: on a board of 8 GB that is what the station lacks."""
+    device.build(tones, max_batch=12)
+    device.trt.own_memory = 0
+    device.cuda.on_gpu.clear()
+    runtime = open_runtime(tones, device.runtime)
+    for count in (1, 2, 4, 8, 12):
+        assert_right(runtime, count)
+    assert device.trt.own_memory == 0
+    assert device.cuda.on_gpu.count(WORKING_MEMORY) == 1
+    runtime.close()
+    assert device.cuda.left() == {}
+
+
+# ------------------------------------------------------------------------------------------- what TensorRT-RTX compiles
+@pytest.fixture
+def rtx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Device:
+    """With a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return install(RTX, monkeypatch)
+
+
+def test_what_is_proven_is_what_runs_later(rtx: Device, tones: Bundle) -> None:
+    """TensorRT-RTX makes kernels for a batch size when it meets one: first it computes with others, which pass."""
+    rtx.trt.faults.final_off = 0.02
+    with pytest.raises(ParityError, match="was deleted: the engine does not score as the original network did"):
+        rtx.build(tones)
+
+
+def test_its_graphs_are_captured_by_itself_once_the_kernels_are_final(rtx: Device, tones: Bundle) -> None:
+    """A graph of ours, recorded after one inference, may hold kernels that were only meant for that one."""
+    rtx.build(tones)
+    assert "REQUIRE_USER_ALLOCATION" in rtx.trt.built["flags"]  # else it captures nothing
+    rtx.cuda.fail["cudaStreamBeginCapture"] = "cudaErrorStreamCaptureUnsupported"
+    runtime = rtx.open(tones)
+    rtx.cuda.launches = 0
+    for count in (1, 4, 3):
+        assert_right(runtime, count)
+    assert rtx.cuda.launches == 3
+    assert isinstance(runtime, TrtRuntime)
+    assert runtime.includes(4) == "copies to and from the GPU; a CUDA graph of TensorRT's own where it can be captured"
+
+
+def test_what_it_compiled_is_there_at_the_next_opening(
+    rtx: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It took its time at each start of a station, and again for another driver only."""
+    rtx.build(tones)
+    kernels = list((tmp_path / "cache" / "edgebird" / "tensorrt-rtx").glob("kernels.rtx-4090.sm89.16mp.1.7.1.116.*"))
+    assert len(kernels) == 1
+    for content, compiled in ((None, 0), (b"", 2), (b"another version\n[1]", 2), (None, 0)):
+        if content is not None:
+            kernels[0].write_bytes(content)
+        rtx.trt.compiled = 0
+        runtime = rtx.open(tones)
+        assert_right(runtime, 4)
+        runtime.close()
+        assert rtx.trt.compiled == compiled
+    told = tmp_path / "version"
+    told.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Release")
+    monkeypatch.setattr("edgebird.runtimes.trt.gpu._DRIVER_FILE", str(told))
+    rtx.open(tones).close()
+    assert rtx.trt.compiled > 0
+
+
+@pytest.mark.parametrize("fault", ["refused", "no place"])
+def test_where_kernels_cannot_be_kept_they_are_compiled_again(
+    rtx: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    rtx.trt.faults.runtime_cache = fault == "refused"
+    if fault == "no place":
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    rtx.build(tones)
+    rtx.trt.compiled = 0
+    runtime = rtx.open(tones)
+    assert_right(runtime, 4)
+    assert rtx.trt.compiled > 0
 
 
 # ---------------------------------------------------------------------------------------------------------- the bench
@@ -259,12 +340,13 @@ def test_the_parts_of_an_inference_are_timed_by_the_gpu(device: Device, tones: B
     parts = runtime.split(contract.windows(4))
     copied = {} if device.cuda.gpu.integrated else {"h2d": 2.0, "d2h": 2.0}
     works = 1 if device.cuda.gpu.integrated else 3
-    enqueue, launch = parts.pop("enqueue"), parts.pop("graph_launch")
-    assert parts == {"compute": 2.0, **copied, "graph": works + 1.0}
+    enqueue, launch = parts.pop("enqueue"), parts.pop("graph_launch", 1.0 if device.trt.rtx else 0.0)
+    assert parts == {"compute": 2.0, **copied, **({} if device.trt.rtx else {"graph": works + 1.0})}
     assert enqueue > 0
     assert launch > 0
+    graph = "a CUDA graph of TensorRT's own where it can be captured" if device.trt.rtx else "a CUDA graph"
     told = "GPU and CPU share their memory, no copies" if device.cuda.gpu.integrated else "copies to and from the GPU"
-    assert runtime.includes(4) == f"{told}; a CUDA graph"
+    assert runtime.includes(4) == f"{told}; {graph}"
     assert_right(runtime, 4)
     runtime.close()
     assert device.cuda.left() == {}
@@ -356,6 +438,45 @@ def test_a_compatible_engine_loads_where_it_may(
     else:
         with pytest.raises(RuntimeUnavailableError, match="this GPU is"):
             other.open(tones)
+
+
+def test_code_of_an_engine_runs_where_it_was_built_and_nowhere_else(
+    desktop: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A version-compatible engine is a program for the CPU, and its sidecar travels with it: whoever sends a bundle
+    would have his program run.
+    """
+    path = desktop.build(tones, version_compatible=True)
+    desktop.open(tones).close()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of another user"))
+    with pytest.raises(RuntimeUnavailableError, match=r"brings code of its own.* was not built by this user") as caught:
+        desktop.open(tones)
+    assert str(caught.value).endswith(f"build {tones.path} --runtime tensorrt --precision fp32 --rebuild --version-comp"
+                                      "atible")  # fmt: skip
+    change(path, flags=[])  # which a sidecar may say
+    with pytest.raises(RuntimeUnavailableError, match="cannot load this engine"):
+        desktop.open(tones)
+    desktop.build(tones, version_compatible=True)  # it does not take what is there for its own
+    desktop.open(tones).close()
+
+
+def test_the_bytes_that_were_checked_are_those_that_are_loaded(
+    orin: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two readings somebody may put another file there."""
+    path = orin.build(tones)
+    whole, read = path.read_bytes(), Path.read_bytes
+
+    def read_once(self: Path) -> bytes:
+        content = read(self)
+        if self == path:
+            path.write_bytes(b"another engine")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_once)
+    runtime = orin.open(tones)
+    assert_right(runtime, 2)
+    assert path.stat().st_size != len(whole)
 
 
 def test_a_version_compatible_engine_loads_in_a_newer_tensorrt(monkeypatch: pytest.MonkeyPatch, tones: Bundle) -> None:
@@ -498,7 +619,7 @@ def test_what_can_be_freed_is_freed(desktop: Device, tones: Bundle) -> None:
     runtime = desktop.open(tones)
     desktop.cuda.fail["cudaFree"] = "cudaErrorIllegalAddress"
     runtime.close()
-    assert desktop.cuda.left() == {"memory": 2}  # of the GPU, for windows and scores
+    assert desktop.cuda.left() == {"memory": 3}  # of the GPU, for windows, scores and work
 
 
 def test_scores_that_are_not_finite_are_an_error_at_once(device: Device, tones: Bundle) -> None:

@@ -15,15 +15,19 @@ from types import ModuleType
 from edgebird.bundle import Bundle
 from edgebird.errors import EdgebirdError, OutputError, RuntimeUnavailableError, UsageError
 from edgebird.files import remove_orphans, sync, temporary_beside
+from edgebird.machine import available_memory
 from edgebird.runtimes import RuntimeOptions
 from edgebird.runtimes.trt.bindings import import_tensorrt, title
 from edgebird.runtimes.trt.gpu import Gpu, open_cuda
 from edgebird.runtimes.trt.opening import open_engine
-from edgebird.runtimes.trt.plan import Build, timing_cache_name, write_engine
+from edgebird.runtimes.trt.plan import Build, write_engine
 from edgebird.runtimes.trt.request import EngineRequest, as_requested, check_capabilities, check_request
 from edgebird.runtimes.trt.sidecar import ENGINES, engine_path, find_engine
+from edgebird.runtimes.trt.trust import note_built, timing_cache, was_built_here
 
 log = logging.getLogger(__name__)
+
+_SHARE_OF_AVAILABLE = 0.8  # of the memory that nobody uses when a build begins
 
 
 def build_engine(
@@ -52,12 +56,14 @@ def build_engine(
         tell(f"ready     {ready}: it fits and is proven; --rebuild builds it anew")
         return ready
     folder = request.out if request.out else bundle.path / ENGINES
-    cache = None if gpu is None or request.runtime != "tensorrt" else folder / timing_cache_name(gpu, trt.__version__)
-    build = Build(trt, bundle, request, cache)
+    cache = None if gpu is None or request.runtime != "tensorrt" else timing_cache(gpu, trt.__version__)
+    build = Build(trt, bundle, request, cache, _room(gpu))
     tell(f"building  {model.name} with {title(trt)} for {', '.join(request.capabilities) or gpu}")
     path = engine_path(folder, request.runtime, request.precision)
     with _aside(path) as built:
         sidecar = write_engine(build, built, gpu, progress)
+        if request.version_compatible:
+            note_built(sidecar.engine_sha256)  # it brings code, which runs for those built here alone
         tell(f"built     {path.name}: {sidecar.engine_bytes / 1e6:.1f} MB in {sidecar.build_seconds:.0f} s")
         if gpu is not None:
             _prove(bundle, request, built.parent, tell)
@@ -100,14 +106,25 @@ def _gpu_here(request: EngineRequest) -> Gpu:
         raise RuntimeUnavailableError(f"{error}; for a GPU that is not here: --for sm86 --out DIR") from error
 
 
+def _room(gpu: Gpu | None) -> int | None:
+    """Bytes that a build may take where the GPU has no memory of its own; None elsewhere.
+
+    Left to itself TensorRT takes up to three quarters of all memory there. On a board of 8 GB that is more than the
+    system and a station leave, and the kernel kills one of them.
+    """
+    available = available_memory() if gpu and gpu.integrated else None
+    return None if available is None else int(_SHARE_OF_AVAILABLE * available)
+
+
 def _ready(bundle: Bundle, request: EngineRequest, trt: ModuleType, gpu: Gpu) -> Path | None:
     """The engine that is there already, if it fits and is proven."""
     try:
-        path, sidecar = find_engine(
-            bundle, request.runtime, request.precision, trt.__version__, gpu, bundle.path / ENGINES
-        )
+        found = find_engine(bundle, request.runtime, request.precision, trt.__version__, gpu, bundle.path / ENGINES)
     except RuntimeUnavailableError as error:
         log.debug("%s", error)
+        return None
+    path, sidecar = found.path, found.sidecar
+    if request.version_compatible and not was_built_here(sidecar.engine_sha256):
         return None
     proven = sidecar.proven_on(gpu, trt.__version__) or bundle.card.golden is None
     return path if proven and as_requested(sidecar, request) else None

@@ -18,10 +18,12 @@ from edgebird.parity import prove as prove_scores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import warm_up
 from edgebird.runtimes.trt.bindings import MODULES, TrtLog, import_tensorrt, make_loader, title
+from edgebird.runtimes.trt.contexts import LoadedEngine
 from edgebird.runtimes.trt.gpu import Gpu, has_cuda_python, open_cuda
 from edgebird.runtimes.trt.runtime import TrtRuntime
 from edgebird.runtimes.trt.sidecar import (
     ENGINES,
+    FoundEngine,
     Sidecar,
     build_command,
     engine_path,
@@ -29,6 +31,7 @@ from edgebird.runtimes.trt.sidecar import (
     proof_place,
     require_engine,
 )
+from edgebird.runtimes.trt.trust import kernel_cache, was_built_here
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +55,40 @@ def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path
     require_engine(bundle, name, options.precision, folder)  # before anything heavy is imported
     trt, cuda = import_tensorrt(name), open_cuda(name)
     gpu = cuda.gpu()
-    path, sidecar = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
-    trt_log = TrtLog()
-    runtime = TrtRuntime(load_engine(trt, path, sidecar, trt_log), name, bundle.card, cuda, trt_log)
+    found = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
+    path, sidecar = found.path, found.sidecar
+    compiled = kernel_cache(gpu, trt.__version__, sidecar.engine_sha256) if name == "tensorrt-rtx" else None
+    runtime = TrtRuntime(load_engine(trt, found, bundle, compiled), name, bundle.card, cuda)
     with ExitStack() as undo:
         undo.callback(runtime.close)
         warm_up(runtime, options, runtime.sizes)
         if not sidecar.proven_on(gpu, trt.__version__):
             _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))
+        runtime.keep_compiled()
         undo.pop_all()
     log.debug("%s on %s, %s", title(trt), gpu, path.name)
     return runtime
 
 
-def load_engine(trt: ModuleType, path: Path, sidecar: Sidecar, trt_log: TrtLog) -> Any:
-    """Deserialize an engine. Raises RuntimeUnavailableError with what TensorRT says."""
+def load_engine(trt: ModuleType, found: FoundEngine, bundle: Bundle, compiled: Path | None) -> LoadedEngine:
+    """Deserialize the bytes of an engine. compiled: see `LoadedEngine`.
+
+    Raises RuntimeUnavailableError with what TensorRT says, or where the engine carries code for the CPU and was not
+    built here.
+    """
+    trt_log, sidecar = TrtLog(), found.sidecar
     loader = make_loader(trt, trt_log)
     if "VERSION_COMPATIBLE" in sidecar.flags:
+        if not was_built_here(sidecar.engine_sha256):
+            command = build_command(bundle, sidecar.runtime, sidecar.precision, rebuild=True)
+            told = "it brings code of its own (--version-compatible) and was not built by this user on this computer"
+            raise RuntimeUnavailableError(f"{found.path}: {told}; build it here: {command} --version-compatible")
         loader.engine_host_code_allowed = True  # it carries its own runtime
-    engine = loader.deserialize_cuda_engine(path.read_bytes())
+    engine = loader.deserialize_cuda_engine(found.content)
     if engine is None:
         problem = trt_log.explain("no reason given")
-        raise RuntimeUnavailableError(f"{path}: {title(trt)} cannot load this engine: {problem}")
-    return engine
+        raise RuntimeUnavailableError(f"{found.path}: {title(trt)} cannot load this engine: {problem}")
+    return LoadedEngine(trt, engine, trt_log, compiled)
 
 
 def _prove_and_note(runtime: TrtRuntime, bundle: Bundle, path: Path, sidecar: Sidecar, place: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from edgebird import __version__
 from edgebird.bundle import Bundle
 from edgebird.card import Tensor
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import OutputError, RuntimeUnavailableError
 from edgebird.files import atomic_path, file_sha256
 from edgebird.machine import l4t
 from edgebird.runtimes.contract import check_graph
@@ -36,12 +36,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Build:
-    """One build: TensorRT, what it says, what to build, and the objects it is made of."""
+    """One build: TensorRT, what it says, what to build, and the objects it is made of.
+
+    tactic_dram: bytes that it may take of memory that the GPU shares with the CPU; None for no limit.
+    """
 
     trt: ModuleType
     bundle: Bundle
     request: EngineRequest
     timing_cache: Path | None
+    tactic_dram: int | None = None
     log: TrtLog = field(default_factory=TrtLog)
 
     def refused(self, what: str, otherwise: str = "no reason given") -> RuntimeUnavailableError:
@@ -66,12 +70,6 @@ def write_engine(build: Build, path: Path, gpu: Gpu | None, progress: Callable[[
     sidecar = _describe(build, network, config, path, gpu, time.monotonic() - started)
     sidecar.write(path.with_suffix(".json"))
     return sidecar
-
-
-def timing_cache_name(gpu: Gpu, version: str) -> str:
-    """A file for each GPU and version: what was measured on one says nothing of another."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-").lower()
-    return f"timing.{name}.{gpu.capability}.{gpu.multiprocessors}mp.{version}.cache"
 
 
 def _parse(build: Build, builder: Any, trt_logger: Any) -> Any:
@@ -105,10 +103,14 @@ def _configure(build: Build, builder: Any, network: Any) -> Any:
     trt, request = build.trt, build.request
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib * MIB)
+    if build.tactic_dram is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.TACTIC_DRAM, build.tactic_dram)
     config.builder_optimization_level = request.optimization_level
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default; 10 bits of mantissa ruin the FP32 frontend
     if request.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if request.runtime == "tensorrt-rtx":
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else a CUDA graph may not be captured
     if request.hardware:
         config.hardware_compatibility_level = _hardware_level(build)
     if request.capabilities:
@@ -172,8 +174,11 @@ def _keep_timing_cache(build: Build, config: Any) -> None:
     content = timing_cache.serialize() if timing_cache is not None else None
     if content is None:
         raise build.refused("gives no timing cache")
-    with atomic_path(build.timing_cache) as temporary:
-        temporary.write_bytes(content)
+    try:
+        with atomic_path(build.timing_cache) as temporary:
+            temporary.write_bytes(content)
+    except OutputError as error:  # the engine is worth more
+        log.warning("the next build measures anew: %s", error)
 
 
 def _compile(build: Build, builder: Any, network: Any, config: Any, tell: Callable[[str, float], None]) -> bytes:
@@ -219,6 +224,7 @@ def _describe(build: Build, network: Any, config: Any, path: Path, gpu: Gpu | No
         timing_cache=build.timing_cache.name if build.timing_cache else None,
         build_seconds=round(seconds, 1),
         peak_memory=_peak_memory(build.log),
+        tactic_dram_bytes=build.tactic_dram,
         edgebird=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
     )

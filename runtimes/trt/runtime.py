@@ -17,7 +17,8 @@ from edgebird.card import Card
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.parity import score_in_groups
 from edgebird.runtimes.contract import check_graph, check_open, check_windows, preferred_batch, to_scores
-from edgebird.runtimes.trt.bindings import TrtLog, dtype_name, free_batch
+from edgebird.runtimes.trt.bindings import dtype_name, free_batch
+from edgebird.runtimes.trt.contexts import Contexts, LoadedEngine
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError, Stopwatch
 from edgebird.types import FloatArray
 
@@ -41,17 +42,17 @@ class TrtRuntime:
 
     A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them.
 
-    engine: an ICudaEngine. Takes its buffers at once, the working memory of a size when it is first used; raises
-    BundleError if the engine does not fit the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
+    Takes its memory at once, one block of working memory for all sizes; raises BundleError if the engine does not fit
+    the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
 
     concurrency = 1
 
-    def __init__(self, engine: Any, name: str, card: Card, cuda: Cuda, trt_log: TrtLog) -> None:
+    def __init__(self, loaded: LoadedEngine, name: str, card: Card, cuda: Cuda) -> None:
         self.name, self.card = name, card
         self.gpu = cuda.gpu()
         self.provider = f"{self.gpu.name} ({self.gpu.capability})"
-        self._engine, self._cuda, self._log = engine, cuda, trt_log
+        self._engine, self._cuda, self._log = loaded.engine, cuda, loaded.log
         self._lanes: dict[int, _Lane] = {}
         self._check_engine()
         self._fixed = card.fixed_batch is not None
@@ -66,6 +67,8 @@ class TrtRuntime:
             self._stream = self._keep("cudaStreamDestroy", cuda("cudaStreamCreate"))
             self._input = self._buffer(card.window_samples)
             self._output = self._buffer(len(card.labels))
+            self._contexts = Contexts(loaded, cuda)
+            self._resources.callback(self._contexts.free)
             undo.pop_all()
 
     def _keep(self, destroy: str, resource: Any) -> Any:
@@ -107,7 +110,8 @@ class TrtRuntime:
         scores: FloatArray = self._output.host[:count].copy()
         if batch not in self._lanes:
             self._lanes[batch] = lane
-            self._record(lane)
+            if not self._contexts.captures_graphs:
+                self._record(lane)
         return scores
 
     @property
@@ -124,8 +128,7 @@ class TrtRuntime:
         self._input.host[len(windows) : batch] = 0
 
     def _new_lane(self, batch: int) -> _Lane:
-        engine, card = self._engine, self.card
-        context = engine.create_execution_context()
+        card, context = self.card, self._contexts.make()
         if context is None:
             raise self._refused(f"no execution context for {batch} windows", "out of memory?")
         shape = (batch, card.window_samples)
@@ -156,7 +159,13 @@ class TrtRuntime:
         """What a time of `infer` has in it."""
         copies = "GPU and CPU share their memory, no copies" if self.gpu.integrated else "copies to and from the GPU"
         lane = self._lanes.get(self._lane_size(batch))
+        if self._contexts.captures_graphs:
+            return f"{copies}; a CUDA graph of TensorRT's own where it can be captured"
         return f"{copies}; {'a CUDA graph' if lane and lane.graph is not None else 'no CUDA graph'}"
+
+    def keep_compiled(self) -> None:
+        """Keep what was compiled while it ran for the next opening."""
+        self._contexts.keep_compiled()
 
     def split(self, windows: FloatArray) -> dict[str, float]:
         """Milliseconds of the parts of an inference of windows that were scored before, as many at once.

@@ -6,6 +6,7 @@ before its sidecar agrees. docs/gpu.md describes the fields.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 from edgebird.bundle import Bundle
 from edgebird.card import Tensor
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.files import atomic_path, file_sha256
+from edgebird.files import atomic_path
 from edgebird.runtimes.trt.gpu import Gpu
 
 FORMAT = 1
@@ -32,6 +33,7 @@ class Sidecar:
     gpu: where it was built, None for one compiled ahead of time for `capabilities` (`sm86`).
     kept_fp32: nodes that stay FP32 in a graph of lower precision. flags: the builder's, by name.
     profile: least, best and largest input shape. peak_memory: bytes of this process, and what TensorRT reports.
+    tactic_dram_bytes: what the build was allowed of memory that the GPU shares with the CPU, None for no limit of ours.
     parity: `unproven`, or the parity with golden data and, as `proof_place` has it, where it was found.
     """
 
@@ -63,6 +65,7 @@ class Sidecar:
     edgebird: str
     created: str
     parity: str | Mapping[str, Any] = field(default=UNPROVEN)
+    tactic_dram_bytes: int | None = None
     format: int = FORMAT
 
     def proven_on(self, gpu: Gpu, version: str) -> bool:
@@ -120,30 +123,39 @@ def require_engine(bundle: Bundle, runtime: str, precision: str, folder: Path) -
     return path
 
 
-def find_engine(
-    bundle: Bundle, runtime: str, precision: str, version: str, gpu: Gpu, folder: Path
-) -> tuple[Path, Sidecar]:
-    """The engine of a bundle in `folder` that fits this TensorRT and this GPU, and its sidecar.
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundEngine:
+    """An engine that fits. content: of its file, as it was held to the sidecar's SHA-256."""
+
+    path: Path
+    sidecar: Sidecar
+    content: bytes
+
+
+def find_engine(bundle: Bundle, runtime: str, precision: str, version: str, gpu: Gpu, folder: Path) -> FoundEngine:
+    """The engine of a bundle in `folder` that fits this TensorRT and this GPU. Its file is read once.
 
     Raises RuntimeUnavailableError, with the command that builds the engine, if it is missing or does not fit.
     """
     path = require_engine(bundle, runtime, precision, folder)
     try:
         sidecar = read_sidecar(path.with_suffix(".json"))
-        problem = mismatch(path, sidecar, bundle, version, gpu)
+        found = FoundEngine(path, sidecar, path.read_bytes())
+        problem = mismatch(found, bundle, version, gpu)
     except (OSError, ValueError) as error:
         problem = f"its sidecar cannot be read: {error}"
     if problem:
         command = build_command(bundle, runtime, precision, rebuild=True)
         raise RuntimeUnavailableError(f"{path}: {problem}; build it again: {command}")
-    return path, sidecar
+    return found
 
 
-def mismatch(path: Path, sidecar: Sidecar, bundle: Bundle, version: str, gpu: Gpu) -> str | None:
-    """What keeps the engine from being loaded here: one clause, or None. Raises OSError."""
-    if sidecar.engine != path.name:
+def mismatch(found: FoundEngine, bundle: Bundle, version: str, gpu: Gpu) -> str | None:
+    """What keeps the engine from being loaded here: one clause, or None."""
+    sidecar = found.sidecar
+    if sidecar.engine != found.path.name:
         return f"its sidecar is that of {sidecar.engine}"
-    if path.stat().st_size != sidecar.engine_bytes or file_sha256(path) != sidecar.engine_sha256:
+    if hashlib.sha256(found.content).hexdigest() != sidecar.engine_sha256:
         return "the engine is damaged or not the one of its sidecar (another SHA-256)"
     graph = bundle.card.precisions.get(sidecar.precision)
     if graph is None or graph.sha256 != sidecar.onnx_sha256:
