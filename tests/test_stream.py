@@ -13,7 +13,6 @@ import soundfile
 
 from edgebird.capture import wire
 from edgebird.capture.addresses import redact
-from edgebird.capture.timeline import Timeline
 from tests.conftest import require
 from tests.live_servers import RtspServer, captured, free_port, rtsp_server, wait_until
 
@@ -158,39 +157,6 @@ def test_it_ends_with_its_parent_while_it_waits_for_a_server(own_server: RtspSer
     own_server.stop()
     with captured("stream", {"url": own_server.url("/l16"), "timeout_s": 60}) as heard:
         assert heard.stop() == 0
-
-
-def place(timeline: Timeline, *blocks: tuple[int, float]) -> list[int]:
-    """The positions of blocks of 20 ms at 48 kHz; each with its timestamp in frames and when it came."""
-    return [timeline.place(stamp, 960, now) for stamp, now in blocks]
-
-
-def test_a_jump_of_the_timestamps_is_lost_audio() -> None:
-    assert place(Timeline(RATE), (5000, 9.0), (5960, 9.02), (5960 + 48000, 10.02)) == [0, 960, 48960]
-
-
-def test_packets_too_short_to_notice_add_up() -> None:
-    """A lost packet of 14.6 ms is less than timestamps may be off; two of them are not."""
-    stamps = [(i * (960 + 700), i * 0.035) for i in range(4)]
-    assert place(Timeline(RATE), *stamps) == [0, 960, 2 * 1660, 2 * 1660 + 960]
-
-
-def test_jitter_and_drift_are_not_lost_audio() -> None:
-    timeline = Timeline(RATE)
-    jitter = [0, 500, -500]
-    stamps = [(round(i * 960 * 1.0001) + jitter[i % 3], i * 0.02) for i in range(20000)]  # 100 ppm, 400 s: 40 ms
-    assert place(timeline, *stamps) == [i * 960 for i in range(20000)]
-
-
-def test_a_server_that_starts_again_lost_nothing() -> None:
-    """Its timestamps jump back, or to where no audio can have been yet."""
-    timeline = Timeline(RATE)
-    assert place(timeline, (90000, 0.0), (0, 0.02), (960, 0.04), (RATE * 3600, 0.06)) == [0, 960, 1920, 2880]
-
-
-def test_without_timestamps_frames_are_counted() -> None:
-    timeline = Timeline(RATE)
-    assert [timeline.place(None, 960, 0.02 * i) for i in range(3)] == [0, 960, 1920]
 
 
 @pytest.mark.parametrize(

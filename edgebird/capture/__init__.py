@@ -7,8 +7,9 @@ blocks.py                  how much audio a message holds
 devices.py, pulse.py       the microphones that PortAudio and a sound server offer
 listing.py                 a third program, which lists them
 addresses.py               addresses of streams, without their credentials
-opening.py                 how a stream is opened, which audio is taken, why that fails
-timeline.py, sender.py     where the decoded audio of a stream belongs, and how it is sent on
+opening.py, challenge.py   how a stream is opened, and why that fails
+tracks.py                  which of its audio tracks is taken, and its frames
+timeline.py, sender.py     where these belong, as some were lost, and how they are sent on
 
 The parent is in edgebird/live (process.py). Nothing is imported at the top but the standard library: a station with
 many sources has as many of these processes.

@@ -31,7 +31,7 @@ from edgebird.capture.pulse import (
     recording_changes,
     recording_env,
 )
-from edgebird.capture.serve import CaptureError, Options, serve
+from edgebird.capture.serve import CaptureError, Ending, Options, serve
 
 _PERIOD_S = 0.25  # at most, between two calls: sound servers hand over so much, and are late by less than that
 _BUFFER_S, _BUFFER_PERIODS = 0.5, 3  # so long may all cores be busy with scores before the sound card overruns
@@ -154,7 +154,7 @@ class _Watch:
                 wait(_LATEST_S if linked else _SOON_S)
 
 
-def capture(options: Options, pipe: BinaryIO) -> None:
+def capture(options: Options, pipe: BinaryIO, _ending: Ending) -> None:
     """Record until it ends. Raises CaptureError."""
     wanted, sources = options.get("device"), pulse_sources()
     named = wanted if wanted and wanted.startswith(PULSE) else None

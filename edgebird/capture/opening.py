@@ -1,19 +1,20 @@
-"""Opening a stream, choosing its audio, and telling why that fails."""
+"""Opening a stream, and telling why that fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgebird.capture.addresses import redact, resolves
-from edgebird.capture.serve import CaptureError
+from edgebird.capture.challenge import wants_sha256
+from edgebird.capture.serve import CaptureError, Options
 
 if TYPE_CHECKING:
-    from av import AudioFrame
     from av.container import InputContainer
 
 _NO_AV = "streams need PyAV: pip install 'edgebird[stream]'"
+
+SLICE_S = 0.5
 
 _REASONS = {
     "HTTPNotFoundError": "not_found",
@@ -38,24 +39,32 @@ def load_av() -> ModuleType:
     return av
 
 
-def open_container(av: Any, url: str, transport: str, timeout_s: float) -> InputContainer:
-    """Open a stream; transport: of RTSP. Raises FFmpegError."""
-    options = {}
-    if url.lower().startswith(("rtsp:", "rtsps:")):
-        options = {"rtsp_transport": transport, "allowed_media_types": "audio"}  # a camera's video stays there
-    container: InputContainer = av.open(url, options=options, timeout=(timeout_s, timeout_s))
+def is_rtsp(url: str) -> bool:
+    """Whether it is the address of an RTSP server."""
+    return url.lower().startswith(("rtsp:", "rtsps:"))
+
+
+def open_container(av: Any, options: Options, all_tracks: bool = False) -> InputContainer:
+    """Open a stream. options: of the capture, see stream.py. Raises FFmpegError.
+
+    all_tracks: of RTSP, ask for the video too, as there are cameras that send no audio without it. While nothing comes
+    from an RTSP server each reading ends after `SLICE_S`, and may be tried again.
+    """
+    url, timeout_s = options["url"], options["timeout_s"]
+    told, slice_s = {}, timeout_s
+    if is_rtsp(url):
+        told, slice_s = _rtsp_options(options["transport"], all_tracks), SLICE_S
+    container: InputContainer = av.open(url, options=told, timeout=(timeout_s, slice_s))
     return container
 
 
-def decoded(av: Any, container: InputContainer, name: str) -> Iterator[AudioFrame]:
-    """Decode the first audio; packets that are damaged leave a hole in the timestamps."""
-    if not container.streams.audio:
-        raise CaptureError("error", f"{name}: there is no audio in this stream")
-    for packet in container.demux(container.streams.audio[0]):
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            continue
+def _rtsp_options(transport: str, all_tracks: bool) -> dict[str, str]:
+    # What a server describes is known without a packet: one that sends none shall not hold up the opening.
+    told = {"rtsp_transport": transport, "max_ts_probe": "0"}
+    # Video costs bandwidth, and takes seconds to be known in all it is.
+    return told | (
+        {"analyzeduration": "500000", "fpsprobesize": "0"} if all_tracks else {"allowed_media_types": "audio"}
+    )
 
 
 def told(error: Any, url: str) -> CaptureError:
@@ -64,6 +73,8 @@ def told(error: Any, url: str) -> CaptureError:
     reason = _REASONS.get(kind, "error")
     if kind == "HTTPOtherClientError":  # RTSP 454, for example, where we ask for the audio of a camera without any
         text = "the server refuses the request; is there audio in this stream?"
+    elif reason == "unauthorized" and is_rtsp(url) and wants_sha256(url):
+        text = "this camera wants SHA-256 digests, which FFmpeg does not have: set it to MD5 or Basic in the camera"
     elif reason == "error" and not resolves(url):
         reason, text = "unresolved", "this name has no address: check it, and the network"
     return CaptureError(reason, f"{redact(url)}: {text}")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
@@ -15,6 +16,8 @@ from edgebird.capture import wire
 from edgebird.errors import AudioError
 
 Options: TypeAlias = dict[str, Any]
+
+_CLOSE_S = 1.5
 
 
 class CaptureError(AudioError):
@@ -25,10 +28,51 @@ class CaptureError(AudioError):
         self.reason = reason
 
 
-def serve(capture: Callable[[Options, BinaryIO], None]) -> None:
+class Ending:
+    """How a capture process ends: at once, but for what it has to close in order, which gets a moment.
+
+    What is closed at the end is closed on the thread that captures, which therefore looks at `wanted` now and then.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._close: Callable[[], object] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the parent wants the end, or has died."""
+        return self._wanted.is_set()
+
+    def at_end(self, close: Callable[[], object] | None) -> None:
+        """Have something closed at the end, in place of what was told before; None for nothing."""
+        self._close = close
+
+    def want(self) -> None:
+        """End the process: now, or when all is closed."""
+        self._wanted.set()
+        if self._close:
+            time.sleep(_CLOSE_S)
+        os._exit(0)
+
+    def close_now(self) -> None:
+        """Close what would be closed at the end; the process goes on."""
+        close, self._close = self._close, None
+        if close:
+            with suppress(Exception):
+                close()
+
+    def close(self) -> None:
+        """Close what has to be closed; end the process if that hangs."""
+        if self._close:
+            threading.Thread(target=self.want, name="end", daemon=True).start()
+            self.close_now()
+
+
+def serve(capture: Callable[[Options, BinaryIO, Ending], None]) -> None:
     """Run a capture process: read the options, capture until the parent closes our input, tell it what went wrong.
 
-    capture: takes the options and the pipe to write messages to, ends by raising CaptureError. Never returns.
+    capture: takes the options, the pipe to write messages to and how we end; it returns when the end is wanted, else
+    ends by raising CaptureError. Never returns.
     """
     # systemd sends SIGTERM to all processes of a service at once: we end with our parent, who knows why.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -36,16 +80,18 @@ def serve(capture: Callable[[Options, BinaryIO], None]) -> None:
     if not line:
         os._exit(0)
     options: Options = json.loads(line)
-    threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
+    ending = Ending()
+    threading.Thread(target=_end_with_parent, args=(ending,), name="parent", daemon=True).start()
     pipe = _take_stdout()
     if not options.get("verbose"):
         hush()
     try:
-        capture(options, pipe)
+        capture(options, pipe, ending)
     except CaptureError as error:
         _tell(pipe, error)
     except BrokenPipeError:  # the parent has gone
         pass
+    ending.close()
     os._exit(0)  # at once: libraries that hang must not hold up the end
 
 
@@ -64,10 +110,10 @@ def _take_stdout() -> BinaryIO:
     return pipe
 
 
-def _exit_with_parent() -> None:
+def _end_with_parent(ending: Ending) -> None:
     while os.read(0, 4096):  # the end of our input: the parent says stop, or has died
         pass
-    os._exit(0)
+    ending.want()
 
 
 def _tell(pipe: BinaryIO, error: CaptureError) -> None:

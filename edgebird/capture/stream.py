@@ -1,46 +1,105 @@
 """`python -m edgebird.capture.stream`: the capture process of a network stream (RTSP, HTTP, HLS, ...), see wire.py.
 
-Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 5, "block_s": 0.1, "verbose":
-false}; the transport is that of RTSP. The first audio of the stream is decoded at its own rate and channels. A stream
-that ends is `ended`, whatever the reason: a server that dies and one that has finished look alike. Its address comes
-over stdin because everyone can read the arguments of a process, and credentials are in no message.
+Options: {"url": "rtsp://user:pass@host/path", "transport": "tcp" | "udp", "timeout_s": 15, "track": null, "all_tracks":
+false, "block_s": 0.1, "verbose": false}. The transport is that of RTSP. One track of audio is decoded at its own rate
+and channels: the one with that number (1 is the first), else the one that carries most. A stream that ends is `ended`,
+whatever the reason: a server that dies and one that has finished look alike. Its address comes over stdin because
+everyone can read the arguments of a process, and credentials are in no message.
+
+There are cameras that send no audio unless their video is asked for too. So where an RTSP server sends nothing, all
+tracks are asked for, and all but the audio are thrown away; `all_tracks` says that this is known to be needed.
 """
 
 from __future__ import annotations
 
 import time
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from edgebird.capture import wire
 from edgebird.capture.addresses import redact
 from edgebird.capture.blocks import SHORTEST_S
-from edgebird.capture.opening import decoded, load_av, open_container, told
+from edgebird.capture.opening import is_rtsp, load_av, open_container, told
 from edgebird.capture.sender import Sender
-from edgebird.capture.serve import CaptureError, Options, serve
+from edgebird.capture.serve import CaptureError, Ending, Options, serve
+from edgebird.capture.tracks import SilenceError, choose, describe, frames
+
+_ALONE_S = 5.0  # without a sound, after which audio alone is not enough
+_DEFAULTS: Options = {"transport": "tcp", "timeout_s": 15.0, "track": None, "all_tracks": False, "block_s": SHORTEST_S}
 
 
-def capture(options: Options, pipe: BinaryIO) -> None:
-    """Decode until it ends. Raises CaptureError."""
-    av = load_av()
-    url, timeout_s = options["url"], options.get("timeout_s", 5)
-    name = redact(url)
-    sender, heard = None, time.monotonic()
-    try:
-        container = open_container(av, url, options.get("transport", "tcp"), timeout_s)
+class _Stream:
+    """One stream, opened as often as it takes to hear something of it."""
+
+    def __init__(self, av: Any, options: Options, pipe: BinaryIO, ending: Ending) -> None:
+        self._av, self._options, self._pipe, self._ending = av, options, pipe, ending
+        self._name = redact(options["url"])
+        self._sender: Sender | None = None
+        self._heard = time.monotonic()
+
+    def capture(self) -> None:
+        """Decode until it ends, or the end is wanted. Raises CaptureError."""
+        timeout_s, all_tracks = self._options["timeout_s"], self._options["all_tracks"]
+        tries = [(all_tracks, timeout_s)]
+        if is_rtsp(self._options["url"]) and not all_tracks:
+            tries = [(False, min(_ALONE_S, timeout_s)), (True, timeout_s)]
+        for all_tracks, patience_s in tries:
+            try:
+                self._hear(all_tracks, patience_s)
+                return
+            except SilenceError:
+                if self._sender:
+                    break
+                self._ending.close_now()
+        raise CaptureError("stalled", f"{self._name}: nothing came for {timeout_s:g} s")
+
+    def _hear(self, all_tracks: bool, patience_s: float) -> None:
+        """Open it, and decode. patience_s: until the first sound. Raises SilenceError, CaptureError."""
+        began = time.monotonic()
         try:
-            for frame in decoded(av, container, name):
-                sender = sender or Sender(pipe, name, frame, options.get("block_s", SHORTEST_S))
-                sender.send(frame)
-                heard = time.monotonic()
+            self._ending.at_end(lambda: None)  # an opening that has begun may finish, so that it can be closed
+            container = open_container(self._av, self._options, all_tracks)
+            self._ending.at_end(container.close)
+            if not self._ending.wanted:
+                self._decode(container, all_tracks, patience_s)
+        except self._av.error.FFmpegError as error:
+            # Our timeout interrupts FFmpeg, which then calls it what it likes: damaged data, for example.
+            if time.monotonic() - max(self._heard, began) >= self._options["timeout_s"]:
+                raise SilenceError from None
+            raise told(error, self._options["url"]) from None
         finally:
-            if sender:
-                sender.flush()
-    except av.error.FFmpegError as error:
-        if time.monotonic() - heard < timeout_s:
-            raise told(error, url) from error  # which keeps the container: to close it may wait for the server
-    if time.monotonic() - heard < timeout_s:
-        raise CaptureError("ended", f"{name}: the stream ended")
-    # Our timeout interrupts FFmpeg, which then calls it what it likes: damaged data, for example.
-    raise CaptureError("stalled", f"{name}: nothing came for {timeout_s:g} s")
+            if self._sender:
+                self._sender.finish()
+        if not self._ending.wanted:
+            raise CaptureError("ended", f"{self._name}: the stream ended")
+
+    def _decode(self, container: Any, all_tracks: bool, patience_s: float) -> None:
+        tracks = container.streams.audio
+        audio = choose(tracks, self._options["track"], self._name)
+        segmented = container.format.name in ("hls", "dash")
+        for frame, missed in frames(self._av, container, audio, (patience_s, self._options["timeout_s"])):
+            if self._ending.wanted:
+                return
+            if frame is None:
+                continue
+            if self._sender is None:
+                self._sender = Sender(self._pipe, self._name, self._options["block_s"], segmented)
+                self._note(tracks, audio, all_tracks)
+            self._sender.send(frame, missed)
+            self._heard = time.monotonic()
+
+    def _note(self, tracks: Any, audio: Any, all_tracks: bool) -> None:
+        """Say what is worth knowing about a stream of which something is heard."""
+        if all_tracks and not self._options["all_tracks"]:
+            text = "it sends audio only together with its video: both are asked for from now on"
+            wire.say(self._pipe, wire.NOTE, kind="tracks", text=text, remember={"all_tracks": True})
+        if len(tracks) > 1 and self._options["track"] is None:
+            text = f"of its audio tracks ({describe(tracks)}) number {tracks.index(audio) + 1} is heard"
+            wire.say(self._pipe, wire.NOTE, kind="tracks", text=text)
+
+
+def capture(options: Options, pipe: BinaryIO, ending: Ending) -> None:
+    """Decode a stream until it ends, or the end is wanted. Raises CaptureError."""
+    _Stream(load_av(), _DEFAULTS | options, pipe, ending).capture()
 
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@ The parent writes one line of JSON, the options, and then nothing: the end of it
 stop, also when the parent has died. It answers in messages, each a header and a payload:
 
     OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}, of a microphone also "late_s", see
-           devices.py; comes first, once
+           devices.py; comes first, and again where a stream changes its format: nothing is lost there
     DATA   float32 little-endian, interleaved [frames, channels], -1 to 1
-    NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved; capture goes on
+    LOST   JSON {"reason": "stalled"}: why the frames before the next DATA are missing; not said where they were dropped
+    NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved, ...; capture goes on. "remember": options that the
+           next captures of this source shall have, as what was tried in vain need not be tried again
     FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.
 
 DATA comes in blocks of `block_s` seconds, an option, and in shorter ones at the beginning and around losses: see
-blocks.py. `position` counts frames since OPEN before the first of DATA, those included that the capture process knows
-to be lost. `time` is the monotonic clock (seconds, the same in all processes of a machine) when the last frame was
-captured, as far as is known. Needs the standard library alone, so that a capture process stays small.
+blocks.py. `position` counts frames since the last OPEN before the first of DATA, those included that the capture
+process knows to be lost. `time` is the monotonic clock (seconds, the same in all processes of a machine) when the last
+frame was captured, as far as is known. Needs the standard library alone, so that a capture process stays small.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-OPEN, DATA, NOTE, FAIL = b"OPEN", b"DATA", b"NOTE", b"FAIL"
+OPEN, DATA, LOST, NOTE, FAIL = b"OPEN", b"DATA", b"LOST", b"NOTE", b"FAIL"
 
 _HEADER = struct.Struct("<4sIdq")
 _LARGEST = 1 << 26  # bytes of payload: more is not ours
+
+DROPPED, STALLED = "dropped", "stalled"  # why frames are missing, as `LOST` and gaps say it
 
 # Why a source is lost, as `FAIL` and source events say it.
 REASONS = ("disconnected", "not_found", "refused", "unresolved", "unauthorized", "stalled", "ended", "busy", "error")
@@ -55,7 +59,7 @@ def write(pipe: BinaryIO, message: Message) -> None:
     pipe.flush()
 
 
-def say(pipe: BinaryIO, kind: bytes, **content: Any) -> None:
+def say(pipe: BinaryIO, kind: bytes, /, **content: Any) -> None:
     """Write a message of JSON."""
     write(pipe, Message(kind, json.dumps(content).encode(), time.monotonic(), 0))
 
@@ -72,7 +76,7 @@ class Parser:
         messages = []
         while len(unread) >= _HEADER.size:
             kind, size, at, position = _HEADER.unpack_from(unread)
-            if kind not in (OPEN, DATA, NOTE, FAIL) or size > _LARGEST:
+            if kind not in (OPEN, DATA, LOST, NOTE, FAIL) or size > _LARGEST:
                 raise ValueError(f"not a message of a capture process: {bytes(unread[:8])!r}")
             if len(unread) < _HEADER.size + size:
                 break

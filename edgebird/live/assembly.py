@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,8 @@ from edgebird.types import Origin
 # For clips: windows, inference and writing that are still to come when a detection is over.
 _AFTER_S = AHEAD_S + 15.0
 _SCREEN_S = 15.0
-_STREAM_TIMEOUT_S = 5.0
+# Beyond a stream's own timeout: what it holds back, catches up, and tries in two ways when it is opened.
+_STREAM_STALL_S, _STREAM_OPENING_S = 20.0, 10.0
 
 
 def check_settings(settings: StationSettings) -> None:
@@ -118,7 +119,10 @@ def _open_feed(
         return LiveSource(source.name, Capture("edgebird.capture.microphone", device | common), live), origin
     if source.kind == "url":
         _require("av", "stream")
-        address = {"url": source.address, "transport": source.transport, "timeout_s": _STREAM_TIMEOUT_S}
+        address = {"url": source.address, "transport": source.transport, "timeout_s": source.timeout_s}
+        address["track"] = source.track
+        opening_s = 2 * source.timeout_s + _STREAM_OPENING_S
+        live = replace(live, opening_s=opening_s, stall_s=source.timeout_s + _STREAM_STALL_S)
         return LiveSource(source.name, Capture("edgebird.capture.stream", address | common), live), origin
     if source.kind == "stdin":
         form = PcmFormat.parse(source.address)

@@ -7,13 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgebird.capture.devices import CARD_LATE_S
-from edgebird.capture.wire import DATA, FAIL, NOTE, OPEN, Message
+from edgebird.capture.wire import DATA, DROPPED, FAIL, LOST, NOTE, OPEN, Message
 from edgebird.errors import AudioError
 from edgebird.live.clock import FrameClock
 from edgebird.live.feed import Change
@@ -22,12 +22,13 @@ from edgebird.live.ring import OVERRUN, Piece, Ring
 from edgebird.live.stretch import CaptureStretch
 from edgebird.reading.mixing import one_channel
 from edgebird.reading.spoiled import NOT_FINITE, sound_parts
+from edgebird.sources import warn_of_missing_band
 from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
 
 OPENING_S = 15.0  # without a first block, after which a capture is given up
-STALL_S = 6.0  # without a block; streams notice it themselves after 5 s, and send what they still have
+STALL_S = 6.0  # without a block
 STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing comes
@@ -42,12 +43,16 @@ class LiveOptions:
 
     rate: of the model, Hz. buffer_s: of audio that may wait. channel: 1-based, None to average all. clocked: whether
     frames that never came can be told by the clock, as with a sound card; a network may be late by any time.
+    opening_s, stall_s: without a first block, or without another, after which a capture is given up; None for
+    OPENING_S and STALL_S. Streams notice it themselves, and send what they still have: theirs lies above that.
     """
 
     rate: int
     buffer_s: float = 15.0
     channel: int | None = None
     clocked: bool = True
+    opening_s: float | None = None
+    stall_s: float | None = None
 
 
 class LiveSource:
@@ -73,6 +78,7 @@ class LiveSource:
         self._opened = (0, 0, "")  # rate, channels and device of the capture
         self._jump_s = CARD_LATE_S
         self._expected = 0  # position of its next frame
+        self._why_missing = DROPPED  # what is missing before that
         self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
         self._next_note = 0.0
         self._drift: float | None = None
@@ -163,7 +169,7 @@ class LiveSource:
             return "error", f"cannot start its capture: {error.strerror}"
         with process:
             self._process = process
-            last, patience = time.monotonic(), OPENING_S
+            last, patience = time.monotonic(), self._options.opening_s or OPENING_S
             while not self._stopping.is_set():
                 nap_s = _HEARING_S if self._stretch else _PATIENCE_S
                 for message in process.messages(max(0.0, min(nap_s, last + patience - time.monotonic()))):
@@ -171,7 +177,7 @@ class LiveSource:
                         fault = message.json()
                         return str(fault["reason"]), str(fault["text"])
                     if message.kind == DATA:
-                        last, patience = time.monotonic(), STALL_S
+                        last, patience = time.monotonic(), self._options.stall_s or STALL_S
                     self._take(message)
                 if process.ended:
                     return "disconnected", f"its capture ended (exit code {process.exit_code})"
@@ -183,20 +189,41 @@ class LiveSource:
 
     def _take(self, message: Message) -> None:
         if message.kind == OPEN:
-            opened = message.json()
-            self._opened = opened["rate"], opened["channels"], str(opened["device"])
-            self._jump_s = float(opened.get("late_s", CARD_LATE_S))
-            if (self._options.channel or 1) > opened["channels"]:
-                raise AudioError(f"channel {self._options.channel}: it has {opened['channels']}")
-            self._expected = 0
+            self._take_format(message.json())
+        elif message.kind == LOST:
+            self._why_missing = str(message.json()["reason"])
         elif message.kind == NOTE:
             self._note(message.json())
         elif message.kind == DATA and message.payload:
             self._take_audio(message)
 
+    def _take_format(self, opened: dict[str, Any]) -> None:
+        """Take what was opened, or that its format has changed: then the next audio follows without a loss."""
+        rate = int(opened["rate"])
+        if self._stretch is not None:
+            self._flush()
+            log.warning("%s: its format has changed to %d Hz, %d channels", self.name, rate, opened["channels"])
+        if rate != self._opened[0]:
+            warn_of_missing_band(self.name, rate, self._options.rate)
+        self._opened = rate, opened["channels"], str(opened["device"])
+        self._jump_s = float(opened.get("late_s", CARD_LATE_S))
+        if (self._options.channel or 1) > opened["channels"]:
+            raise AudioError(f"channel {self._options.channel}: it has {opened['channels']}")
+        self._expected = 0
+        if self._stretch is not None:
+            last_at, self._stretch = self._stretch.last_at, self._new_stretch()
+            self._stretch.last_at = last_at
+
+    def _new_stretch(self) -> CaptureStretch:
+        rate = self._opened[0]
+        clock = FrameClock(rate, self._jump_s) if self._options.clocked else None
+        return CaptureStretch(rate, self._options.rate, clock)
+
     def _note(self, note: dict[str, Any]) -> None:
         if note["kind"] == "overflow" and self._stretch:
             self._stretch.suspect()
+        if remember := note.get("remember"):
+            self._capture = replace(self._capture, options={**self._capture.options, **remember})
         if time.monotonic() >= self._next_note:
             self._next_note = time.monotonic() + _NOTE_S
             log.warning("%s: %s", self.name, note["text"])
@@ -206,10 +233,11 @@ class LiveSource:
         frames = np.frombuffer(message.payload, "<f4").reshape(-1, channels)
         if self._stretch is None:
             state = "open" if self._zero is None else "recovered"
-            self._begin(message.time - len(frames) / rate, rate)
+            self._begin(message.time - len(frames) / rate)
             self._change(state, device)
         if message.position > self._expected:
-            self._skip((message.position - self._expected) / rate, "dropped")
+            self._skip((message.position - self._expected) / rate, self._why_missing)
+        self._why_missing = DROPPED
         self._expected = message.position + len(frames)
         assert self._stretch is not None
         mono = one_channel(frames, self._options.channel)
@@ -233,14 +261,13 @@ class LiveSource:
                 assert self._stretch is not None
                 self._write(*self._stretch.resampled(part, at - (len(samples) - end) / rate))
 
-    def _begin(self, first: float, rate: int) -> None:
+    def _begin(self, first: float) -> None:
         """Begin to hear: audio whose first sample was heard at `first`."""
         if self._zero is None:
             self._zero = first
         self._heard_from = first
         self._ring.lose(round((first - self._zero) * self._options.rate), self._why_lost[0])
-        clock = FrameClock(rate, self._jump_s) if self._options.clocked else None
-        self._stretch = CaptureStretch(rate, self._options.rate, clock)
+        self._stretch = self._new_stretch()
 
     def _write(self, samples: FloatArray, at: float) -> None:
         self._ring.write(AudioBlock(samples, self._ring.end), at)

@@ -18,6 +18,7 @@ from edgebird.capture.wire import FAIL, Message, Parser
 
 _PIPE_BYTES = 1 << 18  # half a second of two channels at 96 kHz is more: that takes two readings
 _END_S = 2.0
+_CLOSE_S = 2.0  # to say good-bye to a server, for which a capture takes a little less at most
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class CaptureProcess:
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
         try:
-            self._process.wait(_END_S / 10)
+            self._process.wait(_CLOSE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):

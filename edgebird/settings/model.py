@@ -52,7 +52,7 @@ class SourceSettings:
     kind: one of KINDS, the key that gives the address.
     address: of a microphone its device by name or number, empty for the default; else a URL, a path, or the form of
     the sound on stdin. It may hold a password, so it is never printed.
-    channel: 1 is the first, None the mean of all.
+    channel: 1 is the first, None the mean of all. track: of audio, None for the one with the highest sampling rate.
     """
 
     name: str = field(metadata=set_by(
@@ -78,6 +78,13 @@ class SourceSettings:
     transport: str = field(default="tcp", metadata=set_by(
         Setting("transport", "Of RTSP: tcp or udp, default {default}.", checks.choice(lambda: ("tcp", "udp")),
                 Option("--transport", "tcp|udp", SOURCES), kinds=("url",))))
+    timeout_s: float = field(default=15.0, metadata=set_by(
+        Setting("timeout", "Of streams: seconds without sound, default {default}, after which they are opened anew.",
+                checks.number(1, 600, "seconds"), Option("--timeout", "S", SOURCES), kinds=("url",))))
+    track: int | None = field(default=None, metadata=set_by(
+        Setting("track", "Of streams: which audio track, 1 is the first; default: the one with the highest tones.",
+                checks.whole(1, "1 for the first, or more"), Option("--track", "N", SOURCES, minimum=1),
+                example=2, kinds=("url",))))
     realtime: bool = field(default=False, metadata=set_by(
         Setting("realtime", "Play files no faster than they were recorded.", checks.boolean(),
                 Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))
