@@ -1,4 +1,4 @@
-"""The original's way of running, as a runtime: its TorchScript files, batches of four, PyTorch on the CPU.
+"""The original's way of running, as a runtime: its TorchScript files, batches of four, PyTorch on the CPU or a GPU.
 
 A checkpoint is data, but a TorchScript file is a program: loading one runs what is in it. So these files are loaded
 only when a user names them.
@@ -14,24 +14,37 @@ from typing import Any
 import numpy as np
 
 from edgebird.card import Card
-from edgebird.errors import CheckpointError, RuntimeUnavailableError
+from edgebird.errors import CheckpointError, RuntimeUnavailableError, UsageError
 from edgebird.machine import usable_cores
 from edgebird.runtimes.contract import check_open, check_windows, run_in_batches
 from edgebird.types import FloatArray
 
-NAME = "torchscript"
+NAMES = {"cpu": "torchscript", "cuda": "torchscript-cuda"}  # device of PyTorch -> runtime
 BATCH = 4
 
 
+def name_of(device: str) -> str:
+    """What the baseline on a device is called. Raises UsageError for a device that is not one of `NAMES`."""
+    if device not in NAMES:
+        raise UsageError(f"--baseline-device {device}: wanted {' or '.join(NAMES)}")
+    return NAMES[device]
+
+
 class TorchScriptRuntime:
-    """See `Runtime`: the mean of the files' sigmoids, as the original has it."""
+    """See `Runtime`: the mean of the files' sigmoids, as the original has it. device: of PyTorch, where models are."""
 
     concurrency = 1
 
-    def __init__(self, models: Sequence[Any], card: Card, provider: str) -> None:
-        self.name, self.card, self.provider = NAME, card, provider
+    def __init__(self, models: Sequence[Any], card: Card, provider: str, device: str = "cpu") -> None:
+        self.name, self.card, self.provider = NAMES[device], card, provider
         self.batch_size = BATCH
-        self._models = list(models)
+        self._models, self._device = list(models), device
+        self._unread = _unread(len(card.labels), device)
+
+    def includes(self, _batch: int) -> str:
+        """What a time of `infer` has in it, for the bench."""
+        copies = "all in the CPU's memory, no copies to a device" if self._device == "cpu" else None
+        return copies or "copies to and from the GPU; no CUDA graph"
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes], four at a time, the last filled with zeros; see `Runtime`."""
@@ -42,14 +55,12 @@ class TorchScriptRuntime:
     def _four(self, windows: FloatArray) -> FloatArray:
         import torch
 
-        unread = {"rating": (BATCH, 1), "loss_target": (BATCH, 1), "embedding": (BATCH, 1, len(self.card.labels))}
-        inputs = {name: torch.zeros(shape) for name, shape in unread.items()} | {"wave": torch.from_numpy(windows)}
         try:
             with torch.inference_mode():
-                scores = [torch.sigmoid(model(inputs)).numpy() for model in self._models]
+                inputs = self._unread | {"wave": torch.from_numpy(windows).to(self._device)}
+                scores = [torch.sigmoid(model(inputs)).cpu().numpy() for model in self._models]
         except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[-1][:300]
-            raise RuntimeUnavailableError(f"{self.name}: PyTorch failed: {reason}") from error
+            raise RuntimeUnavailableError(f"{self.name}: PyTorch failed: {_reason(error)}") from error
         mean: FloatArray = np.mean(scores, axis=0, dtype=np.float32)
         return mean
 
@@ -58,23 +69,56 @@ class TorchScriptRuntime:
         self._models.clear()
 
 
-def open_baseline(files: Sequence[Path], card: Card, threads: int | None) -> TorchScriptRuntime:
-    """Load TorchScript files, which may run any code. Raises CheckpointError, RuntimeUnavailableError without torch."""
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[-1][:300]
+
+
+def _unread(classes: int, device: str) -> dict[str, Any]:
+    """What the original's networks take and do not read while they score."""
+    import torch
+
+    shapes = {"rating": (BATCH, 1), "loss_target": (BATCH, 1), "embedding": (BATCH, 1, classes)}
+    return {name: torch.zeros(shape, device=device) for name, shape in shapes.items()}
+
+
+def open_baseline(files: Sequence[Path], card: Card, threads: int | None, device: str = "cpu") -> TorchScriptRuntime:
+    """Load TorchScript files, which may run any code. device: `cpu`, or `cuda` for the first GPU, FP32 without TF32.
+
+    Raises CheckpointError, RuntimeUnavailableError without torch or the GPU.
+    """
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: torch is there, but a library of it is not
         raise RuntimeUnavailableError(f"--baseline needs torch: pip install 'edgebird[export]' ({error})") from error
     torch.set_num_threads(threads or usable_cores())
-    return TorchScriptRuntime([_load(file) for file in files], card, f"PyTorch {torch.__version__}, CPU")
+    where = "CPU" if device == "cpu" else _prepared_gpu()
+    models = [_load(file, device) for file in files]
+    return TorchScriptRuntime(models, card, f"PyTorch {torch.__version__}, {where}", device)
 
 
-def _load(file: Path) -> Any:
+def _prepared_gpu() -> str:
+    """The name of the GPU, which computes as the engines beside it from then on: true FP32, algorithms measured."""
+    import torch
+
+    if not torch.cuda.is_available():
+        needs = f"PyTorch {torch.__version__} sees no NVIDIA GPU: it needs a build for CUDA, and the driver"
+        raise RuntimeUnavailableError(f"--baseline-device cuda: {needs}")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return torch.cuda.get_device_name(0)
+
+
+def _load(file: Path, device: str) -> Any:
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is what the original has
         try:
-            return torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            model = torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             reason = "not a TorchScript file" if file.exists() else "no such file"
             raise CheckpointError(f"--baseline {file}: {reason}; wanted a *_jit_bs4.pt of the original") from error
+    try:
+        return model.to(device)
+    except RuntimeError as error:  # no memory left, or a GPU that this PyTorch has no code for
+        raise RuntimeUnavailableError(f"{NAMES[device]}: PyTorch failed: {_reason(error)}") from error

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgebird import parity
 from edgebird.benchmarks import memory
-from edgebird.benchmarks.baseline import BATCH, NAME, open_baseline
+from edgebird.benchmarks.baseline import BATCH, NAMES, name_of, open_baseline
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
 from edgebird.errors import (
@@ -39,7 +39,8 @@ Tell = Callable[[str], None]
 class Wanted:
     """What to measure: every runtime with every precision, then the TorchScript files of the original as one.
 
-    throughput: opened as `detect` does, else as `listen` does; see `RuntimeOptions`.
+    throughput: opened as `detect` does, else as `listen` does; see `RuntimeOptions`. baseline_device: of PyTorch, `cpu`
+    or `cuda`.
     """
 
     runtimes: tuple[str, ...] = ("auto",)
@@ -47,6 +48,7 @@ class Wanted:
     threads: int | None = None
     baseline: tuple[Path, ...] = ()
     throughput: bool = False
+    baseline_device: str = "cpu"
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +76,7 @@ class Subject:
     @property
     def is_baseline(self) -> bool:
         """Whether it is the original's TorchScript, which takes batches of four and nothing else."""
-        return self.runtime.name == NAME
+        return self.runtime.name in NAMES.values()
 
     def parity(self, sizes: Iterable[int]) -> dict[str, Any]:
         """As in the report: the proof with the largest difference among those at batch sizes that are used together."""
@@ -148,12 +150,14 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
             options = RuntimeOptions(precision, wanted.threads, batches=(), throughput=wanted.throughput)
             yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
     if wanted.baseline:
-        yield NAME, "fp32", partial(open_baseline, wanted.baseline, bundle.card, wanted.threads)
+        device = wanted.baseline_device
+        opener = partial(open_baseline, wanted.baseline, bundle.card, wanted.threads, device)
+        yield name_of(device), "fp32", opener
 
 
 def _import_engine(name: str, precision: str) -> None:
     """Import what runs a subject, of `auto` the first that can; whether it can is told when it is opened."""
-    if name == NAME:
+    if name in NAMES.values():
         with suppress(ImportError, OSError):
             importlib.import_module("torch")
         return
@@ -178,7 +182,9 @@ def _opened(name: str, opener: Callable[[], Runtime], bundle: Bundle, precision:
         runtime.close()
         raise
     first = time.perf_counter()
-    fixed = BATCH if name == NAME else bundle.card.fixed_batch  # one window is filled up with silence to so many
+    fixed = (
+        BATCH if name in NAMES.values() else bundle.card.fixed_batch
+    )  # one window is filled up with silence to so many
     opening = {
         "import_ms": round((imported - start) * 1e3, 3),
         "load_ms": round((loaded - imported) * 1e3, 3),

@@ -61,14 +61,16 @@ def verify(
 ) -> Iterator[Verification]:
     """Run the golden windows through every precision of the bundle (or one) and compare with the original.
 
-    Windows are scored at the batch sizes of `Card.proof_sizes`. tell: takes the choice of `auto`.
+    Windows are scored at the batch sizes of `Card.proof_sizes`, and as many at once as the engine takes. tell: takes
+    the choice of `auto`.
 
     Raises BundleError, RuntimeUnavailableError, ScoreError.
     """
-    golden, sizes = bundle.golden(), bundle.card.proof_sizes()
+    golden, usual = bundle.golden(), bundle.card.proof_sizes()
     for name in [precision] if precision else bundle.card.precisions:
-        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, sizes), tell)
+        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, usual), tell)
         try:
+            sizes = bundle.card.proof_sizes(max(engine.batch_size, *usual))
             proof = prove(engine.infer, golden, sizes, TOLERANCES[name], floor_group(bundle.card.db_floor))
         finally:
             engine.close()

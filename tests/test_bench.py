@@ -8,12 +8,13 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from edgebird.benchmarks import session, subjects
+from edgebird.benchmarks import baseline, session, subjects
 from edgebird.benchmarks.sensors import Sensors
 from edgebird.benchmarks.session import Plan
 from edgebird.benchmarks.studies import listening
@@ -151,6 +152,36 @@ def test_a_baseline_that_is_none_is_one_line(tones: Bundle, tmp_path: Path, cont
         file.write_bytes(content)
     with pytest.raises(CheckpointError, match=told):
         measured(tones, wanted=Wanted(("ort-cpu",), baseline=(file,)))
+
+
+def test_a_baseline_on_a_gpu_is_refused_where_there_is_none(tones: Bundle, tmp_path: Path) -> None:
+    """On the CPU in its place it would look as if an engine on the GPU were a hundred times as fast."""
+    torch = require("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    report = measured(tones, wanted=Wanted(("ort-cpu",), baseline=(tmp_path / "fold.pt",), baseline_device="cuda"))
+    assert report["refused"][0].startswith(
+        f"torchscript-cuda fp32: --baseline-device cuda: PyTorch {torch.__version__} sees no NVIDIA GPU: it "
+    )
+    assert [run["runtime"] for run in report["runs"]] == ["ort-cpu"]
+    with pytest.raises(UsageError, match="--baseline-device gpu: wanted cpu or cuda"):
+        measured(tones, wanted=Wanted(("ort-cpu",), baseline=(tmp_path / "fold.pt",), baseline_device="gpu"))
+
+
+def test_a_baseline_on_a_gpu_is_given_its_windows_there(tones: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's `meta` device stands for the GPU: tensors there cannot be mixed with those of the CPU either."""
+    torch = require("torch")
+    monkeypatch.setitem(baseline.NAMES, "meta", "torchscript-cuda")
+    seen = []
+
+    def model(inputs: dict[str, Any]) -> Any:
+        seen.append({name: tensor.device.type for name, tensor in inputs.items()})
+        return torch.zeros(len(inputs["wave"]), len(tones.card.labels))
+
+    runtime = baseline.TorchScriptRuntime([model], tones.card, "PyTorch, a GPU", "meta")
+    assert np.all(runtime.infer(tones.golden().windows()[:4]) == 0.5)
+    assert seen == [dict.fromkeys(("rating", "loss_target", "embedding", "wave"), "meta")]
+    assert runtime.includes(4) == "copies to and from the GPU; no CUDA graph"
 
 
 # ------------------------------------------------------------------------------------------------------------ scenarios

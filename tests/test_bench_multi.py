@@ -23,7 +23,7 @@ def tones(tmp_path: Path) -> Bundle:
     return tone_bundle(tmp_path / "tones")
 
 
-@pytest.mark.parametrize("limit", [0, 1, 2, 7, 99, 100, 1000, 4096, 9999])
+@pytest.mark.parametrize("limit", [0, 1, 2, 7, 99, 100, 1000, 4096, 9999, 200_000, 2**20, 2**21])
 @pytest.mark.parametrize("guess", [1, 100, 4096])
 def test_the_largest_number_of_streams_is_found_from_any_guess(limit: int, guess: int) -> None:
     tried: list[int] = []
@@ -33,8 +33,9 @@ def test_the_largest_number_of_streams_is_found_from_any_guess(limit: int, guess
         return number <= limit
 
     found = largest(carries, guess)
-    assert 0.95 * min(limit, 4096) - 1 <= found <= min(limit, 4096)
-    assert len(tried) == len(set(tried)) < 25
+    most = min(limit, 2**20)  # a large GPU carries more than 4096, and a figure that stops there says nothing of it
+    assert 0.95 * most - 1 <= found <= most
+    assert len(tried) == len(set(tried)) < 30
     assert found == 0 or found in tried  # what is told was measured
 
 

@@ -82,6 +82,15 @@ def test_every_precision_is_proven_with_its_own_tolerance(
     assert [engine.closed for _, engine in engines] == [1, 1]
 
 
+def test_the_largest_batch_that_an_engine_takes_is_proven(
+    tones: Bundle, engines: list[tuple[RuntimeOptions, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`detect` gives a GPU eight at once: other kernels may run there than for four."""
+    monkeypatch.setattr(Engine, "batch_size", 8)
+    list(verify(tones, precision="fp32"))
+    assert set(engines[0][1].sizes) == {1, 4, 8}
+
+
 def test_one_precision_is_opened_where_one_is_asked_for(
     tones: Bundle, engines: list[tuple[RuntimeOptions, Engine]]
 ) -> None:

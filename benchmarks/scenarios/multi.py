@@ -22,7 +22,7 @@ _QUERIES = 5  # that must all be in time while one looks for the number
 _CONFIRMED = 50  # that must all be in time at the number that is told
 _CONFIRM_S = 60.0  # with so many streams that their queries take long, fewer of them: those of this time, at least
 _NARROW = 0.05  # the largest number is known to 5 %
-_MOST = 4096
+_MOST = 2**20  # which no GPU carries: more windows than Python can give to an engine in a hop
 
 Tell = Callable[[str], None]
 
@@ -111,7 +111,7 @@ def confirmed(carries: Callable[[int], bool], number: int) -> int:
 
 
 def largest(carries: Callable[[int], bool], guess: int) -> int:
-    """The largest number that is carried, known to 5 %, at most 4096; 0 if not even one is."""
+    """The largest number that is carried, known to 5 %, at most `_MOST`; 0 if not even one is."""
     low, high = 0, 0
     number = guess
     while not (low and high):

@@ -54,6 +54,14 @@ _OPTIONS = [
         "turns with the rest; several are one ensemble. Loading one runs the code in it.",
     ),
     own_option(
+        "baseline_device",
+        str,
+        "cpu",
+        "--baseline-device",
+        metavar="DEVICE",
+        help="Where PyTorch runs it: cpu, or cuda for the first GPU, without TF32.",
+    ),
+    own_option(
         "compare", Path | None, None, "--compare", metavar="FILE", help="An earlier --json of this machine and bundle."
     ),
     own_option(
@@ -95,7 +103,13 @@ def _plan(options: dict[str, Any]) -> Plan:
         raise UsageError(f"--seconds {seconds:g}: wanted 0 or more")
     engines, precisions = _each(options["runtime"], "auto"), _each(options["precision"], "fp32")
     return Plan(
-        Wanted(engines, precisions, options["threads"], tuple(options["baseline"] or ())),
+        Wanted(
+            engines,
+            precisions,
+            options["threads"],
+            tuple(options["baseline"] or ()),
+            baseline_device=options["baseline_device"],
+        ),
         _each(options["scenario"], "single"),
         tuple(options["batch"] or ()),
         options["streams"],
