@@ -298,6 +298,17 @@ def test_a_source_that_falls_silent_says_so_and_when_that_is_over() -> None:
     assert [event["at_s"] for event in of("source", events)] == [7.0, 9.0]
 
 
+@pytest.mark.parametrize("state", ["closed", "lost"])
+def test_a_source_that_has_gone_is_not_said_to_be_silent_for_what_was_heard_before(state: str) -> None:
+    """It would be open again for whoever follows the states."""
+    feed = Script(*[heard(n, 1, 0.0) for n in range(10)])
+    feed.told = [Change("open", "", 0.0, 0), Change(state, "", 10.0, 10 * RATE)]
+    listening = listener(feed)
+    first = listening.events()
+    assert states(first + run(listening)) == [("open", ""), (state, "")]
+    assert listening.status().state == state
+
+
 def test_the_silence_of_a_file_is_nobodys_fault() -> None:
     assert states(run(listener(Script(*[heard(n, 1, 0.0) for n in range(10)], live=False)))) == []
 

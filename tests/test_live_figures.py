@@ -92,6 +92,21 @@ def test_captures_count_from_when_they_are_first_seen(monkeypatch: pytest.Monkey
     assert usage.measure([7]).cpu_percent == pytest.approx(30.0)
 
 
+def test_the_first_figures_tell_what_the_station_has_taken_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first statistics may come after a second, and 0 % would be a wonderful load."""
+    processes = Processes(monkeypatch)
+    usage = Usage()
+    assert usage.measure([]).cpu_percent == 0.0, "no time has passed"
+    for _ in range(3):
+        processes.now += 1
+        processes.cpu[os.getpid()] += 0.4
+        processes.cpu[7] += 0.1
+        told = usage.measure([7]).cpu_percent
+    assert told == pytest.approx(100 * (3 * 0.4 + 2 * 0.1) / 3)
+    processes.now += 10
+    assert usage.measure([7]).cpu_percent == pytest.approx(100 * (3 * 0.4 + 2 * 0.1) / 13)
+
+
 def test_cpu_is_told_over_ten_seconds_and_memory_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the second between two frames of the screen it would jump."""
     processes = Processes(monkeypatch)

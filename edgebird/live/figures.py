@@ -147,24 +147,30 @@ class PerformanceMeter:
 
 
 class Usage:
-    """What this process and its capture processes take: CPU of one core over ten seconds or more, resident memory."""
+    """What this process and its capture processes take: CPU of one core over ten seconds or more, resident memory.
+
+    In the first ten seconds CPU is that since the beginning.
+    """
 
     def __init__(self) -> None:
         self.cpu_percent = self.memory_mb = 0.0
-        self._before: dict[int, float] = {}
+        self._before = {os.getpid(): _cpu_s(os.getpid())}
         self._since = time.monotonic()
+        self._is_young = True
 
     def measure(self, children: Iterable[int]) -> Usage:
         """Look again. children: processes that count too, from when they are first seen."""
         pids = [os.getpid(), *children]
         self.memory_mb = sum(map(_memory_mb, pids))
         now, spent = time.monotonic(), {pid: _cpu_s(pid) for pid in pids}
-        cpu_s = sum(max(0.0, spent[pid] - self._before.get(pid, spent[pid])) for pid in pids)
         elapsed = now - self._since
-        if elapsed >= _CPU_S or not self.cpu_percent:
-            self.cpu_percent = 100 * cpu_s / max(elapsed, 1e-3)
-        if elapsed >= _CPU_S or not self._before:
-            self._since, self._before = now, spent
+        if elapsed >= _CPU_S or (self._is_young and elapsed > 0):
+            cpu_s = sum(max(0.0, spent[pid] - self._before.get(pid, spent[pid])) for pid in pids)
+            self.cpu_percent = 100 * cpu_s / elapsed
+        if elapsed >= _CPU_S:
+            self._is_young, self._since, self._before = False, now, spent
+        else:
+            self._before = {**spent, **self._before}
         return self
 
 

@@ -217,8 +217,10 @@ class Listener:
             self._pending.append(Due(self, window, at - (end - window.end) / self._rate))
 
     def _listen_to_level(self, heard: Heard) -> None:
-        """Say when the source becomes silent, clipping or quiet, and when that is over."""
+        """Say when the source becomes silent, clipping or quiet, and when that is over; not when it is over itself."""
         self._watch.add(heard.block.samples)
+        if self._state in ("lost", "closed"):  # what is read now was heard before
+            return
         verdict, level = self._watch.verdict, self._watch.level
         if verdict and verdict != self._state and level:
             detail = f"rms {level.rms_dbfs:.0f} dBFS, peak {level.peak_dbfs:.0f} dBFS"
