@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.captured import LiveSource
 from edgebird.live.feed import Feed
+from edgebird.live.intake import LiveOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PulledSource
 
@@ -25,12 +26,14 @@ EVERY = pytest.mark.parametrize("make", MAKERS, ids=["captured", "pulled", "pace
 def test_a_source_has_all_that_a_station_asks_for(make: Callable[[], Feed]) -> None:
     """What it lacks would first be missed by a station that runs: at its end, or when a source is lost."""
     feed, asked = make(), [name for name in vars(Feed) if not name.startswith("_")]
-    assert {"waiting", "finished", "drift_ppm", "pid", "start", "expect", "read", "changes", "stop"} == set(asked)
+    assert {"waiting", "finished", "failure", "drift_ppm", "pid", "start", "expect", "read", "changes", "stop"} == set(
+        asked
+    )
     for name in asked:
         if callable(wanted := getattr(Feed, name)):
             parameters = list(inspect.signature(wanted).parameters)[1:]
             assert list(inspect.signature(getattr(feed, name)).parameters) == parameters, name
-    assert set(Feed.__annotations__) == {"name", "live", "failure"}
+    assert set(Feed.__annotations__) == {"name", "live"}
     assert isinstance(feed.name, str)
     assert isinstance(feed.live, bool)
     assert feed.failure is None

@@ -28,7 +28,8 @@ import soundfile
 from edgebird.bundle import open_bundle
 from edgebird.detection import detection_settings
 from edgebird.live.assembly import listen_options, open_listener
-from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.captured import LiveSource
+from edgebird.live.intake import LiveOptions
 from edgebird.live.listener import Listener
 from edgebird.live.process import Capture
 from edgebird.live.service import collecting, keep_steady

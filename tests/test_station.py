@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -16,7 +15,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from edgebird.capture import wire
 from edgebird.capture.devices import CARD_LATE_S, VIRTUAL_LATE_S
 from edgebird.card import Card
 from edgebird.detection import Settings, analyse
@@ -24,7 +22,8 @@ from edgebird.errors import ScoreError, UsageError
 from edgebird.events import Event, timestamp
 from edgebird.live import captured
 from edgebird.live import station as station_module
-from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.captured import LiveSource
+from edgebird.live.intake import LiveOptions
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
@@ -33,6 +32,7 @@ from edgebird.live.station import Station, StationOptions, Telling
 from edgebird.sinks import Memory
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin
 from tests.foreign import tone_card
+from tests.scripted import Scripted
 
 RATE = 8000
 HOP_S = 0.5
@@ -63,6 +63,7 @@ class Notes(Telling):
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.closed = False
+        self.failures: list[str] = []  # of the station
 
     def take(self, event: Event, memory: Memory | None) -> None:
         self.events.append(event)
@@ -91,6 +92,7 @@ def run(feeds: Sequence[Any], seconds: float | None, runtime: Loudness | None = 
     for feed in feeds:
         station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(feed.name)))
     station.run()
+    notes.failures = station.failures
     assert notes.closed
     check_accounts(notes, [e["source"] for e in notes.events if e["event"] == "summary" and "audio_s" in e])
     return notes
@@ -146,6 +148,8 @@ FAULTS: dict[str, list[list[Any]]] = {
     "dying": [["audio", 1.5, 0.5], ["exit"]],
     "stalling": [["audio", 1.0, 0.5], ["hang"]],
     "refused": [["fail", "unauthorized"]],
+    "deaf": [["hang"]],
+    "crumbling": [["audio", 2, 0.5], ["skip", 0.05], ["audio", 1, 0.5], ["skip", 0.1], ["audio", 99, 0.5]],
     "muted": [["audio", 99, 0.0]],
     "loud": [["audio", 99, 1.0]],
 }
@@ -165,6 +169,15 @@ def test_a_source_without_faults_has_no_gap(faults: Notes) -> None:
     (summary,) = faults.of("summary", "well")
     assert 6 < summary["audio_s"] < 12  # seconds that the test takes on a busy machine
     assert summary["windows"] in (int(summary["audio_s"] * 2) - 1, int(summary["audio_s"] * 2))
+
+
+def test_short_losses_are_silence_in_windows_that_go_on_and_one_gap_for_all(faults: Notes) -> None:
+    """At 2 % of lost packets a window between two losses would be rare."""
+    (gap,) = faults.of("gap", "crumbling")
+    assert (gap["start_s"], gap["end_s"], gap["reason"]) == (2.0, 2.15, "dropped")
+    assert (gap["bridged"], gap["losses"]) == (True, 2)
+    windows = faults.of("summary", "crumbling")[0]["windows"]
+    assert windows >= faults.of("summary", "well")[0]["windows"] - 2
 
 
 def test_what_a_sound_card_drops_without_a_word_is_a_gap(faults: Notes) -> None:
@@ -218,8 +231,20 @@ def test_a_song_is_told_when_its_source_is_lost_not_when_it_comes_back(faults: N
 def test_the_reason_a_capture_gives_is_told_once_however_often_it_is_tried(faults: Notes) -> None:
     assert faults.states("refused") == ["lost", "closed"]
     assert faults.of("source", "refused")[0]["detail"] == "unauthorized: as the script says"
+
+
+def test_a_source_that_was_never_heard_was_deaf_from_the_first_second_and_is_a_failure(faults: Notes) -> None:
+    """Else it is in no account, and the exit code says that all was heard."""
     (summary,) = faults.of("summary", "refused")
-    assert summary["audio_s"] == 0.0
+    assert summary["gap_s"] == summary["audio_s"] > 5
+    assert {gap["reason"] for gap in faults.of("gap", "refused")} == {"unauthorized"}
+    (summary,) = faults.of("summary", "deaf")
+    assert summary["gap_s"] == summary["audio_s"] > 5
+    assert {gap["reason"] for gap in faults.of("gap", "deaf")} == {"stalled"}
+    assert sorted(faults.failures) == [
+        "deaf was never heard: stalled: nothing came",
+        "refused was never heard: unauthorized: as the script says",
+    ]
 
 
 def test_a_muted_microphone_is_said_to_be_silent_and_a_loud_one_to_clip(faults: Notes) -> None:
@@ -279,31 +304,6 @@ def test_what_cannot_be_scored_before_the_end_is_a_gap(monkeypatch: pytest.Monke
     assert notes.of("gap", "mic")[-1]["reason"] == "shutdown"
 
 
-class Scripted:
-    """A live source that is given its messages one by one, at times that are told, not waited for."""
-
-    def __init__(self, rate: int = RATE) -> None:
-        self.source = LiveSource("mic", Capture("", {}), LiveOptions(rate=RATE))
-        self.sent, self._rate = 0, rate
-
-    def open(self) -> None:
-        self.source._take(
-            wire.Message(wire.OPEN, json.dumps({"rate": self._rate, "channels": 1, "device": ""}).encode(), 0, 0)
-        )
-
-    def block(self, at: float, position: int, size: int = RATE, spoiled: Sequence[int] = ()) -> None:
-        samples = np.full(size, 0.5, "<f4")
-        samples[list(spoiled)] = np.nan
-        self.source._take(wire.Message(wire.DATA, samples.tobytes(), at, position))
-        self.sent += size
-
-    def pieces(self) -> list[Heard | Lost]:
-        found = []
-        while (piece := self.source.read()) is not None:
-            found.append(piece)
-        return found
-
-
 def test_a_card_that_is_slow_or_fast_for_weeks_does_not_change_the_length_of_an_outage() -> None:
     for rate in (1.001, 0.999):  # seconds of the clock for a second of the card
         card = Scripted()
@@ -312,7 +312,7 @@ def test_a_card_that_is_slow_or_fast_for_weeks_does_not_change_the_length_of_an_
             card.block(1000 + (second + 1) * rate, second * RATE)
             if second % 10 == 0:
                 card.pieces()
-        card.source._close_stretch()
+        card.intake.end_capture(wait=True)
         card.pieces()
         card.open()
         card.block(1000 + 2000 * rate + 6, 0)
@@ -328,7 +328,7 @@ def test_audio_that_waits_for_the_clock_survives_a_loss_that_the_capture_tells()
         card.block(1001.0 + second, second * RATE)
     card.block(1004.5, 3 * RATE)  # late: held back until it is clear whether something was lost
     card.block(1006.0, 4 * RATE + 4000)  # and now frames are missing
-    card.source._close_stretch()
+    card.intake.end_capture(wait=True)
     heard = sum(len(piece.block.samples) for piece in card.pieces() if isinstance(piece, Heard))
     assert heard == card.sent
 
@@ -362,7 +362,7 @@ def test_samples_that_are_no_sound_are_lost_also_while_the_clock_is_in_doubt() -
     card.block(1001.0, 0)
     card.block(1002.0, RATE, spoiled=[900])
     card.block(1005.0, 2 * RATE, spoiled=[0])  # late, so held back until the capture has gone
-    card.source._close_stretch()
+    card.intake.end_capture(wait=True)
     pieces = card.pieces()
     assert all(np.isfinite(piece.block.samples).all() for piece in pieces if isinstance(piece, Heard))
     lost = [(p.start / RATE, p.end / RATE, p.reason) for p in pieces if isinstance(p, Lost)]
@@ -390,7 +390,7 @@ def test_audio_that_never_came_is_a_gap_though_the_capture_ends_before_that_is_c
     for second in range(3):
         card.block(1001.0 + second, second * RATE)
     card.block(1006.0, 3 * RATE)  # two seconds late, and then the capture dies
-    card.source._close_stretch()
+    card.intake.end_capture(wait=True)
     card.open()
     card.block(1010.0, 0)
     pieces = card.pieces()

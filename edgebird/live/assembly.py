@@ -15,8 +15,9 @@ from edgebird.card import Card
 from edgebird.detection import LONGEST_S, detection_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
-from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.captured import LiveSource
 from edgebird.live.feed import Feed
+from edgebird.live.intake import LiveOptions
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks

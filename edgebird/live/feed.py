@@ -25,7 +25,10 @@ class Feed(Protocol):
     name: str
     live: bool  # whether it goes on while nobody reads
 
-    failure: str | None  # why a file could not be read to its end
+    @property
+    def failure(self) -> str | None:
+        """Why a file could not be read to its end, or a live source was never heard; None if nothing is wrong."""
+        ...
 
     @property
     def waiting(self) -> int:

@@ -12,9 +12,11 @@ from datetime import time as TimeOfDay
 
 import numpy as np
 
+from edgebird.capture.wire import DROPPED
 from edgebird.card import Card
 from edgebird.detection import Analysis, Result, Settings, reported
 from edgebird.events import Event, Events, head, seconds
+from edgebird.live.bridges import Bridged, Bridges
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _NOTHING = np.empty(0, np.float32)
 _NOTE_S = 60.0  # between two notes in the log
+_BRIDGES_S = 60.0  # of short losses are told together
 _LONGEST_GAP_S = 600.0  # a longer one is told in pieces, so that a power cut does not take all of it
 
 
@@ -73,6 +76,7 @@ class Listener:
         self._state, self._detail = "starting" if feed.live else "open", ""
         self._watch = LevelWatch(self._rate)
         self._gap: Lost | None = None
+        self._bridges = Bridges(round(_BRIDGES_S * self._rate))
         self._position = 0
         self._next_note = 0.0
         self._last = (0, time.monotonic())  # position after what was heard last, and when that was
@@ -124,12 +128,15 @@ class Listener:
         self._unheard = uncut + self._position - heard
         if self._unheard:
             self._tell_gap(Lost(heard - uncut, self._position, reason))
+        self._bridges.forget()
         self._ended = self.memory.ended = True
 
     def take(self, due: Due, scores: FloatArray, now: float) -> None:
         """Take the scores [classes] of a window that was due."""
         latency = now - due.heard_at if self.feed.live else None
         self._scored_until = due.window.end
+        self._bridges.score(due.window.end)
+        self._tell_bridges(self._bridges.due(self._position))
         self._tell(self._analysis.take(due.window, scores), latency)
         if self._gap and not self._pending:
             self._tell(self._analysis.skip(self._position), latency)
@@ -145,6 +152,8 @@ class Listener:
         """The last events; the summary comes from `summary`."""
         self._tell(self._analysis.close(), None)
         self._close_gap()
+        self._bridges.finish()
+        self._tell_bridges(self._bridges.due())
         return self.events()
 
     def summary(self) -> Event:
@@ -182,8 +191,9 @@ class Listener:
         account = self._analysis.summary()
         return replace(
             account,
-            scored=account.scored - self._unscored,
-            gap=account.gap + self._unscored + self._unheard,
+            scored=account.scored - self._unscored - self._bridges.scored,
+            gap=account.gap + self._unscored + self._unheard + self._bridges.scored + self._bridges.left,
+            tail=account.tail - self._bridges.left,
             detections=self._told,
         )
 
@@ -198,7 +208,9 @@ class Listener:
             self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
         if self._remembers:
             self.memory.push(piece.block)
-        if self.feed.live:
+        if piece.bridged:
+            self._bridges.add(piece.block.start, piece.end)
+        elif self.feed.live:
             self._listen_to_level(piece)
         self._pend(self._analysis.push(piece.block))
 
@@ -254,6 +266,12 @@ class Listener:
         if gap := self._gap:
             self._gap = None
             self._tell_gap(gap)
+
+    def _tell_bridges(self, bridged: Bridged | None) -> None:
+        """One event for all: from the first on, as long as all together."""
+        if bridged:
+            self._tell_gap(Lost(bridged.start, bridged.start + bridged.lost, DROPPED))
+            self._out[-1] |= {"bridged": True, "losses": bridged.losses}
 
     def _tell_gap(self, gap: Lost) -> None:
         event = head("gap", self._origin, gap.start, self._rate)

@@ -16,10 +16,11 @@ _LEAST_PIECE = 64  # samples, on average: a bound on memory for captures that co
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Audio that came. at: monotonic seconds when its last sample was heard."""
+    """Audio that came. at: monotonic seconds when its last sample was heard. bridged: silence for a short loss."""
 
     block: AudioBlock
     at: float
+    bridged: bool = False
 
     @property
     def end(self) -> int:
@@ -69,7 +70,7 @@ class Ring:
         """Whether nothing is to be read, neither audio nor losses."""
         return not self._pieces
 
-    def write(self, block: AudioBlock, at: float) -> None:
+    def write(self, block: AudioBlock, at: float, bridged: bool = False) -> None:
         """Add audio that starts where the last piece ended; `at` is when its last sample was heard.
 
         Raises ValueError if it starts elsewhere: what was lost between has to be said with `lose`.
@@ -78,7 +79,7 @@ class Ring:
             if block.start != self._end:
                 raise ValueError(f"audio at {block.start} does not follow {self._end}")
             if len(block.samples):
-                self._pieces.append(Heard(block, at))
+                self._pieces.append(Heard(block, at, bridged))
                 self._end = block.end
                 self._held += len(block.samples)
                 self._make_room()
@@ -144,6 +145,6 @@ class Ring:
         if not 0 < excess < len(samples):
             self._held -= len(samples)
             return Lost(start, heard.end, OVERRUN)
-        self._pieces.appendleft(Heard(AudioBlock(samples[excess:], start + excess), heard.at))
+        self._pieces.appendleft(Heard(AudioBlock(samples[excess:], start + excess), heard.at, heard.bridged))
         self._held -= excess
         return Lost(start, start + excess, OVERRUN)

@@ -90,6 +90,7 @@ class Station:
         self._runtime, self._telling, self._options, self._tick = runtime, telling, options, tick
         self._listeners: list[Listener] = []
         self._waiting: list[Listener] = []
+        self._removed: set[Listener] = set()  # on request, so that it is no failure what they were
         self._meter = PerformanceMeter()  # of the whole run
         self._lately = PerformanceMeter()  # since the last statistics
         self._usage = Usage()
@@ -101,7 +102,7 @@ class Station:
         self._began = time.monotonic()
         self._next = {"tick": 0.0, "stats": self._began + options.stats_every_s, "advice": self._began + _ADVICE_S}
         self._overruns: dict[str, int] = {}
-        self.failures: list[str] = []  # of files that could not be read to their end
+        self.failures: list[str] = []  # of files not read to their end, of live sources never heard
 
     @property
     def listeners(self) -> Sequence[Listener]:
@@ -118,6 +119,7 @@ class Station:
         if listener in self._waiting:
             self._waiting.remove(listener)
         else:
+            self._removed.add(listener)
             listener.feed.stop()
 
     def _admit(self) -> None:
@@ -264,9 +266,10 @@ class Station:
                 figures = _figures(self._performance(self._meter))
                 summary |= {name: figures[name] for name in figures if name != "windows"}  # those are of all sources
             self._telling.take(summary, listener.memory)
-            if listener.feed.failure:
+            if listener.feed.failure and listener not in self._removed:
                 self.failures.append(listener.feed.failure)
             self._listeners.remove(listener)
+            self._removed.discard(listener)
             self._admit()
 
     def _keep_house(self, now: float) -> None:

@@ -19,6 +19,7 @@ class CaptureStretch:
         self._held: list[tuple[FloatArray, float]] = []
         self.last_at = 0.0  # monotonic seconds of the last frame that came
         self._taken_at = 0.0  # the same of the last that the resampler took
+        self._taken = 0  # frames by the resampler
         self._inside_s = 0.0  # audio in the resampler
 
     @property
@@ -45,9 +46,15 @@ class CaptureStretch:
         held, self._held = self._held, []
         return held
 
+    @property
+    def due(self) -> int:
+        """Samples at `rate_out` that all it has resampled becomes."""
+        return round(self._taken * self._rate_out / self._rate_in)
+
     def resampled(self, mono: FloatArray, at: float) -> tuple[FloatArray, float]:
         """Take samples at `rate_in`, the last heard at `at`; give those at `rate_out` that are complete, and when."""
         samples = self._resampler.push(mono)
+        self._taken += len(mono)
         self._taken_at = at
         self._inside_s += len(mono) / self._rate_in - len(samples) / self._rate_out
         return samples, at - self._inside_s

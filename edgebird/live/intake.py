@@ -1,0 +1,222 @@
+"""What comes of one live source: messages of its captures in; audio and losses, in order, out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebird.capture.devices import CARD_LATE_S
+from edgebird.capture.wire import DATA, DROPPED, LOST, OPEN, Message
+from edgebird.errors import AudioError
+from edgebird.live.clock import FrameClock
+from edgebird.live.ring import OVERRUN, Ring
+from edgebird.live.stretch import CaptureStretch
+from edgebird.reading.mixing import one_channel
+from edgebird.reading.spoiled import NOT_FINITE, sound_parts
+from edgebird.sources import warn_of_missing_band
+from edgebird.types import AudioBlock, FloatArray
+
+log = logging.getLogger(__name__)
+
+BRIDGED_S = 0.1  # a loss no longer than this is bridged with silence, so that windows go on over it
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """How a source is heard.
+
+    rate: of the model, Hz. buffer_s: of audio that may wait. channel: 1-based, None to average all. clocked: whether
+    frames that never came can be told by the clock, as with a sound card; a network may be late by any time.
+    opening_s, stall_s: without a first block, or without another, after which a capture is given up; None for
+    OPENING_S and STALL_S. Streams notice it themselves, and send what they still have: theirs lies above that.
+    """
+
+    rate: int
+    buffer_s: float = 15.0
+    channel: int | None = None
+    clocked: bool = True
+    opening_s: float | None = None
+    stall_s: float | None = None
+
+
+class Intake:
+    """Puts the audio of one capture after another into a ring, at the model's rate, each sample where it belongs.
+
+    Position 0 is the first sample ever heard, or what `begin_at` says. While nothing is heard positions go on with the
+    clock. opened: called with what was opened, when the first audio of a capture has come.
+    """
+
+    def __init__(self, name: str, options: LiveOptions, opened: Callable[[str], None]) -> None:
+        self.name, self._options, self._tell_opened = name, options, opened
+        self.ring = Ring(round(options.buffer_s * options.rate))
+        self._zero: float | None = None  # monotonic seconds of position 0
+        self._stretch: CaptureStretch | None = None
+        self._stretch_from = 0  # position of its first sample
+        self._bridges: deque[tuple[int, int]] = deque()  # positions of silence that is still to be written
+        self._format = (0, 0, "")  # rate, channels and device of the capture
+        self._late_s = CARD_LATE_S
+        self._expected = 0  # position of its next frame
+        self._why_missing = DROPPED  # what is missing before that
+        self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
+        self.why_lost = ""  # reason of the loss that grows, or ends with the next audio
+        self.drift_ppm: float | None = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether audio has come from this capture."""
+        return self._stretch is not None
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds that this capture was heard."""
+        return self._stretch.last_at - self._heard_from if self._stretch else 0.0
+
+    def begin_at(self, moment: float, reason: str) -> None:
+        """Count from a moment of the monotonic clock, if nothing was heard yet: all since then is lost so far."""
+        if self._zero is None:
+            self._zero, self.why_lost = moment, reason
+
+    def suspect(self) -> None:
+        """Look more closely: the capture says that frames were lost."""
+        if self._stretch:
+            self._stretch.suspect()
+
+    def lose_until(self, moment: float) -> None:
+        """Say that what came until a moment of the monotonic clock was not heard."""
+        if self._zero is not None:
+            self.ring.lose(round((moment - self._zero) * self._options.rate), self.why_lost)
+
+    def take(self, message: Message) -> None:
+        """Take a message of the capture: what was opened, audio, or why some is missing. Raises AudioError."""
+        if message.kind == OPEN:
+            self._take_format(message.json())
+        elif message.kind == LOST:
+            self._why_missing = str(message.json()["reason"])
+        elif message.kind == DATA and message.payload:
+            self._take_audio(message)
+
+    def end_capture(self, wait: bool) -> None:
+        """Take that no more comes from this capture. wait: we would have gone on, what was late by now is lost."""
+        if self._stretch is not None:
+            if wait:
+                self._take_certain(self._stretch.give_up())
+            self._flush()
+            # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
+            # the gap that follows would be longer or shorter by all that has come together.
+            self._zero = self._stretch.last_at - self.ring.end / self._options.rate
+            self._stretch = None
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+    def _take_format(self, opened: dict[str, Any]) -> None:
+        """Take what was opened, or that its format has changed: then the next audio follows without a loss."""
+        rate, channels = int(opened["rate"]), int(opened["channels"])
+        if self._stretch is not None:
+            self._flush()
+            log.warning("%s: its format has changed to %d Hz, %d channels", self.name, rate, channels)
+        if rate != self._format[0]:
+            warn_of_missing_band(self.name, rate, self._options.rate)
+        self._format = rate, channels, str(opened["device"])
+        self._late_s = float(opened.get("late_s", CARD_LATE_S))
+        if (self._options.channel or 1) > channels:
+            raise AudioError(f"channel {self._options.channel}: it has {channels}")
+        self._expected = 0
+        if self._stretch is not None:
+            last_at = self._stretch.last_at
+            self._set_stretch(self._new_stretch()).last_at = last_at
+
+    def _take_audio(self, message: Message) -> None:
+        rate, channels, device = self._format
+        frames = np.frombuffer(message.payload, "<f4").reshape(-1, channels)
+        first_at = message.time - len(frames) / rate
+        if self._stretch is None:
+            self._begin(first_at)
+            self._tell_opened(device)
+        if message.position > self._expected:
+            self._miss(message.position - self._expected, first_at)
+        self._why_missing = DROPPED
+        self._expected = message.position + len(frames)
+        assert self._stretch is not None
+        mono = one_channel(frames, self._options.channel)
+        self._take_certain(self._stretch.sort(mono, self._expected, message.time))
+        self.drift_ppm = self._stretch.drift_ppm or self.drift_ppm
+
+    def _begin(self, first: float) -> None:
+        """Begin to hear: audio whose first sample was heard at `first`."""
+        self.begin_at(first, "")
+        self.lose_until(first)
+        self._heard_from = first
+        self._set_stretch(self._new_stretch())
+
+    def _new_stretch(self) -> CaptureStretch:
+        rate = self._format[0]
+        # Over a network audio may be late by any time: there the clock tells the drift alone.
+        clock = FrameClock(rate, self._late_s if self._options.clocked else math.inf)
+        return CaptureStretch(rate, self._options.rate, clock)
+
+    def _set_stretch(self, stretch: CaptureStretch) -> CaptureStretch:
+        self._stretch, self._stretch_from = stretch, self.ring.end
+        return stretch
+
+    def _take_certain(self, certain: list[tuple[FloatArray, float, float]]) -> None:
+        for samples, at, lost_s in certain:
+            if lost_s:
+                self._skip(lost_s, OVERRUN)
+            self._take_sound(samples, at)
+
+    def _take_sound(self, samples: FloatArray, at: float) -> None:
+        """Write what is sound of float32 [n] at the capture's rate, the last heard at `at`; the rest is lost."""
+        rate, end = self._format[0], 0
+        for part, start in sound_parts(samples, 0, rate):
+            if start > end:
+                self._skip((start - end) / rate, NOT_FINITE)
+            end = start + len(part)
+            if len(part):
+                assert self._stretch is not None
+                self._write(*self._stretch.resampled(part, at - (len(samples) - end) / rate))
+
+    def _miss(self, frames: int, until: float) -> None:
+        """Lose frames of the capture, the next of which was heard at `until`: a short loss becomes silence."""
+        rate, stretch = self._format[0], self._stretch
+        if self._why_missing != DROPPED or frames > BRIDGED_S * rate:
+            self._skip(frames / rate, self._why_missing)
+            return
+        assert stretch is not None
+        for samples, at in stretch.held():
+            self._take_sound(samples, at)
+        begin = stretch.due
+        silence = stretch.resampled(np.zeros(frames, np.float32), until)
+        self._bridges.append((self._stretch_from + begin, self._stretch_from + stretch.due))
+        self._write(*silence)
+
+    def _skip(self, lost_s: float, reason: str) -> None:
+        """End the unbroken stretch of audio, lose some, begin another in the same capture."""
+        self._flush()
+        assert self._stretch is not None
+        self.ring.lose(self.ring.end + round(lost_s * self._options.rate), reason)
+        self._set_stretch(self._stretch.continued())
+
+    def _flush(self) -> None:
+        """Write what the clock and the resampler still hold."""
+        assert self._stretch is not None
+        for samples, at in self._stretch.held():
+            self._take_sound(samples, at)
+        self._write(*self._stretch.rest())
+        self._bridges.clear()
+
+    def _write(self, samples: FloatArray, at: float) -> None:
+        """Write samples, the last heard at `at`; those that bridge a loss are marked."""
+        while len(samples):
+            start = self.ring.end
+            while self._bridges and self._bridges[0][1] <= start:
+                self._bridges.popleft()
+            begin, end = self._bridges[0] if self._bridges else (start + len(samples),) * 2
+            bridged = begin <= start
+            part = samples[: (end if bridged else begin) - start]
+            samples = samples[len(part) :]
+            self.ring.write(AudioBlock(part, start), at - len(samples) / self._options.rate, bridged)
