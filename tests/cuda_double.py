@@ -20,6 +20,8 @@ import pytest
 
 API: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "cuda_api.json").read_text(encoding="utf-8"))
 
+_MEMORY = 8 << 30  # of the GPU, bytes
+
 
 @dataclass(frozen=True)
 class FakeGpu:
@@ -125,6 +127,8 @@ class CudaDouble:
                 if name == "cudaStreamEndCapture":  # it ends all the same
                     arguments[0].captured = None
                 return errors[self.fail[name]], None
+            if name == "cudaMalloc" and arguments[0] > _MEMORY:
+                return errors.cudaErrorMemoryAllocation, None
             result = getattr(self, f"_{name}")(*arguments)
             return (errors.cudaSuccess,) if result is None else (errors.cudaSuccess, result)
 
@@ -146,7 +150,7 @@ class CudaDouble:
     def _cudaGetDeviceProperties(self, device: int) -> Any:  # noqa: N802
         values = {
             "name": self.gpu.name.encode() + b"\0\0", "major": self.gpu.major, "minor": self.gpu.minor,
-            "integrated": self.gpu.integrated, "canMapHostMemory": 1, "totalGlobalMem": 8 << 30,
+            "integrated": self.gpu.integrated, "canMapHostMemory": 1, "totalGlobalMem": _MEMORY,
             "multiProcessorCount": self.gpu.multiprocessors,
         }  # fmt: skip
         return SimpleNamespace(**{name: values.get(name) for name in self.api["cudaDeviceProp"]})

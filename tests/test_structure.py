@@ -84,6 +84,7 @@ THIRD_PARTY = {
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
+    "edgebird.benchmarks.device": {"numpy", "soundfile", "onnxruntime"},  # what an engine could do is asked of itself
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
 }
 # The only modules that cannot be imported without the `export` extra.

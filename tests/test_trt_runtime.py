@@ -5,11 +5,7 @@ runtimes, what keeps a wrong engine from being loaded, and every failure of the 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -725,48 +721,3 @@ def test_doctor_names_the_jetpack(
     monkeypatch.setattr("edgebird.machine._L4T_FILE", str(tmp_path / "release"))
     (line,) = [line for line in examine() if line.startswith("Jetson: ")]
     assert f", {name}, " in line
-
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_device.sh"
-# In the place of edgebird: builds no fp16, and writes what the commands write.
-STUB = """#!/usr/bin/env bash
-echo "stub $*"
-case "$1 $*" in
-    build*"--precision fp16"*) echo "error: refused" >&2; exit 1 ;;
-    build*) mkdir -p "$2/engines"; echo '{}' >"$2/engines/model.fp32.tensorrt.json" ;;
-    bench*) while [ $# -gt 0 ]; do case $1 in --json | --html) echo '{}' >"$2" ;; esac; shift; done ;;
-esac
-"""
-
-
-@pytest.mark.parametrize(("precisions", "failures"), [(["fp32"], 0), (["fp16", "fp32"], 1)])
-def test_the_script_for_devices_packs_a_report(tmp_path: Path, precisions: list[str], failures: int) -> None:
-    """Somebody runs it once on a device that we do not have."""
-    stub, bundle = tmp_path / "stub", tmp_path / "my birds"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    bundle.mkdir()
-    (bundle / "card.json").write_text(json.dumps({"precisions": dict.fromkeys(precisions)}))
-    done = subprocess.run(
-        ["bash", SCRIPT, bundle], cwd=tmp_path, env={**os.environ, "EDGEBIRD": str(stub)}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == (1 if failures else 0)
-    assert f": {failures} failures." in done.stderr
-    with tarfile.open(tmp_path / done.stdout.strip()) as packed:
-        names = {name.removeprefix("./") for name in packed.getnames()}
-        summary = packed.extractfile("./summary.txt").read().decode()  # type: ignore[union-attr]
-    assert {
-        "card.json", "doctor.txt", "summary.txt", "build.tensorrt.fp32.log", "model.fp32.tensorrt.json",
-        "verify.tensorrt.fp32.txt", "bench.tensorrt.fp32.json", "bench.tensorrt.fp32.html",
-    } <= names  # fmt: skip
-    assert "verify.tensorrt.fp32 exit=0" in summary
-    assert ("nvpmodel missing: there is no nvpmodel here" in summary) == (shutil.which("nvpmodel") is None)
-    assert ("build.tensorrt.fp16 exit=1" in summary) == bool(failures)
-    assert "verify.tensorrt.fp16.txt" not in names  # what was not built
-
-
-def test_the_script_for_devices_says_how_it_is_used(tmp_path: Path) -> None:
-    done = subprocess.run([SCRIPT, tmp_path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "BUNDLE [RUNTIME...]" in done.stderr

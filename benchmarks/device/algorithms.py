@@ -1,0 +1,122 @@
+"""ONNX Runtime on CUDA: are the scores right however cuDNN's algorithms are chosen, and what would options change?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch, milliseconds, parity_of
+from edgebird.bundle import Bundle
+from edgebird.errors import RuntimeUnavailableError
+from edgebird.runtimes import probe
+from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_bound import BoundRuns
+
+_NO_TF32 = {"device_id": "0", "use_tf32": "0"}
+_SEARCHES: tuple[dict[str, str], ...] = (
+    {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+    {"cudnn_conv_algo_search": "HEURISTIC"},
+    {"cudnn_conv_algo_search": "DEFAULT"},
+    {"prefer_nhwc": "1"},
+)
+_OPTIONS: tuple[tuple[str, dict[str, str], tuple[int, ...]], ...] = (
+    ("no graph", {}, (1, 4, 8, 32, 128)),
+    ("graph", {"enable_cuda_graph": "1"}, (1, 8, 32)),
+    ("nhwc", {"prefer_nhwc": "1"}, (1, 8, 128)),
+    ("nhwc, graph", {"prefer_nhwc": "1", "enable_cuda_graph": "1"}, (1, 8)),
+    ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}, (1, 8)),
+)
+
+
+def _runs(bundle: Bundle, precision: str, options: Mapping[str, str], runtime: str) -> BoundRuns:
+    """A session with options of its provider, its windows and scores in the memory of its device."""
+    on_gpu = runtime == "ort-cuda"
+    session = session_of(bundle.model(precision), runtime, provider_options={**_NO_TF32, **options} if on_gpu else {})
+    graphs = on_gpu and options.get("enable_cuda_graph") == "1"
+    return BoundRuns(session, bundle.card, (), graphs, "cuda" if on_gpu else "cpu")
+
+
+def algorithms(bundle: Bundle, runtime: str = "ort-cuda") -> Iterator[Finding]:
+    """How far scores are from the original's with each way to choose cuDNN's algorithms, FP32 without TF32.
+
+    runtime: `ort-cpu` to try this where there is no GPU, here and below; options of the GPU are left out then.
+    """
+    probe(runtime)
+    for precision in float_graphs(bundle):
+        for options in _SEARCHES:
+            yield from attempt(f"{precision} {options}", partial(_searched, bundle, precision, options, runtime))
+
+
+def _searched(bundle: Bundle, precision: str, options: Mapping[str, str], runtime: str) -> Iterator[Finding]:
+    begun = time.perf_counter()
+    runs = _runs(bundle, precision, options, runtime)
+    opened = time.perf_counter()
+    runs.run(golden_batch(bundle, 1))
+    first = time.perf_counter()
+    found = parity_of(bundle, precision, runs.run, (1, 4, 8))
+    yield {"open_s": round(opened - begun, 2), "first_ms": round((first - opened) * 1e3, 1), "parity": found}
+    runs.close()
+
+
+def tf32(bundle: Bundle, device: str = "cuda") -> Iterator[Finding]:
+    """FP32 with and without TF32: how far off is it on this GPU, and what would it gain?
+
+    The variable that forbids TF32 must not be set in this process, so the session is not edgebird's own.
+    """
+    import onnxruntime as ort
+
+    from edgebird.runtimes.ort_libraries import preload
+
+    provider = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
+    preload(ort)
+
+    def measured(allowed: str) -> Iterator[Finding]:
+        given = {"device_id": "0", "use_tf32": allowed} if device == "cuda" else {}
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        session = ort.InferenceSession(str(bundle.model("fp32")), options, [provider], [given], enable_fallback=0)
+        if session.get_providers()[0] != provider:
+            raise RuntimeUnavailableError(f"tf32: ONNX Runtime took {session.get_providers()} for {provider}")
+        runs = BoundRuns(session, bundle.card, (), False, device)
+        windows = golden_batch(bundle, 8)
+        yield {"parity": parity_of(bundle, "fp32", runs.run, (1, 4)),
+               "ms_of_8": milliseconds(lambda: runs.run(windows), 0.5)}  # fmt: skip
+        runs.close()
+
+    for allowed in ("0", "1"):
+        yield from attempt(f"use_tf32={allowed}", partial(measured, allowed))
+
+
+def options(bundle: Bundle, runtime: str = "ort-cuda", seconds: float = 0.3) -> Iterator[Finding]:
+    """Milliseconds over batch sizes, and what CUDA graphs, NHWC and the search for algorithms change.
+
+    seconds: for each figure.
+    """
+    probe(runtime)
+    for name, given, batches in _OPTIONS:
+        for precision in float_graphs(bundle):
+            yield from attempt(
+                f"{precision} {name}",
+                partial(_over_batches, bundle, precision, (given, batches, runtime, seconds)),
+            )
+
+
+def _over_batches(
+    bundle: Bundle, precision: str, how: tuple[Mapping[str, str], tuple[int, ...], str, float]
+) -> Iterator[Finding]:
+    given, batches, runtime, seconds = how
+    runs = _runs(bundle, precision, given, runtime)
+    for batch in batches if runtime == "ort-cuda" else batches[:1]:
+        windows = golden_batch(bundle, batch)
+        begun = time.perf_counter()
+        first = runs.run(windows)
+        warm = time.perf_counter() - begun
+        again = runs.run(windows)
+        taken = milliseconds(partial(runs.run, windows), seconds)
+        found: dict[str, Any] = {"batch": batch, "warm_s": round(warm, 2), "ms": taken}
+        yield found | {"ms_a_window": taken["p50"] / batch, "repeats_exactly": bool(np.array_equal(first, again))}
+    runs.close()
