@@ -28,12 +28,10 @@ def test_a_short_loss_is_silence_that_is_known_to_be_none(rate: int) -> None:
     stream.intake.end_capture(wait=True)
     pieces = stream.pieces()
     assert lost_spans(pieces) == []
-    assert sum(len(p.block.samples) for p in pieces if isinstance(p, Heard) and p.bridged) == pytest.approx(
-        9 * 0.04 * RATE
-    )
     assert pieces[-1].end == round((10 + 9 * 0.04) * RATE)
     silence = np.concatenate([p.block.samples for p in pieces if isinstance(p, Heard) and p.bridged])
     sound = np.concatenate([p.block.samples for p in pieces if isinstance(p, Heard) and not p.bridged])
+    assert len(silence) == pytest.approx(9 * 0.04 * RATE)
     assert np.abs(silence).mean() < 0.05 < 0.45 < np.abs(sound).mean()
 
 
@@ -73,8 +71,7 @@ def test_a_sender_whose_clock_is_off_has_a_drift_and_no_gap() -> None:
         for second in range(330):
             late = 0.03 * (second % 7) if second % 5 else 0.0
             stream.block(1000.0 + (second + 1) / (1 + ppm / 1e6) + late, second * RATE)
-        stream.intake.end_capture(wait=True)
-        assert lost_spans(stream.pieces()) == []
+            assert lost_spans(stream.pieces()) == []
         assert stream.intake.drift_ppm == pytest.approx(ppm, abs=40)
 
 
