@@ -49,7 +49,7 @@ def cpu_quota(system: Path = Path("/")) -> float | None:
     threads than that are stopped for a part of every tenth of a second. system: where /proc and /sys are, for tests.
     """
     quotas = []
-    for folder in _cpu_groups(system):
+    for folder in _control_groups(system, "cpu"):
         with suppress(OSError, ValueError):
             if (folder / "cpu.max").exists():  # cgroup v2: `100000 100000`, or `max 100000`
                 quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
@@ -59,8 +59,21 @@ def cpu_quota(system: Path = Path("/")) -> float | None:
     return min((quota for quota in quotas if 0 < quota < math.inf), default=None)
 
 
-def _cpu_groups(system: Path) -> Iterator[Path]:
-    """The folders of the control groups that this process is in, its own first, that may limit CPU time.
+def usable_memory(system: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: those of the machine, or fewer where `docker run --memory` says so.
+
+    system: see `cpu_quota`.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for folder in _control_groups(system, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):  # cgroup v2, where it may be `max`; v1
+            with suppress(OSError, ValueError):
+                limits.append(int((folder / name).read_text(encoding="ascii")))
+    return min(limits)
+
+
+def _control_groups(system: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, its own first, that may limit `cpu` or `memory`.
 
     In a container the path in /proc/self/cgroup may be that on the host, of which the mount shows the end or nothing.
     """
@@ -75,7 +88,7 @@ def _cpu_groups(system: Path) -> Iterator[Path]:
         kind, *_, options = right.split()
         for _number, controllers, path in (line.split(":", 2) for line in groups):
             if (kind, controllers) == ("cgroup2", "") or (
-                kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in options.split(",")
+                kind == "cgroup" and controller in controllers.split(",") and controller in options.split(",")
             ):
                 inner = Path(path.removeprefix("" if root == "/" else root).lstrip("/"))
                 top = system / place.lstrip("/")

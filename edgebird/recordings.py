@@ -16,15 +16,15 @@ from edgebird.detection import Analysis, Result, Scored, Settings, reported, res
 from edgebird.errors import AudioError, IncompleteAudioError
 from edgebird.events import Events
 from edgebird.prefetch import prefetch
+from edgebird.readers import EACH, BegunRecording, Channel, Piece, ReadOptions, read_recordings
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sinks import Begun, Recorded, Sink, begun
-from edgebird.sources import FileSource, FoundAudio
-from edgebird.types import AudioBlock, Gap, Origin, Summary, Window
+from edgebird.sources import FileSource, FoundAudio, tell_log
+from edgebird.types import AudioBlock, Origin, Summary
 
 logger = logging.getLogger(__name__)
 
-EACH = 0  # as a channel: each one apart
 _AHEAD = 16  # windows, and ends, that are read before they are asked for; more where more are scored at once
 
 
@@ -55,6 +55,7 @@ class Work:
     timezone: where names without an offset were recorded, None for what fits. explain: tell rejected candidates too.
     channel: which one to listen to, from 1 on; 0 for each one apart, None for the mean of all.
     on_grid: windows begin at multiples of the hop also after a gap, which is made longer for it.
+    readers: how many recordings may be read at the same time, None for one on each core.
     """
 
     runtime: Runtime
@@ -63,6 +64,7 @@ class Work:
     explain: bool = False
     channel: int | None = None
     on_grid: bool = False
+    readers: int | None = None
 
 
 @dataclass(slots=True)
@@ -80,13 +82,16 @@ class Outcome:
 def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> Outcome:
     """Analyse recordings one after the other. If a part of one is missing, a warning says so; all else is told.
 
-    The next ones are read while windows are scored, and short ones are scored together. sinks: opened. One that fails
-    does not stop the others: an error in the log says so. Raises what the runtime raises, and what the last sink does.
+    The next ones are read while windows are scored, several at a time where scoring would wait for them (`readers.py`),
+    and short ones are scored together. sinks: opened. One that fails does not stop the others: an error in the log says
+    so. Raises what the runtime raises, and what the last sink does.
     """
     outcome, telling, is_told = Outcome(), _Telling(work, list(sinks), watcher), False
-    reading = prefetch(_steps(recordings, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
-    with closing(reading), closing(score_steps(reading, work.runtime)) as steps:
-        for recording, its in groupby(steps, key=lambda step: step.source.recording):
+    how = ReadOptions(work.runtime.card.sample_rate, work.timezone, work.channel, work.readers)
+    pieces = read_recordings(recordings, how)
+    reading = prefetch(_steps(pieces, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
+    with closing(pieces), closing(reading), closing(score_steps(reading, work.runtime)) as steps:
+        for recording, its in groupby(steps, key=lambda step: step.source.channel.recording):
             try:
                 incomplete = _finish(recording, its, telling)
             except AudioError as error:
@@ -113,30 +118,12 @@ def warn_of_assumed_zone(origin: Origin) -> None:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Recording:
-    """A recording on its way. origin: None until it is opened."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Listened:
+    """A channel on its way from blocks to results."""
 
-    found: FoundAudio
-    origin: Origin | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Channel:
-    """What is listened to of a recording: one channel, or all as one. source: None until it is opened."""
-
-    recording: _Recording
+    channel: Channel
     analysis: Analysis
-    source: FileSource | None = None
-
-    def windows(self, work: Work) -> Iterator[Window | Gap]:
-        """Open it, which sets `source`, and cut it; called on the thread that reads ahead."""
-        if self.source is None:
-            rate, channel = work.runtime.card.sample_rate, 1 if work.channel == EACH else work.channel
-            self.source = FileSource(self.recording.found.path, rate, timezone=work.timezone, channel=channel)
-            self.recording.origin = self.source.origin
-        blocks = self.source.blocks()
-        yield from windows_of(self.analysis, _on_grid(blocks, work.settings.hop) if work.on_grid else blocks)
 
 
 def _on_grid(blocks: Iterable[AudioBlock], hop: int) -> Iterator[AudioBlock]:
@@ -156,15 +143,23 @@ def _on_grid(blocks: Iterable[AudioBlock], hop: int) -> Iterator[AudioBlock]:
         yield AudioBlock(np.empty(0, np.float32), end, lost)
 
 
-def _steps(recordings: Sequence[FoundAudio], work: Work) -> Iterator[Step[_Channel]]:
-    for found in recordings:
-        first = _Channel(_Recording(found), Analysis(work.runtime.card, work.settings))
-        yield from source_steps(first, first.windows(work), str(found.path))
-        for number in range(2, first.source.channels + 1 if first.source and work.channel == EACH else 0):
-            assert first.source is not None
-            source = first.source.of_channel(number)
-            other = _Channel(first.recording, Analysis(work.runtime.card, work.settings), source)
-            yield from source_steps(other, other.windows(work), str(found.path))
+def _steps(pieces: Iterable[Piece], work: Work) -> Iterator[Step[_Listened]]:
+    for channel, its in groupby(pieces, key=lambda piece: piece.channel):
+        listened = _Listened(channel, Analysis(work.runtime.card, work.settings))
+        blocks = _blocks(its)
+        windows = windows_of(listened.analysis, _on_grid(blocks, work.settings.hop) if work.on_grid else blocks)
+        yield from source_steps(listened, windows, str(channel.recording.found.path))
+
+
+def _blocks(pieces: Iterable[Piece]) -> Iterator[AudioBlock]:
+    """The audio of one channel; what its reading told goes to the log. Raises the AudioError that broke it off."""
+    for piece in pieces:
+        for level, line in piece.notes:
+            tell_log(level, line)
+        if piece.error:
+            raise piece.error
+        if piece.block:
+            yield piece.block
 
 
 @dataclass(slots=True)
@@ -203,7 +198,9 @@ class _Telling:
             its.each(lambda sink: sink.take(event, its.recording))
 
 
-def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Telling) -> IncompleteAudioError | None:
+def _finish(
+    recording: BegunRecording, steps: Iterator[Step[_Listened]], telling: _Telling
+) -> IncompleteAudioError | None:
     """Give the results of a recording to every sink; return what says that a part of it is missing.
 
     Raises the AudioError that kept it from being read.
@@ -211,7 +208,7 @@ def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Te
     first = next(steps)
     if (error := first.error) and not isinstance(error, IncompleteAudioError):
         raise error
-    source, incomplete = first.source.source, None
+    source, incomplete = first.source.channel.source, None
     assert source is not None  # it has a first step
     told = Recorded(source.origin, recording.found.relative, source.rate)
     through = []
@@ -219,7 +216,7 @@ def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Te
         for number in range(source.channels if telling.work.channel == EACH else 1):
             first = next(steps) if number else first
             summary, problem = _finish_channel(first.source, chain([first], steps), telling, its)
-            through.append((first.source.source or source, summary))
+            through.append((first.source.channel.source or source, summary))
             incomplete = incomplete or problem
     for one, summary in through:
         telling.watcher.done(one, summary)
@@ -227,14 +224,14 @@ def _finish(recording: _Recording, steps: Iterator[Step[_Channel]], telling: _Te
 
 
 def _finish_channel(
-    channel: _Channel, steps: Iterator[Step[_Channel]], telling: _Telling, its: Begun
+    listened: _Listened, steps: Iterator[Step[_Listened]], telling: _Telling, its: Begun
 ) -> tuple[Summary, IncompleteAudioError | None]:
     """Give the results of a channel; return its account, and what says that a part of it is missing."""
-    source, heard, incomplete = channel.source, 0, None
+    source, heard, incomplete = listened.channel.source, 0, None
     assert source is not None  # it has a step
     telling.watcher.begin(source)
     try:
-        for result in results_of(channel.analysis, steps):
+        for result in results_of(listened.analysis, steps):
             telling.tell(its, source.origin, result)
             if isinstance(result, Scored):
                 telling.watcher.advance((result.window.end - heard) / source.rate)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
 from edgebird.errors import AudioError, IncompleteAudioError
+from edgebird.prefetch import prefetch
 from edgebird.reading.ffmpeg import has_ffmpeg
 from edgebird.reading.mixing import Mixer
 from edgebird.reading.opening import NotSoundError, open_sound
-from edgebird.reading.sound import CUT_OFF, Sound
+from edgebird.reading.sound import CUT_OFF, Decoded, Sound
 from edgebird.reading.spoiled import NOT_FINITE, sound_parts
 from edgebird.reading.triggered import NOT_TRIGGERED, Expander
 from edgebird.resampling import ResampledBlocks
@@ -27,6 +28,8 @@ from edgebird.timestamps import is_triggered, recording_start
 from edgebird.types import AudioBlock, FloatArray, Origin
 
 logger = logging.getLogger(__name__)
+
+Tell: TypeAlias = Callable[[int, str], None]  # who is told what is odd: a level of `logging`, and a line
 
 AUDIO_SUFFIXES = frozenset(
     ".wav .wave .bwf .flac .ogg .oga .opus .mp3 .mp2 .aif .aiff .aifc .w64 .rf64 .caf .au .snd".split()
@@ -47,15 +50,20 @@ class FoundAudio:
     relative: PurePath
 
 
+def tell_log(level: int, line: str) -> None:
+    """Write it to the log."""
+    logger.log(level, "%s", line)
+
+
 class FileSource:
     """A sound file as blocks of mono float32 at `rate`: all that can be decoded of it, each sample in its place.
 
     path: the file. rate: samples per second of the blocks. name: what events call it, by default its path.
     timezone: where names and headers without an offset were recorded, see `recording_start`.
     channel: which one to take, from 1 on; None for the mean of all.
+    tell: who is told what is odd about a file of which nothing is missing.
 
-    Opens the file to read its header: raises AudioError if it is missing, holds no sound or not this channel. What is
-    odd about a file of which nothing is missing is logged as a warning.
+    Opens the file to read its header: raises AudioError if it is missing, holds no sound or not this channel.
     """
 
     origin: Origin
@@ -70,8 +78,9 @@ class FileSource:
         name: str | None = None,
         timezone: tzinfo | None = None,
         channel: int | None = None,
+        tell: Tell = tell_log,
     ) -> None:
-        self._path = Path(path)
+        self._path, self._tell = Path(path), tell
         self.rate = rate
         with _opened(self._path) as (file, size):
             self._sound = sound = _found(self._path, file, size)
@@ -88,56 +97,64 @@ class FileSource:
             begun.zone_assumed if begun else None,
             channel,
         )
-        self._is_told = False  # whether what is odd is told elsewhere
         for note in sound.notes:
-            logger.warning("%s: %s", _shown(self._path), note)
-        warn_of_missing_band(self.origin.name, sound.rate, rate)
-        logger.debug("%s: %d Hz, started %s", self.origin.name, sound.rate, self.origin.started or "nobody knows when")
+            tell(logging.WARNING, f"{_shown(self._path)}: {note}")
+        warn_of_missing_band(self.origin.name, sound.rate, rate, tell)
+        started = self.origin.started or "nobody knows when"
+        tell(logging.DEBUG, f"{self.origin.name}: {sound.rate} Hz, started {started}")
 
     def of_channel(self, channel: int) -> FileSource:
         """Return the same file as a source of one of its channels, from 1 on, which tells no warnings."""
         other = copy(self)
         other.origin = replace(self.origin, channel=channel)
-        other._is_told = True
+        other._tell = lambda _level, _line: None
         return other
 
-    def blocks(self) -> Iterator[AudioBlock]:
+    def blocks(self, decode_ahead: bool = False) -> Iterator[AudioBlock]:
         """Yield the file from its start, about ten seconds a block.
+
+        decode_ahead: decode the next block on a thread of its own while this one is resampled.
 
         Where audio is missing the next block starts later, and says why; at the end an empty one may. Raises
         IncompleteAudioError as the last thing if that is so, except for silence that a recorder left out by design;
         AudioError if nothing can be decoded.
         """
         with _opened(self._path) as (file, _):
-            reading = _Reading(self._sound, self.rate, self.origin, self._is_told)
-            yield from reading.blocks(file)
+            reading = _Reading(self._sound, self.rate, self.origin)
+            decoded = self._sound.decode(file)
+            if decode_ahead:
+                with closing(prefetch(decoded, 1)) as ahead:
+                    yield from reading.blocks(ahead)
+            else:
+                yield from reading.blocks(decoded)
+        for verdict in reading.verdicts():
+            self._tell(logging.WARNING, f"{self.origin.name}: {verdict}")
         if problem := reading.problem():
             error = IncompleteAudioError if reading.heard else AudioError
             raise error(f"cannot read {'all of ' * reading.heard}{_shown(self._path)}: {problem}")
 
 
-def warn_of_missing_band(name: str, rate_in: int, rate: int) -> None:
+def warn_of_missing_band(name: str, rate_in: int, rate: int, tell: Tell = tell_log) -> None:
     """Say of a source if its rate, Hz, is lower than the model's: higher tones are absent, whatever the engine."""
     if rate_in < rate:
-        text = "%s: its rate is %d Hz, so that nothing above %g kHz can be heard in it; the model listens up to %g kHz"
-        logger.warning(text, name, rate_in, rate_in / 2000, rate / 2000)
+        heard = f"nothing above {rate_in / 2000:g} kHz can be heard in it; the model listens up to {rate / 2000:g} kHz"
+        tell(logging.WARNING, f"{name}: its rate is {rate_in} Hz, so that {heard}")
 
 
 class _Reading:
     """One way through a file. heard: whether anything was decoded."""
 
-    def __init__(self, sound: Sound, rate: int, origin: Origin, is_told: bool) -> None:
-        self._sound, self._origin, self._is_told = sound, origin, is_told
+    def __init__(self, sound: Sound, rate: int, origin: Origin) -> None:
+        self._sound = sound
         self._mixer = Mixer(sound.channels, origin.channel)
         self._expander = Expander() if sound.channels == 1 and is_triggered(origin.path) else None
         self._blocks = ResampledBlocks(sound.rate, rate)
         self._losses: list[tuple[int, int, str]] = []  # frames of the file
         self.heard = False
 
-    def blocks(self, file: BinaryIO) -> Iterator[AudioBlock]:
+    def blocks(self, decoded: Iterable[Decoded]) -> Iterator[AudioBlock]:
         """See `FileSource`."""
         sound = self._sound
-        decoded = sound.decode(file)
         for frames in self._expander.expand(decoded) if self._expander else decoded:
             for samples, start in sound_parts(self._mixer.mix(frames.samples), frames.start, sound.rate):
                 yield from self._take(samples, start, frames.lost if start == frames.start else NOT_FINITE)
@@ -146,7 +163,6 @@ class _Reading:
         if stated is not None and stated > self._blocks.end + sound.slack:
             yield from self._take(np.empty(0, np.float32), stated, CUT_OFF)
         yield from self._blocks.finish()
-        self._tell()
 
     def _take(self, samples: FloatArray, start: int, lost: str) -> Iterator[AudioBlock]:
         """Blocks of samples [n] that stand at a frame of the file."""
@@ -162,15 +178,13 @@ class _Reading:
         else:
             self._losses.append((end, start, reason))
 
-    def _tell(self) -> None:
-        """Warn of what is odd although nothing is missing."""
-        if self._is_told:
-            return
-        name, rate = self._origin.name, self._sound.rate
+    def verdicts(self) -> Iterator[str]:
+        """What is odd, when all is read, although nothing is missing."""
+        rate = self._sound.rate
         if verdict := self._mixer.verdict(rate):
-            logger.warning("%s: %s", name, verdict)
+            yield verdict
         if self._sound.stated is None and not self._sound.unread:
-            logger.warning("%s: length unknown, decoding ended at %.1f s", name, self._blocks.end / rate)
+            yield f"length unknown, decoding ended at {self._blocks.end / rate:.1f} s"
 
     def problem(self) -> str:
         """What is missing, in words; empty if nothing is."""

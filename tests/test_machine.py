@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgebird.machine import cpu_quota, usable_cores
+from edgebird.machine import cpu_quota, usable_cores, usable_memory
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n"
 V1 = (
     "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
     "32 31 0:29 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
     "33 31 0:31 {root} /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+    "34 31 0:32 {root} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 )
 
 
@@ -68,3 +69,22 @@ def test_threads_are_no_more_than_the_quota_keeps_busy(
     monkeypatch.setattr("edgebird.machine.cpu_quota", lambda: quota)
     affinity = len(os.sched_getaffinity(0))
     assert usable_cores() == (affinity if cores is None else min(cores, affinity))
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "file", "text", "limit"),
+    [
+        ("0::/a/b\n", V2, "sys/fs/cgroup/a/memory.max", "268435456\n", 268435456),
+        ("0::/a/b\n", V2, "sys/fs/cgroup/a/b/memory.max", "max\n", None),
+        ("4:memory:/a\n", V1.format(root="/"), "sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1048576\n", 1048576),
+        ("4:memory:/\n", V1.format(root="/"), "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{2**63 - 4096}\n", None),
+        ("0::/\n", V2, "sys/fs/cgroup/memory.max", "nonsense", None),
+    ],
+)
+def test_the_memory_of_a_container_is_what_there_is(
+    tmp_path: Path, groups: str, mounts: str, file: str, text: str, limit: int | None
+) -> None:
+    """`docker run --memory 256m` on a large machine: what is read ahead must fit the container."""
+    machine = usable_memory(tmp_path / "nothing here")
+    assert machine > 2**20
+    assert usable_memory(system(tmp_path, groups, mounts, {file: text})) == (limit or machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgebird.detection import settings_for
 from edgebird.errors import AudioError, OutputError, ScoreError
 from edgebird.events import Event
 from edgebird.parity import check_finite
+from edgebird.readers import EACH
 from edgebird.recordings import Outcome, Work, process
 from edgebird.sinks import Recorded, Sink, opened
 from edgebird.sources import FileSource, find_audio
@@ -56,9 +58,10 @@ class Log:
 
     def close(self) -> None: ...
 
-    def hear(self, folder: Path) -> Outcome:
+    def hear(self, folder: Path, readers: int | None = None, channel: int | None = None) -> Outcome:
         found, _ = find_audio([folder])
-        return process(found, Work(self, settings_for(self.card, 1, threshold=0.9)), [_Counted(self.told)], self)
+        work = Work(self, settings_for(self.card, 1, threshold=0.9), channel=channel, readers=readers)
+        return process(found, work, [_Counted(self.told)], self)
 
 
 class _Counted(Sink):
@@ -108,6 +111,50 @@ def test_what_is_through_is_written_whatever_becomes_of_the_next(tmp_path: Path)
     with pytest.raises(ScoreError, match=r"^log, .*c\.wav, audio at 0-4 s: "):
         log.hear(tmp_path)
     assert log.told == ["4 scored", "a written: 4", "done", "4 scored", "b written: 4", "done", "4 scored"]
+
+
+def test_several_readers_tell_what_one_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Results, errors and warnings come in the same order: who reads them does not see the threads."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (25 * RATE, 2))
+    for number in range(12):
+        path = tmp_path / f"{number:02}.flac"
+        soundfile.write(path, noise[: (number % 4 * 8 + 1) * RATE], RATE // (1 + number % 2))  # half of them warn
+        if number % 5 == 2:
+            path.write_bytes(path.read_bytes()[:-500])  # the end is missing
+        if number % 5 == 4:
+            path.write_text("no sound")
+    told = []
+    for readers in (1, 4):
+        log = Log()
+        outcome = log.hear(tmp_path, readers, EACH)
+        told.append((outcome, log.told, log.advanced, caplog.messages))
+        caplog.clear()
+    assert told[0] == told[1]
+    assert told[0][0] == Outcome(failed=2, incomplete=2)
+    assert len([line for line in told[0][3] if "nothing above 2 kHz" in line]) == 6 - 1  # one of them is no sound
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (2, 2), (64, 16)])
+def test_readers_are_as_many_as_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
+) -> None:
+    """`docker run --cpus 1`: a second reader would take from the engine what there is but once."""
+    for number in range(20):
+        write(tmp_path / f"{number:02}.wav", 1)
+    monkeypatch.setattr("edgebird.readers.usable_cores", lambda: cores)
+    seen: set[str] = set()
+    log = Log()
+    monkeypatch.setattr(log, "infer", lambda windows: seen.update(_threads()) or np.zeros((len(windows), 3), "f4"))
+    log.hear(tmp_path)
+    readers = {name for name in seen if name.startswith("edgebird-reading")}
+    assert len(readers) <= expected
+    assert bool(readers) == bool(expected)
+    assert cores > 1 or len(seen) == 1  # that which makes windows
+    assert not _threads()
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgebird-")]
 
 
 class _Breaks(Sink):

@@ -34,7 +34,7 @@ FOLDERS = {
 # A module may import modules of the layers above its own line, and of its own line as long as there is no circle.
 # A name stands for its submodules too.
 LAYERS = [
-    ["edgebird.errors", "edgebird.types", "edgebird.prefetch"],
+    ["edgebird.errors", "edgebird.types", "edgebird.prefetch", "edgebird.parallel"],
     [
         "edgebird.parity",
         "edgebird.machine",
@@ -49,7 +49,7 @@ LAYERS = [
     ["edgebird.events", "edgebird.formats", "edgebird.species", "edgebird.scoring", "edgebird.settings"],
     ["edgebird.detection"],
     ["edgebird.sinks"],
-    ["edgebird.recordings", "edgebird.verification", "edgebird.doctor"],
+    ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.doctor"],
     ["edgebird.demo"],
     ["edgebird.capture"],  # another process
     ["edgebird.live"],

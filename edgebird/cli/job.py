@@ -16,7 +16,8 @@ from edgebird.cli.progress import make_watcher
 from edgebird.detection import Settings, detection_settings
 from edgebird.errors import UsageError
 from edgebird.formats import formatter, require_fitting
-from edgebird.recordings import EACH, Outcome, Work, process
+from edgebird.readers import EACH
+from edgebird.recordings import Outcome, Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink, opened
