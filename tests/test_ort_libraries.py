@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from edgebird.runtimes import ort_libraries
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,17 @@ def test_what_onnx_runtime_prints_of_missing_libraries_is_not_on_stdout(capsys: 
     ort_libraries.preload(module)
     assert capsys.readouterr().out == ""
     assert "print" not in vars(module)
+
+
+def test_no_extra_takes_an_onnx_runtime_whose_kernels_nobody_has_read() -> None:
+    """CUDA becomes a plugin of ONNX Runtime, which is asked for in another way: pip would bring a version that finds no
+    GPU. The lint knows the kernels of those up to the bound.
+    """
+    content = json.loads((ROOT / "export" / "data" / "kernels.json").read_text(encoding="utf-8"))
+    newest = content["ONNX Runtime CUDA"]["versions"][-1]
+    major, minor, _ = map(int, newest.split("."))
+    extras = importlib.metadata.requires("edgebird") or []
+    bounds = [found.specifier for found in map(Requirement, extras) if found.name == "onnxruntime-gpu"]
+    assert len(bounds) == 3  # gpu, cuda12, cuda13
+    assert any(newest in bound for bound in bounds)
+    assert not [bound for bound in bounds if f"{major}.{minor + 1}.0" in bound]

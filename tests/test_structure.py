@@ -71,7 +71,9 @@ EXPORT_SEES += ["edgebird.sources", "edgebird.windows", "edgebird.demo"]  # the 
 # The commands that call it, inside their functions.
 USE_EXPORT = ("edgebird.cli.demo", "edgebird.cli.export")
 # Inside their functions these measure the exporter's work against the original in torch, or cut its graphs.
-MEASURE_EXPORT = tuple(f"edgebird.benchmarks.{name}" for name in ("baseline", "split", "studies.experiments"))
+MEASURE_EXPORT = tuple(
+    f"edgebird.benchmarks.{name}" for name in ("baseline", "split", "studies.convolutions", "studies.experiments")
+)
 
 # What each part may import from elsewhere; engines and what captures sound only inside functions.
 THIRD_PARTY = {
