@@ -18,7 +18,7 @@ class Scripted:
     """A capture of one channel. rate: its own, Hz; the model's is RATE. clocked: see `LiveOptions`."""
 
     def __init__(self, rate: int = RATE, clocked: bool = True) -> None:
-        self.intake = Intake("mic", LiveOptions(rate=RATE, clocked=clocked), lambda _: None)
+        self.intake = Intake("mic", LiveOptions(rate=RATE, clocked=clocked), 0.5, lambda _: None)
         self.sent, self._rate = 0, rate
 
     def open(self, rate: int = 0, channels: int = 1) -> None:

@@ -52,6 +52,7 @@ def test_what_is_played_is_recorded_bit_by_bit(mic: VirtualMicrophone, noise: Pa
             "channels": 1,
             "device": "pulse:virtmic",
             "late_s": VIRTUAL_LATE_S,
+            "period": 4800,
         }
         mic.play(noise).wait()
         played = soundfile.read(noise, dtype="float32")[0].tobytes()
@@ -198,6 +199,20 @@ def test_a_window_ends_shortly_before_a_block_does(mic: VirtualMicrophone) -> No
     with captured("microphone", {"block_s": 0.5}, mic.env) as heard:
         wait_until(lambda: len(heard.all(wire.DATA)) > 2, "three blocks")
     assert [len(block.payload) // 4 for block in heard.all(wire.DATA)[:3]] == [lead(RATE), 24000, 24000]
+
+
+def test_blocks_are_counted_from_where_the_station_says(mic: VirtualMicrophone) -> None:
+    """After a loss that it told by the clock, windows begin elsewhere."""
+    with captured("microphone", {"block_s": 0.5}, mic.env) as heard:
+        wait_until(lambda: len(heard.all(wire.DATA)) > 1, "two blocks")
+        assert heard.process.stdin is not None
+        heard.process.stdin.write(b'{"begin": 7000}\n')
+        heard.process.stdin.flush()
+        before = len(heard.all(wire.DATA))
+        wait_until(lambda: len(heard.all(wire.DATA)) > before + 2, "later blocks")
+        assert heard.stop() == 0
+    block = heard.all(wire.DATA)[-1]
+    assert (block.position - lead(RATE) - 7000) % 24000 < RATE // 4, "at the next hand-over"
 
 
 def test_of_the_first_block_the_last_frames_are_heard() -> None:

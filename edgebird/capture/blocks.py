@@ -2,13 +2,13 @@
 
 Waking up is what listening costs beside the engine, so blocks are long, and windows end where blocks do. The first
 block is a short one, a lead: what a resampler holds back then comes with a window's last samples, and not a whole block
-after them. A loss in a capture shifts windows against blocks until the source is opened again: results are then late by
-a block at most.
+after them. Where windows begin anew after a loss that the capture does not know of, its parent says so.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 SHORTEST_S, _LONGEST_S = 0.1, 0.5
 
@@ -34,11 +34,30 @@ def lead(rate: int) -> int:
     return max(960, round(0.06 * rate))
 
 
-class Boundaries:
-    """Where to cut audio of which no one knows how it comes. rate: Hz, of what is cut. block_s: see `block_s`."""
+class Beginnings:
+    """Where blocks shall begin anew: what one thread is told and another does."""
 
-    def __init__(self, rate: int, block_s: float) -> None:
+    def __init__(self) -> None:
+        self._positions: deque[int] = deque(maxlen=1)
+
+    def tell(self, position: int) -> None:
+        """Take a position, in frames."""
+        self._positions.append(position)
+
+    def take(self) -> int | None:
+        """The last position, None if it was taken."""
+        return self._positions.popleft() if self._positions else None
+
+
+class Boundaries:
+    """Where to cut audio of which no one knows how it comes.
+
+    rate: Hz, of what is cut. block_s: see `block_s`. beginnings: what the parent says, if there is one.
+    """
+
+    def __init__(self, rate: int, block_s: float, beginnings: Beginnings | None = None) -> None:
         self._lead, self._size = lead(rate), block_s * rate
+        self._beginnings = beginnings or Beginnings()
         self.begin(0)
 
     def begin(self, position: int) -> None:
@@ -47,6 +66,9 @@ class Boundaries:
 
     def advance(self, position: int) -> bool:
         """Take that all up to a position has come; tell whether that made a block full, once for each block."""
+        told = self._beginnings.take()
+        if told is not None and told <= position:  # else it was meant for another format
+            self.begin(told)
         before = self._count
         while position - self._from >= self._lead + self._count * self._size:
             self._count += 1

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from edgebird.capture import wire
-from edgebird.capture.blocks import SHORTEST_S, Boundaries, lead
+from edgebird.capture.blocks import SHORTEST_S, Beginnings, Boundaries, lead
 from edgebird.capture.devices import VIRTUAL_LATE_S, Device, choose, choose_source, inputs, load_sounddevice
 from edgebird.capture.pulse import (
     PULSE,
@@ -74,12 +74,12 @@ class _Choice:
 class _Recorded:
     """What PortAudio's thread leaves for the one that writes: messages, with `_QUEUED_S` of audio at most.
 
-    rate: Hz. block_s: of a block, see `blocks`.
+    rate: Hz. block_s, beginnings: see `blocks`.
     """
 
-    def __init__(self, rate: int, channels: int, block_s: float) -> None:
+    def __init__(self, rate: int, channels: int, block_s: float, beginnings: Beginnings | None = None) -> None:
         self._rate, self._frame_bytes = rate, 4 * channels
-        self._boundaries = Boundaries(rate, block_s)
+        self._boundaries = Boundaries(rate, block_s, beginnings)
         self._messages: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
         self._waiting: list[bytes] = []  # for their block to be full
         self._start = self._end = 0  # positions of what waits
@@ -154,7 +154,7 @@ class _Watch:
                 wait(_LATEST_S if linked else _SOON_S)
 
 
-def capture(options: Options, pipe: BinaryIO, _ending: Ending) -> None:
+def capture(options: Options, pipe: BinaryIO, _ending: Ending, beginnings: Beginnings) -> None:
     """Record until it ends. Raises CaptureError."""
     wanted, sources = options.get("device"), pulse_sources()
     named = wanted if wanted and wanted.startswith(PULSE) else None
@@ -164,7 +164,7 @@ def capture(options: Options, pipe: BinaryIO, _ending: Ending) -> None:
         os.environ.update(recording_env(named, os.environ))  # before PortAudio loads the client libraries
     sounddevice = load_sounddevice()
     choice = _choose(inputs(sounddevice), sources, wanted)
-    stream, recorded = _open(sounddevice, choice, options)
+    stream, recorded = _open(sounddevice, choice, options, beginnings)
     watch = _Watch(named)
     threading.Thread(target=watch.run, name="watch", daemon=True).start()
     messages = _messages(stream, recorded, watch)
@@ -172,7 +172,7 @@ def capture(options: Options, pipe: BinaryIO, _ending: Ending) -> None:
     if not named and (recorded_from := choice.as_recorded(sources)):
         choice, watch.source = recorded_from, watch.source or recorded_from.name
     opened = {"rate": round(stream.samplerate), "channels": stream.channels, "device": choice.name}
-    wire.say(pipe, wire.OPEN, **opened | {"late_s": choice.late_s})
+    wire.say(pipe, wire.OPEN, **opened | {"late_s": choice.late_s, "period": stream.blocksize})
     for message in itertools.chain([first], messages):
         wire.write(pipe, message)
 
@@ -229,7 +229,7 @@ def _period(rate: int, block_s: float) -> int:
     return round(rate * min(block_s, _PERIOD_S))
 
 
-def _open(sounddevice: ModuleType, choice: _Choice, options: Options) -> tuple[Any, _Recorded]:
+def _open(sounddevice: ModuleType, choice: _Choice, options: Options, beginnings: Beginnings) -> tuple[Any, _Recorded]:
     """Return the running stream, and what it records.
 
     Raises CaptureError: `busy`, `not_found`, or `error` with what was refused.
@@ -237,7 +237,7 @@ def _open(sounddevice: ModuleType, choice: _Choice, options: Options) -> tuple[A
     formats = _formats(choice, options)
     block_s = options.get("block_s", SHORTEST_S)
     for rate, channels in formats:
-        recorded, period = _Recorded(rate, channels, block_s), _period(rate, block_s)
+        recorded, period = _Recorded(rate, channels, block_s, beginnings), _period(rate, block_s)
         try:
             stream = sounddevice.RawInputStream(
                 device=choice.device.index,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from edgebird.capture import wire
-from edgebird.capture.blocks import Boundaries
+from edgebird.capture.blocks import Beginnings, Boundaries
 from edgebird.capture.timeline import Loss, Timeline
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ class _Sound:
 class Sender:
     """Sends decoded audio as interleaved float32, at the rate and channels of its frames; both may change.
 
-    name: of the stream, without credentials. block_s: see blocks.py. segmented: see `Timeline`.
+    name: of the stream, without credentials. block_s, beginnings: see blocks.py. segmented: see `Timeline`.
     """
 
-    def __init__(self, pipe: BinaryIO, name: str, block_s: float, segmented: bool = False) -> None:
+    def __init__(
+        self, pipe: BinaryIO, name: str, block_s: float, beginnings: Beginnings, segmented: bool = False
+    ) -> None:
         self._pipe, self._name, self._block_s, self._segmented = pipe, name, block_s, segmented
+        self._beginnings = beginnings
         self._format = ""
         self._held: deque[_Sound] = deque()  # until it is clear whether something was lost before it
 
@@ -71,7 +74,7 @@ class Sender:
         self._format = _format(frame)
         self._convert = AudioResampler(format="flt")  # the sample format alone
         self._timeline = Timeline(self._rate, self._segmented)
-        self._boundaries = Boundaries(self._rate, self._block_s)
+        self._boundaries = Boundaries(self._rate, self._block_s, self._beginnings)
         self._block, self._at, self._next = bytearray(), 0.0, 0  # what waits to be sent, and the position after it
         self._opened = time.monotonic()
         wire.say(self._pipe, wire.OPEN, rate=self._rate, channels=self._channels, device=self._name)

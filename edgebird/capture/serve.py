@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
 
 from edgebird.capture import wire
+from edgebird.capture.blocks import Beginnings
 from edgebird.errors import AudioError
 
 Options: TypeAlias = dict[str, Any]
@@ -68,11 +69,11 @@ class Ending:
             self.close_now()
 
 
-def serve(capture: Callable[[Options, BinaryIO, Ending], None]) -> None:
+def serve(capture: Callable[[Options, BinaryIO, Ending, Beginnings], None]) -> None:
     """Run a capture process: read the options, capture until the parent closes our input, tell it what went wrong.
 
-    capture: takes the options, the pipe to write messages to and how we end; it returns when the end is wanted, else
-    ends by raising CaptureError. Never returns.
+    capture: takes the options, the pipe to write messages to, how we end and where blocks begin anew; it returns when
+    the end is wanted, else ends by raising CaptureError. Never returns.
     """
     # systemd sends SIGTERM to all processes of a service at once: we end with our parent, who knows why.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -80,13 +81,13 @@ def serve(capture: Callable[[Options, BinaryIO, Ending], None]) -> None:
     if not line:
         os._exit(0)
     options: Options = json.loads(line)
-    ending = Ending()
-    threading.Thread(target=_end_with_parent, args=(ending,), name="parent", daemon=True).start()
+    ending, beginnings = Ending(), Beginnings()
+    threading.Thread(target=_obey_parent, args=(ending, beginnings), name="parent", daemon=True).start()
     pipe = _take_stdout()
     if not options.get("verbose"):
         hush()
     try:
-        capture(options, pipe, ending)
+        capture(options, pipe, ending, beginnings)
     except CaptureError as error:
         _tell(pipe, error)
     except BrokenPipeError:  # the parent has gone
@@ -110,10 +111,10 @@ def _take_stdout() -> BinaryIO:
     return pipe
 
 
-def _end_with_parent(ending: Ending) -> None:
-    while os.read(0, 4096):  # the end of our input: the parent says stop, or has died
-        pass
-    ending.want()
+def _obey_parent(ending: Ending, beginnings: Beginnings) -> None:
+    for line in sys.stdin.buffer:
+        beginnings.tell(json.loads(line)["begin"])
+    ending.want()  # the end of our input: the parent says stop, or has died
 
 
 def _tell(pipe: BinaryIO, error: CaptureError) -> None:

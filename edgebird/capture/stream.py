@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from edgebird.capture import wire
 from edgebird.capture.addresses import redact
-from edgebird.capture.blocks import SHORTEST_S
+from edgebird.capture.blocks import SHORTEST_S, Beginnings
 from edgebird.capture.opening import is_rtsp, load_av, open_container, told
 from edgebird.capture.sender import Sender
 from edgebird.capture.serve import CaptureError, Ending, Options, serve
@@ -30,8 +30,8 @@ _DEFAULTS: Options = {"transport": "tcp", "timeout_s": 15.0, "track": None, "all
 class _Stream:
     """One stream, opened as often as it takes to hear something of it."""
 
-    def __init__(self, av: Any, options: Options, pipe: BinaryIO, ending: Ending) -> None:
-        self._av, self._options, self._pipe, self._ending = av, options, pipe, ending
+    def __init__(self, av: Any, options: Options, pipe: BinaryIO, ending: Ending, beginnings: Beginnings) -> None:
+        self._av, self._options, self._pipe, self._ending, self._beginnings = av, options, pipe, ending, beginnings
         self._name = redact(options["url"])
         self._sender: Sender | None = None
         self._heard = time.monotonic()
@@ -82,7 +82,7 @@ class _Stream:
             if frame is None:
                 continue
             if self._sender is None:
-                self._sender = Sender(self._pipe, self._name, self._options["block_s"], segmented)
+                self._sender = Sender(self._pipe, self._name, self._options["block_s"], self._beginnings, segmented)
                 self._note(tracks, audio, all_tracks)
             self._sender.send(frame, missed)
             self._heard = time.monotonic()
@@ -97,9 +97,9 @@ class _Stream:
             wire.say(self._pipe, wire.NOTE, kind="tracks", text=text)
 
 
-def capture(options: Options, pipe: BinaryIO, ending: Ending) -> None:
+def capture(options: Options, pipe: BinaryIO, ending: Ending, beginnings: Beginnings) -> None:
     """Decode a stream until it ends, or the end is wanted. Raises CaptureError."""
-    _Stream(load_av(), _DEFAULTS | options, pipe, ending).capture()
+    _Stream(load_av(), _DEFAULTS | options, pipe, ending, beginnings).capture()
 
 
 if __name__ == "__main__":

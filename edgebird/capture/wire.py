@@ -1,10 +1,12 @@
 """What a capture process tells its parent over its standard output, and what it is told over its standard input.
 
-The parent writes one line of JSON, the options, and then nothing: the end of its input tells a capture process to
-stop, also when the parent has died. It answers in messages, each a header and a payload:
+The parent writes one line of JSON, the options, and now and then one more, {"begin": frames}: where blocks are to be
+counted from, as windows begin there. The end of its input tells a capture process to stop, also when the parent has
+died. It answers in messages, each a header and a payload:
 
-    OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}, of a microphone also "late_s", see
-           devices.py; comes first, and again where a stream changes its format: nothing is lost there
+    OPEN   JSON {"rate": Hz, "channels": n, "device": "what was opened"}, of a microphone also "period", the frames that
+           it hands over at once, and "late_s", see devices.py; comes first, and again where a stream changes its
+           format: nothing is lost there
     DATA   float32 little-endian, interleaved [frames, channels], -1 to 1
     LOST   JSON {"reason": "stalled"}: why the frames before the next DATA are missing; not said where they were dropped
     NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved, ...; capture goes on. "remember": options that the

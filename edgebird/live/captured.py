@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from edgebird.capture.blocks import SHORTEST_S
 from edgebird.capture.wire import DATA, FAIL, NOTE, STALLED, Message
 from edgebird.errors import AudioError
 from edgebird.live.feed import Change
@@ -43,7 +44,8 @@ class LiveSource:
     def __init__(self, name: str, capture: Capture, options: LiveOptions) -> None:
         self.name = name
         self._capture, self._options = capture, options
-        self._intake = Intake(name, options, self._opened)
+        block_s = capture.options.get("block_s", SHORTEST_S)
+        self._intake = Intake(name, options, block_s, self._opened)
         self._changes: deque[Change] = deque()
         self._stopping = threading.Event()
         self._wake: Callable[[], None] = lambda: None
@@ -87,6 +89,7 @@ class LiveSource:
 
     def expect(self, position: int) -> None:
         """See `Feed`."""
+        self._intake.window_end = position
         self._intake.ring.expect(position, self._wake)
 
     def read(self) -> Piece | None:
@@ -172,13 +175,16 @@ class LiveSource:
 
     def _take(self, message: Message) -> None:
         if message.kind == NOTE:
-            self._note(message.json())
-        else:
-            self._intake.take(message)
+            self._note(message.json(), message.position)
+            return
+        self._intake.take(message)
+        begin = self._intake.wanted_beginning()
+        if begin is not None and self._process is not None:
+            self._process.begin(begin)
 
-    def _note(self, note: dict[str, Any]) -> None:
+    def _note(self, note: dict[str, Any], position: int) -> None:
         if note["kind"] == "overflow":
-            self._intake.suspect()
+            self._intake.suspect(position)
         if remember := note.get("remember"):
             self._capture = replace(self._capture, options={**self._capture.options, **remember})
         if time.monotonic() >= self._next_note:

@@ -14,6 +14,7 @@ import numpy as np
 from edgebird.capture.devices import CARD_LATE_S
 from edgebird.capture.wire import DATA, DROPPED, LOST, OPEN, Message
 from edgebird.errors import AudioError
+from edgebird.live.alignment import Alignment
 from edgebird.live.clock import FrameClock
 from edgebird.live.ring import OVERRUN, Ring
 from edgebird.live.stretch import CaptureStretch
@@ -49,11 +50,12 @@ class Intake:
     """Puts the audio of one capture after another into a ring, at the model's rate, each sample where it belongs.
 
     Position 0 is the first sample ever heard, or what `begin_at` says. While nothing is heard positions go on with the
-    clock. opened: called with what was opened, when the first audio of a capture has come.
+    clock. block_s: of the captures' blocks. opened: called with what was opened, when the first audio of a capture has
+    come.
     """
 
-    def __init__(self, name: str, options: LiveOptions, opened: Callable[[str], None]) -> None:
-        self.name, self._options, self._tell_opened = name, options, opened
+    def __init__(self, name: str, options: LiveOptions, block_s: float, opened: Callable[[str], None]) -> None:
+        self.name, self._options, self._block_s, self._tell_opened = name, options, block_s, opened
         self.ring = Ring(round(options.buffer_s * options.rate))
         self._zero: float | None = None  # monotonic seconds of position 0
         self._stretch: CaptureStretch | None = None
@@ -66,6 +68,8 @@ class Intake:
         self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
         self.why_lost = ""  # reason of the loss that grows, or ends with the next audio
         self.drift_ppm: float | None = None
+        self._alignment = Alignment(1, 1.0, 0)  # of the capture's blocks
+        self.window_end: int | None = None  # position where the next window ends, set by the reader
 
     @property
     def hears(self) -> bool:
@@ -82,10 +86,21 @@ class Intake:
         if self._zero is None:
             self._zero, self.why_lost = moment, reason
 
-    def suspect(self) -> None:
-        """Look more closely: the capture says that frames were lost."""
+    def suspect(self, position: int) -> None:
+        """Look more closely: the capture says that frames were lost, and begins anew."""
         if self._stretch:
             self._stretch.suspect()
+        self._alignment.begin(position)
+
+    def wanted_beginning(self) -> int | None:
+        """From where the capture should count its blocks, in its frames, so that they end where the next window does;
+        None if they do.
+        """
+        window_end, unwritten_s = self.window_end, self._stretch.unwritten_s if self._stretch else None
+        if window_end is None or unwritten_s is None:
+            return None
+        to_come_s = (window_end - self.ring.end) / self._options.rate - unwritten_s
+        return self._alignment.wanted(self._expected + to_come_s * self._format[0], self._expected)
 
     def lose_until(self, moment: float) -> None:
         """Say that what came until a moment of the monotonic clock was not heard."""
@@ -126,6 +141,7 @@ class Intake:
         if (self._options.channel or 1) > channels:
             raise AudioError(f"channel {self._options.channel}: it has {channels}")
         self._expected = 0
+        self._alignment = Alignment(rate, self._block_s, opened.get("period", 0))
         if self._stretch is not None:
             last_at = self._stretch.last_at
             self._set_stretch(self._new_stretch()).last_at = last_at
@@ -139,11 +155,12 @@ class Intake:
             self._tell_opened(device)
         if message.position > self._expected:
             self._miss(message.position - self._expected, first_at)
+            self._alignment.begin(message.position)
         self._why_missing = DROPPED
         self._expected = message.position + len(frames)
         assert self._stretch is not None
         mono = one_channel(frames, self._options.channel)
-        self._take_certain(self._stretch.sort(mono, self._expected, message.time))
+        self._take_certain(self._stretch.sort(mono, self._expected, message.time), self._alignment.surplus)
         self.drift_ppm = self._stretch.drift_ppm or self.drift_ppm
 
     def _begin(self, first: float) -> None:
@@ -151,6 +168,7 @@ class Intake:
         self.begin_at(first, "")
         self.lose_until(first)
         self._heard_from = first
+        self.window_end = None
         self._set_stretch(self._new_stretch())
 
     def _new_stretch(self) -> CaptureStretch:
@@ -163,11 +181,13 @@ class Intake:
         self._stretch, self._stretch_from = stretch, self.ring.end
         return stretch
 
-    def _take_certain(self, certain: list[tuple[FloatArray, float, float]]) -> None:
+    def _take_certain(self, certain: list[tuple[FloatArray, float, float]], surplus: int = 0) -> None:
+        """Write it, after what was lost before. surplus: frames to leave out there, see `Alignment`."""
         for samples, at, lost_s in certain:
+            left_out = min(surplus, len(samples)) if lost_s else 0
             if lost_s:
-                self._skip(lost_s, OVERRUN)
-            self._take_sound(samples, at)
+                self._skip(lost_s + left_out / self._format[0], OVERRUN)
+            self._take_sound(samples[left_out:], at)
 
     def _take_sound(self, samples: FloatArray, at: float) -> None:
         """Write what is sound of float32 [n] at the capture's rate, the last heard at `at`; the rest is lost."""
@@ -199,6 +219,7 @@ class Intake:
         self._flush()
         assert self._stretch is not None
         self.ring.lose(self.ring.end + round(lost_s * self._options.rate), reason)
+        self.window_end = None  # until the reader knows of the loss
         self._set_stretch(self._stretch.continued())
 
     def _flush(self) -> None:

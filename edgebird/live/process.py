@@ -48,8 +48,15 @@ class CaptureProcess:
         with contextlib.suppress(AttributeError, OSError):  # not Linux, or too many pipes: then it is small
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self.ended = False
-        with contextlib.suppress(BrokenPipeError):  # one that ended at once is seen at the first read
-            self._stdin.write(json.dumps(dict(capture.options)).encode() + b"\n")
+        self._say(capture.options)
+
+    def begin(self, position: int) -> None:
+        """Have blocks counted from this position, in frames of the capture."""
+        self._say({"begin": position})
+
+    def _say(self, content: Mapping[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # one that has ended is seen at the next read
+            self._stdin.write(json.dumps(dict(content)).encode() + b"\n")
             self._stdin.flush()
 
     @property

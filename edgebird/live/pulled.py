@@ -285,6 +285,8 @@ def pcm_blocks(
             continue
         whole = len(rest) // form.frame_bytes * form.frame_bytes
         for samples, start in sound_parts(form.decode(rest[:whole], channel), decoded, form.rate):
+            if start > resampled.end:
+                boundaries.begin(start)
             yield from resampled.take(samples, start, NOT_FINITE)
         decoded, rest = decoded + whole // form.frame_bytes, rest[whole:]
     yield from resampled.finish()

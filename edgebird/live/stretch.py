@@ -27,6 +27,11 @@ class CaptureStretch:
         """See `Feed`."""
         return self._clock.drift.ppm if self._clock else None
 
+    @property
+    def unwritten_s(self) -> float | None:
+        """Audio that the resampler holds; None while the clock is in doubt and holds some too."""
+        return None if self._held else self._inside_s
+
     def sort(self, mono: FloatArray, frames: int, at: float) -> list[tuple[FloatArray, float, float]]:
         """Take audio, of whose capture `frames` have come by now; give what is certain: samples, time, lost before."""
         self.last_at = at
