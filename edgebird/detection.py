@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.card import Card
-from edgebird.errors import IncompleteAudioError, UsageError
+from edgebird.errors import IncompleteAudioError, ScoreError, UsageError
 from edgebird.events import Event, Events
 from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
@@ -134,6 +134,7 @@ class Analysis:
         longest = round(LONGEST_S * card.sample_rate)
         self._pooler = Pooler(self._thresholds(settings), settings.min_windows, longest, settings.allowed)
         self._windows = self._detections = 0
+        self._taken = self._unscored = 0  # samples: the end of the last window that was taken, and those given up
         self._began = time.monotonic()
 
     def push(self, block: AudioBlock) -> list[Window]:
@@ -152,7 +153,15 @@ class Analysis:
     def take(self, window: Window, scores: FloatArray) -> list[Result]:
         """What is certain with the scores [classes] of the next window."""
         self._windows += 1
+        self._taken = window.end
         return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
+
+    def give_up(self, window: Window, reason: str) -> list[Result]:
+        """What is over because the next window was not scored, and a gap: what it has and no window before it."""
+        gap = Gap(max(window.start, self._taken), window.end, reason)
+        self._taken = window.end
+        self._unscored += gap.end - gap.start
+        return [*self._counted(self._pooler.skip(window.start + self._hop)), gap]
 
     def skip(self, to: int) -> list[Result]:
         """What is over because the audio up to `to` was lost, when all windows before it are taken."""
@@ -169,7 +178,8 @@ class Analysis:
     def summary(self) -> Summary:
         """The account so far."""
         heard, wall_s = self._windower, time.monotonic() - self._began
-        return Summary(heard.scored, heard.gap, heard.tail, self._windows, self._detections, wall_s)
+        scored, gap = heard.scored - self._unscored, heard.gap + self._unscored
+        return Summary(scored, gap, heard.tail, self._windows, self._detections, wall_s)
 
     def _thresholds(self, settings: Settings) -> FloatArray:
         return np.broadcast_to(np.float32(settings.threshold), self._labels)
@@ -208,23 +218,30 @@ def windows_of(analysis: Analysis, blocks: Iterable[AudioBlock]) -> Iterator[Win
 def results_of(analysis: Analysis, steps: Iterable[Step[Any]]) -> Iterator[Result]:
     """What becomes of the scored steps of one source, the Summary last; takes no step after its end.
 
-    Raises the AudioError that broke the source off, when all that was heard before is told; the Summary too, if that
-    is all there is of the source.
+    A window that could not be scored is a gap. Raises the AudioError that broke the source off, or else the ScoreError
+    of the first such window, when all that was heard is told; the Summary too, unless the source could not be read.
     """
+    unscored: list[Exception] = []
     for step in steps:
         if step.gap is not None:
             yield from analysis.skip(step.gap.end)
             yield step.gap
             continue
         if step.window is not None:
-            assert step.scores is not None
-            yield from analysis.take(step.window, step.scores)
+            if step.scores is not None:
+                yield from analysis.take(step.window, step.scores)
+            else:
+                unscored += [step.error] if step.error else []
+                yield from analysis.give_up(step.window, "engine")
             continue
         yield from analysis.close()
         if step.error is None or isinstance(step.error, IncompleteAudioError):
             yield analysis.summary()
         if step.error:
             raise step.error
+        if unscored:
+            more = f" (and {len(unscored) - 1} more windows)" if len(unscored) > 1 else ""
+            raise ScoreError(f"{unscored[0]}{more}") from unscored[0]
         return
 
 
@@ -238,7 +255,7 @@ def detect(
     """Give the detections of a recording as events: the objects that `edgebird detect --format jsonl` prints.
 
     Raises AudioError for a file that cannot be read, UsageError for settings that do not fit. A file of which a part
-    is missing gives what is there, then raises IncompleteAudioError.
+    is missing gives what is there, then raises IncompleteAudioError; one of which windows cannot be scored ScoreError.
     """
     card = runtime.card
     source = FileSource(Path(path), card.sample_rate)

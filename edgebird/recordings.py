@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain, groupby
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
-from edgebird.errors import AudioError, IncompleteAudioError
+from edgebird.errors import AudioError, IncompleteAudioError, ScoreError
 from edgebird.events import Events
 from edgebird.prefetch import prefetch
 from edgebird.readers import EACH, BegunRecording, Channel, Piece, ReadOptions, read_recordings
@@ -24,6 +24,8 @@ from edgebird.sources import FileSource, FoundAudio, tell_log
 from edgebird.types import AudioBlock, Origin, Summary
 
 logger = logging.getLogger(__name__)
+
+Incomplete: TypeAlias = IncompleteAudioError | ScoreError  # of a recording: a part of it is not told
 
 _AHEAD = 16  # windows, and ends, that are read before they are asked for; more where more are scored at once
 
@@ -198,9 +200,7 @@ class _Telling:
             its.each(lambda sink: sink.take(event, its.recording))
 
 
-def _finish(
-    recording: BegunRecording, steps: Iterator[Step[_Listened]], telling: _Telling
-) -> IncompleteAudioError | None:
+def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling: _Telling) -> Incomplete | None:
     """Give the results of a recording to every sink; return what says that a part of it is missing.
 
     Raises the AudioError that kept it from being read.
@@ -225,9 +225,10 @@ def _finish(
 
 def _finish_channel(
     listened: _Listened, steps: Iterator[Step[_Listened]], telling: _Telling, its: Begun
-) -> tuple[Summary, IncompleteAudioError | None]:
+) -> tuple[Summary, Incomplete | None]:
     """Give the results of a channel; return its account, and what says that a part of it is missing."""
-    source, heard, incomplete = listened.channel.source, 0, None
+    source, heard = listened.channel.source, 0
+    incomplete: Incomplete | None = None
     assert source is not None  # it has a step
     telling.watcher.begin(source)
     try:
@@ -236,7 +237,7 @@ def _finish_channel(
             if isinstance(result, Scored):
                 telling.watcher.advance((result.window.end - heard) / source.rate)
                 heard = result.window.end
-    except IncompleteAudioError as error:
+    except (IncompleteAudioError, ScoreError) as error:
         incomplete = error
     assert isinstance(result, Summary)  # the last one
     return result, incomplete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import edgebird
 from edgebird.bundle import Bundle
 from edgebird.card import Card, Precision, Tensor
 from edgebird.detection import Result, Scored, Settings, analyse, detection_settings, settings_for
-from edgebird.errors import AudioError, ScoreError, UsageError
+from edgebird.errors import AudioError, RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.parity import check_finite
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings
 from edgebird.sources import FileSource
-from edgebird.types import AudioBlock, Detection, FloatArray, Label, Summary
+from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Summary
 
 RATE, WINDOW_S, HOP_S = 100, 5, 2.5
 WINDOW = WINDOW_S * RATE
@@ -195,9 +196,11 @@ def test_detections_come_as_soon_as_they_are_certain() -> None:
     assert came <= 20 * RATE
 
 
-@pytest.mark.parametrize(("floor", "first_window"), [("window", 32.5), ("batch", 30)])
-def test_scores_that_are_not_finite_stop_at_once_and_name_the_audio(floor: str, first_window: float) -> None:
-    """The user hears what made it; nothing after it is reported as if nothing had happened."""
+@pytest.mark.parametrize(("floor", "gap"), [("window", (35, 40)), ("batch", (32.5, 42.5))])
+def test_windows_without_finite_scores_are_a_gap_and_named_and_no_other_is_lost(
+    floor: str, gap: tuple[float, float]
+) -> None:
+    """The user hears what made it. Those that share a floor are scored together or not at all."""
     samples = audio(60)
     samples[3510] = np.nan  # in the windows at 32.5 and 35 s
     results: list[Result] = []
@@ -206,8 +209,13 @@ def test_scores_that_are_not_finite_stop_at_once_and_name_the_audio(floor: str, 
         results.extend(analyse(blocks(samples), ear, settings_for(CARD, HOP_S)))
     start, end = map(float, str(caught.value).split()[3].split("-"))
     assert start <= 35.1 <= end <= start + 4 * WINDOW_S
-    assert results
-    assert all(result.window.start < first_window * RATE for result in scored(results))
+    gaps = [result for result in results if isinstance(result, Gap)]
+    assert {one.reason for one in gaps} == {"engine"}
+    assert (gaps[0].start / RATE, gaps[-1].end / RATE) == gap
+    assert all(one.end == other.start for one, other in pairwise(gaps))
+    (summary,) = [result for result in results if isinstance(result, Summary)]
+    assert (summary.gap, summary.scored) == ((gap[1] - gap[0]) * RATE, (60 - gap[1] + gap[0]) * RATE)
+    assert len(scored(results)) == summary.windows == 23 - round((gap[1] - gap[0]) / HOP_S)
 
 
 def test_what_was_heard_before_damage_is_told() -> None:
@@ -223,13 +231,23 @@ def test_what_was_heard_before_damage_is_told() -> None:
     assert [(one.start, one.end) for one in found if isinstance(one, Detection)] == [(0, 750)]
 
 
-def test_an_engine_that_lets_nan_through_is_stopped_all_the_same() -> None:
-    class Careless(Ear):
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        (lambda count: np.full((count, 2), np.nan, np.float32), "4 of 4|2 of 2 scores are not finite"),
+        (lambda count: np.zeros((count, 3), np.float32), r"the engine gave scores \[1, 3\], wanted \[1, 2\]"),
+        (lambda count: None, r"the engine gave scores \[\], wanted"),
+        (lambda count: {}[count], "KeyError: 1"),
+    ],
+)
+def test_an_engine_that_scores_nothing_is_stopped_and_says_why(scores: Any, told: str) -> None:
+    class Broken(Ear):
         def infer(self, windows: FloatArray) -> FloatArray:
-            return np.full((len(windows), 2), np.nan, np.float32)
+            found: FloatArray = scores(len(windows))
+            return found
 
-    with pytest.raises(ScoreError, match="not finite"):
-        run(blocks(audio(60)), Careless())
+    with pytest.raises(RuntimeUnavailableError, match=f"^ear scores nothing any more: .*{told}"):
+        run(blocks(audio(60)), Broken())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import soundfile
 
 from edgebird.card import Card
 from edgebird.detection import settings_for
-from edgebird.errors import AudioError, OutputError, ScoreError
+from edgebird.errors import AudioError, OutputError, RuntimeUnavailableError
 from edgebird.events import Event
 from edgebird.parity import check_finite
 from edgebird.readers import EACH
@@ -102,15 +103,37 @@ def test_short_recordings_are_scored_together_and_told_in_their_order(tmp_path: 
     assert log.advanced == pytest.approx([1, 2.6, 0, 3])
 
 
-def test_what_is_through_is_written_whatever_becomes_of_the_next(tmp_path: Path) -> None:
-    """An engine that fails in the third recording has not scored the first two in vain."""
-    write(tmp_path / "a.wav", 4)
-    write(tmp_path / "b.wav", 4)
-    write(tmp_path / "c.wav", 4, loudness=0.9)
+def test_a_window_that_cannot_be_scored_costs_its_recording_that_window_and_the_others_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of them share groups."""
+    for name in "abc":
+        write(tmp_path / f"{name}.wav", 3)
+    loud = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * RATE)
+    loud[RATE : 2 * RATE] *= 9
+    soundfile.write(tmp_path / "b.wav", loud, RATE)
     log = Log()
-    with pytest.raises(ScoreError, match=r"^log, .*c\.wav, audio at 0-4 s: "):
+    assert log.hear(tmp_path) == Outcome(incomplete=1)
+    assert [line for line in log.told if "written" in line] == ["a written: 3", "b written: 2", "c written: 3"]
+    (warning,) = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
+    assert re.match(r"log, .*b\.wav, audio at 1-2 s: 3 of 3 scores are not finite", warning)
+
+
+def test_what_is_through_is_written_whatever_becomes_of_the_engine(tmp_path: Path) -> None:
+    """An engine that fails in the third recording has not scored the first two in vain."""
+    for name in "abc":
+        write(tmp_path / f"{name}.wav", 4)
+
+    class Fails(Log):
+        def infer(self, windows: FloatArray) -> FloatArray:
+            if "b written: 4" in self.told:
+                raise RuntimeUnavailableError("log: CUDA failure 700")
+            return super().infer(windows)
+
+    log = Fails()
+    with pytest.raises(RuntimeUnavailableError, match=r"^log scores nothing any more: CUDA failure 700"):
         log.hear(tmp_path)
-    assert log.told == ["4 scored", "a written: 4", "done", "4 scored", "b written: 4", "done", "4 scored"]
+    assert log.told == ["4 scored", "a written: 4", "done", "4 scored", "b written: 4", "done"]
 
 
 def test_several_readers_tell_what_one_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgebird.card import Card
-from edgebird.errors import AudioError, ScoreError
+from edgebird.errors import AudioError, BundleError, RuntimeUnavailableError
 from edgebird.parity import check_finite
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.types import FloatArray, Window
@@ -113,14 +113,56 @@ def test_what_was_read_before_damage_is_scored_and_then_comes_the_error(concurre
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_score_that_is_not_finite_names_the_recording_and_the_second(concurrency: int) -> None:
-    """Of several that are scored together, the one to listen to; all before that group is told."""
+def test_a_score_that_is_not_finite_names_the_recording_and_the_second_and_costs_no_other_window(
+    concurrency: int,
+) -> None:
+    """Of several that are scored together, the one to listen to."""
     steps = [Step(None, "a.wav", window) for window in windows(0.5, 0.5, 0.5, 0.5)]
-    steps += [Step(None, "b.wav", window) for window in windows(0.1, float("nan"))]
-    found: list[Step[None]] = []
-    with pytest.raises(ScoreError, match=r"^ear, b\.wav, audio at 1-2 s: 3 of 9 scores are not finite"):
-        found.extend(score_steps(steps, Ear(concurrency)))
-    assert len(found) == 3
+    steps += [Step(None, "b.wav", window) for window in windows(0.1, float("nan"), 0.2)]
+    found = list(score_steps(steps, Ear(concurrency)))
+    assert [str(step.error) for step in found if step.error] == [
+        "ear, b.wav, audio at 1-2 s: 3 of 3 scores are not finite (first: window 0, label 0, nan): "
+        "this engine cannot be trusted with this model"
+    ]
+    assert [step.scores is None for step in found] == [False] * 5 + [True, False]
+
+
+class Raises(Ear):
+    """Raises what engines raise where a window says so, or from some call on whatever it is given."""
+
+    def __init__(self, error: Exception, good_calls: int = 100) -> None:
+        super().__init__()
+        self.error, self.good_calls = error, good_calls
+
+    def infer(self, windows: FloatArray) -> FloatArray:
+        if (windows == 7).any() or len(self.heard) >= self.good_calls:
+            raise self.error
+        return super().infer(windows)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeUnavailableError("ear: the engine failed: INVALID_ARGUMENT"), "the engine failed: INVALID_ARGUMENT"),
+        (BundleError("the model gave [1, 2]"), "the model gave [1, 2]"),
+        (RuntimeError("std::bad_alloc\n  in Conv"), "RuntimeError: std::bad_alloc in Conv"),
+        (MemoryError(), "MemoryError:"),
+    ],
+)
+def test_whatever_an_engine_raises_for_a_window_costs_that_window(error: Exception, told: str) -> None:
+    steps = source_steps("a", windows(1, 7, 2, 7), "a.wav")
+    found = list(score_steps(steps, Raises(error)))
+    assert [step.scores is not None for step in found] == [True, False, True, False, False]
+    assert [str(step.error) for step in found if step.error] == [
+        f"ear, a.wav, audio at 1-2 s: {told}", f"ear, a.wav, audio at 3-4 s: {told}"
+    ]  # fmt: skip
+
+
+def test_an_engine_that_fails_for_good_is_no_fault_of_the_recordings() -> None:
+    found: list[Step[str]] = []
+    with pytest.raises(RuntimeUnavailableError, match=r"^ear scores nothing any more: CUDA failure 700$"):
+        found.extend(score_steps(many((3, 3)), Raises(RuntimeUnavailableError("ear: CUDA failure 700"), good_calls=1)))
+    assert len(found) == 4
 
 
 def test_what_has_no_window_waits_for_none() -> None:
