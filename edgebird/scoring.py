@@ -141,7 +141,7 @@ def _rows(runtime: Runtime, windows: Sequence[Window], names: Sequence[str]) -> 
         return list(infer(runtime, windows, names))
     except ScoreError as error:
         return error
-    except Exception as error:  # noqa: BLE001  engines raise what they like
+    except (Exception, SystemExit) as error:  # noqa: BLE001  engines raise what they like
         return _named(runtime, windows, names, error, range(len(windows)))
 
 
@@ -150,7 +150,7 @@ def _require_working(runtime: Runtime, size: int) -> None:
     (quiet,) = warm_up_windows((size,), runtime.card)
     try:
         _checked(runtime, quiet)
-    except Exception as again:
+    except (Exception, SystemExit) as again:
         raise RuntimeUnavailableError(f"{runtime.name} scores nothing any more: {_reason(runtime, again)}") from again
 
 
@@ -174,7 +174,7 @@ def _checked(runtime: Runtime, batch: FloatArray) -> FloatArray:
 
 
 def _named(
-    runtime: Runtime, windows: Sequence[Window], names: Sequence[str], error: Exception, at: Sequence[int]
+    runtime: Runtime, windows: Sequence[Window], names: Sequence[str], error: BaseException, at: Sequence[int]
 ) -> ScoreError:
     """What an engine said of the windows with these numbers, with the audio that it was."""
     name = names[at[0]] if names else ""
@@ -184,7 +184,7 @@ def _named(
     return ScoreError(f"{runtime.name}, {heard} at {span}: {_reason(runtime, error)}", at)
 
 
-def _reason(runtime: Runtime, error: Exception) -> str:
+def _reason(runtime: Runtime, error: BaseException) -> str:
     """One line."""
     text = str(error) if isinstance(error, EdgebirdError) else f"{type(error).__name__}: {error}"
     return " ".join(text.removeprefix(f"{runtime.name}: ").split())[:_LONGEST]

@@ -6,6 +6,8 @@ asks here, and an engine is opened here first, once for each version, machine an
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edgebird import errors
 from edgebird.errors import EdgebirdError, RuntimeUnavailableError
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 60.0  # in which a process must answer
 _SURVIVED = "survived"  # the folder in the cache
+_MARK_ENDS = ".running"
 _MARK = "edgebird answers: "  # engines print, too
 _CHILD = """
 import sys
@@ -65,6 +69,7 @@ _PACKAGES = {
     "tensorrt_rtx": ("tensorrt-rtx-cu12",),
 }
 enabled = True  # False in the processes themselves
+_running: dict[Path, IO[str]] = {}  # notes of engines that this process has opened, each with its mark
 
 
 def ask(function: str, arguments: Sequence[str], seconds: float = ANSWER_S) -> Iterator[str | EdgebirdError]:
@@ -152,29 +157,86 @@ class Question:
 def survives(name: str, module: str, question: Question, about: Iterable[str]) -> None:
     """Have an engine opened in a process of its own, unless that was done here before.
 
-    name: of the runtime. module: its Python module. question: what opens it. about: what else the result depends on,
-    such as the graph. Raises RuntimeUnavailableError if it crashed, hung or failed in a way that nobody foresees; what
-    it refuses with a reason, it will refuse again where that is said.
+    It is done again where a process that had it died since: by the engine, perhaps. name: of the runtime. module: its
+    Python module. question: what opens it. about: what else the result depends on, such as the graph. Raises
+    RuntimeUnavailableError if it crashed, hung or failed in a way that nobody foresees; what it refuses with a reason,
+    it will refuse again where that is said.
     """
     if not to_be_asked(module):
         return
     note = cache_folder() / _SURVIVED / _key(name, module, about)
-    if note.exists():
+    if _died(note):
+        note.unlink(missing_ok=True)
+    if not note.exists() and not _is_survived(name, question, note):
         return
+    _mark(note)
+
+
+def _is_survived(name: str, question: Question, note: Path) -> bool:
+    """Ask, and note a good answer; False where nobody knows. Raises as `survives` does."""
     try:
         (answer,) = ask(question.function, [question.argument], question.seconds)
     except OSError as error:
         log.debug("%s: not tried in a process of its own: %s", name, error)
-        return
+        return False
     if isinstance(answer, RuntimeUnavailableError) and str(answer).startswith(question.argument):
         raise RuntimeUnavailableError(name + str(answer).removeprefix(question.argument))
     if isinstance(answer, EdgebirdError):
-        return  # "out of memory" today may be a crash tomorrow
+        return False  # "out of memory" today may be a crash tomorrow
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
     except OSError as error:
         log.debug("%s: tried in a process of its own at each start: %s", name, error)
+    return True
+
+
+def _mark(note: Path) -> None:
+    """Leave a mark beside a note as long as this process runs: one that is left says that a process died with it."""
+    if note in _running:
+        return
+    path = note.with_name(f"{note.name}.{os.getpid()}{_MARK_ENDS}")
+    with suppress(OSError):
+        mark = path.open("w", encoding="ascii")
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mark.write(_boot())
+        mark.flush()
+        _running[note] = mark
+
+
+@atexit.register
+def ended_well() -> None:
+    """Say that this process ends, and not by an engine; called at its end."""
+    while _running:
+        _, mark = _running.popitem()
+        with suppress(OSError):
+            os.unlink(mark.name)
+            mark.close()
+
+
+def distrust() -> None:
+    """Have the engines of this process tried in one of their own before they are opened again: they failed."""
+    for note in _running:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+
+
+def _died(note: Path) -> bool:
+    """Whether a process that had this engine has ended without a word since the computer was started."""
+    died = False
+    for path in note.parent.glob(f"{note.name}.*{_MARK_ENDS}"):
+        with suppress(OSError), path.open(encoding="ascii") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it runs
+            died |= mark.read() == _boot()  # else it was perhaps the power
+            path.unlink()
+    return died
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _key(name: str, module: str, about: Iterable[str]) -> str:

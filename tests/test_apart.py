@@ -141,6 +141,79 @@ def test_an_engine_is_tried_once_for_each_version_and_graph(place: Path, monkeyp
     assert asked == ["one", "two", "two"]
 
 
+ENGINE = (
+    "import os, sys; from edgebird.runtimes import apart; apart._PACKAGES['engine'] = (); "
+    "apart.ask = lambda function, arguments, seconds: (print('asked'), [''])[1]; "
+    "apart.survives('x', 'engine', apart.Question('a:b', 'g'), ('g',)); "
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "again"),
+    [
+        ("", False),
+        ("raise SystemExit(1)", False),
+        ("apart.ended_well(); os._exit(1)", False),
+        ("os.kill(os.getpid(), 11)", True),  # the engine, after hours
+        ("os.kill(os.getpid(), 9)", True),  # the kernel, as memory was short
+        (
+            "apart._boot = lambda: 'the boot before'; apart._running.clear(); "
+            "note = min((apart.cache_folder() / 'survived').iterdir(), key=lambda path: len(path.name)); "
+            "apart._mark(note); os.kill(os.getpid(), 9)", False,
+        ),
+    ],
+)  # fmt: skip
+def test_an_engine_with_which_a_process_died_is_tried_apart_again(place: Path, end: str, again: bool) -> None:
+    """The next start must not die of it. A power cut is no fault of the engine, and costs no start its seconds."""
+    (place / "modules" / "engine.py").write_text("")
+    environment = {"PYTHONPATH": f"{place / 'modules'}{os.pathsep}{ROOT}", "XDG_CACHE_HOME": str(place / "cache")}
+
+    def run(code: str) -> bool:
+        done = subprocess.run(
+            [sys.executable, "-c", ENGINE + code], env=os.environ | environment,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return "asked" in done.stdout
+
+    assert [run(""), run(end), run(""), run("")] == [True, False, again, False]
+    assert len(list((place / "cache" / "edgebird" / "survived").iterdir())) == 1
+
+
+def test_two_stations_with_one_engine_say_nothing_of_each_other(place: Path) -> None:
+    (place / "modules" / "engine.py").write_text("")
+    environment = {"PYTHONPATH": f"{place / 'modules'}{os.pathsep}{ROOT}", "XDG_CACHE_HOME": str(place / "cache")}
+    first = subprocess.Popen(
+        [sys.executable, "-uc", ENGINE + "print('open'); sys.stdin.read()"], env=os.environ | environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with first:
+        assert first.stdout is not None
+        assert [first.stdout.readline() for _ in range(2)] == ["asked\n", "open\n"]
+        second = subprocess.run(
+            [sys.executable, "-c", ENGINE], env=os.environ | environment,
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+    assert second.stdout == ""
+
+
+def test_an_engine_that_failed_is_tried_apart_before_it_is_opened_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A station opens it again in its own process, which a driver that is broken might end."""
+    monkeypatch.setattr(apart, "enabled", True)
+    monkeypatch.setattr(apart, "_running", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    monkeypatch.setitem(apart._PACKAGES, "json", ())
+    asked: list[str] = []
+    monkeypatch.setattr(apart, "ask", lambda *_: asked.append("") or [""])
+    for distrusts in (False, True, False):
+        if distrusts:
+            apart.distrust()
+        apart.survives("x", "json", apart.Question("a:b", "argument"), ())
+    assert len(asked) == 2
+    apart.ended_well()
+
+
 def test_a_refusal_with_a_reason_is_told_where_it_is_met(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "enabled", True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))

@@ -274,6 +274,26 @@ def test_a_station_that_ends_early_accounts_for_what_was_heard_and_not_scored(ta
     assert all(end <= start for (_, end), (start, _) in pairwise(spans)), "a gap is told twice"
 
 
+@pytest.mark.parametrize("given_up", [(0,), (1,), (2,), (1, 2), (3, 4), (0, 1, 2, 3, 4)])
+def test_windows_that_are_given_up_are_gaps_and_the_account_comes_out(given_up: tuple[int, ...]) -> None:
+    """Also where silence in them stands for a short loss, which is told otherwise, and before lost audio."""
+    silence = replace(heard(1.3, 0.3, value=0.0), bridged=True)
+    listening = listener(Script(heard(0, 1.3), silence, heard(1.6, 0.9), lost(2.5, 3), heard(3, 1)))
+    events, number = [], 0
+    while (due := listening.next()) is not None:
+        if number in given_up:
+            listening.give_up(due, "engine")
+        else:
+            listening.take(due, scores(due.window.samples), due.heard_at)
+        number += 1
+        events += listening.events()
+    events += [*listening.close(), listening.summary()]
+    assert number == 5
+    balanced(events)
+    engine = [(gap["start_s"], gap["end_s"]) for gap in of("gap", events) if gap["reason"] == "engine"]
+    assert len(engine) == {(3, 4): 2, (0, 1, 2, 3, 4): 2}.get(given_up, 1)
+
+
 def test_an_end_in_the_middle_of_a_gap_tells_it() -> None:
     events = run(listener(Script(heard(0, 2), lost(2, 3))))
     assert [(gap["start_s"], gap["end_s"]) for gap in of("gap", events)] == [(2.0, 3.0)]

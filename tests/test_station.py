@@ -18,7 +18,7 @@ import pytest
 from edgebird.capture.devices import CARD_LATE_S, VIRTUAL_LATE_S
 from edgebird.card import Card
 from edgebird.detection import Settings, analyse
-from edgebird.errors import ScoreError, UsageError
+from edgebird.errors import RuntimeUnavailableError, ScoreError, UsageError
 from edgebird.events import Event, timestamp
 from edgebird.live import captured
 from edgebird.live import station as station_module
@@ -28,7 +28,8 @@ from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.ring import Heard, Lost
-from edgebird.live.station import Station, StationOptions, Telling
+from edgebird.live.station import Station, StationOptions
+from edgebird.live.telling import Telling
 from edgebird.sinks import Memory
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin
 from tests.foreign import tone_card
@@ -290,7 +291,7 @@ def test_an_engine_that_fails_ends_with_the_account_of_all_sources() -> None:
     for name in ("a", "b"):
         feed = PacedSource(name, lambda: blocks(bursts(30)), RATE, buffer_s=5)
         station.add(Listener(feed, runtime.card, settings, ListenOptions(), Origin(name)))
-    with pytest.raises(ScoreError):
+    with pytest.raises(RuntimeUnavailableError, match="scores nothing any more"):
         station.run()
     assert notes.closed
     check_accounts(notes, ["a", "b"])

@@ -24,7 +24,8 @@ from edgebird.detection import settings_for
 from edgebird.events import Event
 from edgebird.live.listener import Due, Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
-from edgebird.live.station import Station, StationOptions, Telling
+from edgebird.live.station import Station, StationOptions
+from edgebird.live.telling import Telling
 from edgebird.sinks import Memory
 from edgebird.types import FloatArray, Origin
 

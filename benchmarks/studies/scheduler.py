@@ -20,7 +20,8 @@ from edgebird.detection import HOP_S, settings_for
 from edgebird.events import Event
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource
-from edgebird.live.station import Station, StationOptions, Telling
+from edgebird.live.station import Station, StationOptions
+from edgebird.live.telling import Telling
 from edgebird.resampling import Resampler
 from edgebird.runtimes import open_runtime
 from edgebird.sinks import Memory

@@ -117,14 +117,24 @@ def unhindered() -> Iterator[None]:
         raise
     finally:
         if not writer.end():
-            os._exit(code)
+            _exit(code)
         _writer = None
 
 
-def leave(code: int) -> NoReturn:
-    """End the program at once, with threads that hang; what waits for stderr is written before, for a second."""
+def leave(code: int, well: bool = True) -> NoReturn:
+    """End the program at once, with threads that hang; what waits for stderr is written before, for a second.
+
+    well: whether engines have no part in it.
+    """
     if _writer is not None:
         _writer.end()
+    _exit(code, well)
+
+
+def _exit(code: int, well: bool = True) -> NoReturn:
+    """End without what Python does at the end, but for the word that the engines have done no harm."""
+    if well and (apart := sys.modules.get("edgebird.runtimes.apart")):
+        apart.ended_well()
     os._exit(code)
 
 

@@ -16,22 +16,23 @@ from rich.console import Console
 from edgebird.bundle import Bundle
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
+from edgebird.errors import RuntimeUnavailableError
 from edgebird.events import Event
 from edgebird.formats import formatter
 from edgebird.live import service
 from edgebird.live.assembly import (
     check_settings,
     make_sinks,
+    open_engine,
     open_listener,
     open_listening_bundle,
-    runtime_options,
     station_options,
 )
+from edgebird.live.engine import Engine
 from edgebird.live.listener import Listener
 from edgebird.live.reload import Reload
 from edgebird.live.service import collecting, keep_steady
 from edgebird.live.station import Station
-from edgebird.runtimes import Runtime, open_runtime
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks.build import table_options
@@ -60,15 +61,18 @@ def _run(read: Callable[[], StationSettings], reloads: bool) -> None:
     shown = _is_shown(settings)
     listeners = [open_listener(one, settings, bundle.card, shell.verbose(), shown) for one in settings.sources]
     with contextlib.ExitStack() as stack:
-        runtime = open_runtime(bundle, settings.detection.runtime, runtime_options(settings), shell.say)
-        stack.callback(runtime.close)
+        engine = open_engine(settings, bundle, shell.say)
+        stack.callback(engine.close)
         collect = stack.enter_context(collecting())
-        station, telling, screen = _make_station(settings, bundle, runtime, shown, collect)
+        station, telling, screen = _make_station(settings, bundle, engine, shown, collect)
         reload = Reload(station, settings, bundle, read, shell.verbose(), shown) if reloads else None
         came = stack.enter_context(_signals(station, reload))
         if screen:
             stack.enter_context(screen)
-        _listen(station, listeners)
+        lost = _listen(station, listeners, engine)
+    if lost:
+        shell.say_error(lost)
+        shell.leave(shell.FAILED, well=False)
     if telling.hangs:  # perhaps in a write to stdout, which Python would wait for at its end
         shell.leave(shell.INTERRUPTED if came.interrupted else shell.FAILED)
     if came.interrupted:
@@ -86,7 +90,7 @@ def _is_shown(settings: StationSettings) -> bool:
 
 
 def _make_station(
-    settings: StationSettings, bundle: Bundle, runtime: Runtime, shown: bool, collect: Callable[[], None]
+    settings: StationSettings, bundle: Bundle, engine: Engine, shown: bool, collect: Callable[[], None]
 ) -> tuple[Station, SinkThread, Screen | None]:
     """A station, its sinks, and the screen that shows it, if one does. collect: see `collecting`."""
     rate = bundle.card.sample_rate
@@ -95,7 +99,7 @@ def _make_station(
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
     printer = None if screen else _printer(settings, rate)
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    sinks = make_sinks(settings, bundle, runtime.name, told)
+    sinks = make_sinks(settings, bundle, engine.name, told)
     telling = SinkThread(sinks, at_once=screen.take) if screen else SinkThread(sinks)
     telling.open()
     watchdog = service.Watchdog()
@@ -106,18 +110,24 @@ def _make_station(
         if screen:
             screen.show(station.status())
 
-    station = Station(runtime, telling, station_options(settings), tick)
+    station = Station(engine, telling, station_options(settings), tick)
     return station, telling, screen
 
 
-def _listen(station: Station, listeners: Sequence[Listener]) -> None:
+def _listen(station: Station, listeners: Sequence[Listener], engine: Engine) -> RuntimeUnavailableError | None:
+    """Listen; the error where a call of the engine did not come back: nothing may touch it, nor Python's end wait."""
     for listener in listeners:
         station.add(listener)
     service.notify("READY=1")
     try:
         station.run()
+    except RuntimeUnavailableError as error:
+        if not engine.hangs:
+            raise
+        return error
     finally:
         service.notify("STOPPING=1")
+    return None
 
 
 # ----------------------------------------------------------------------------------------------------- what is shown
@@ -134,8 +144,9 @@ class _Accounts(Sink):
             (log.info if event["state"] == "recovered" else log.warning)(
                 "%s: %s%s", event["source"], event["state"], f" ({event['detail']})" if event["detail"] else ""
             )
-        elif event["event"] == "sink":
-            log.warning("%s: %s%s", event["sink"], event["state"], f" ({event['error']})" if "error" in event else "")
+        elif event["event"] in ("sink", "engine"):
+            error = f" ({event['error']})" if "error" in event else ""
+            log.warning("%s: %s%s", event[event["event"]], event["state"], error)
 
 
 def _account(event: Event) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from edgebird.detection import LONGEST_S, detection_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
 from edgebird.live.captured import LiveSource
+from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
 from edgebird.live.intake import LiveOptions
 from edgebird.live.listener import Listener, ListenOptions
@@ -23,7 +24,7 @@ from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.station import StationOptions
 from edgebird.recordings import warn_of_assumed_zone
-from edgebird.runtimes import RuntimeOptions
+from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings, SourceSettings, StationSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.build import keeping_sinks
@@ -70,10 +71,21 @@ def runtime_options(settings: StationSettings) -> RuntimeOptions:
     return RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
 
 
+def open_engine(settings: StationSettings, bundle: Bundle, tell: Callable[[str], None]) -> Engine:
+    """Open the engine of a station, which is opened again if it is lost: the same one, also where `auto` chose it.
+
+    tell: what `open_runtime` says. Raises what that raises.
+    """
+    options = runtime_options(settings)
+    runtime = open_runtime(bundle, settings.detection.runtime, options, tell)
+    return Engine(runtime, partial(open_runtime, bundle, runtime.name, options))
+
+
 def station_options(settings: StationSettings) -> StationOptions:
     """What a station itself has to know."""
     detection = settings.detection
-    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, _place(detection))
+    place = _place(detection)
+    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, place, settings.buffer_s)
 
 
 def listen_options(settings: StationSettings, shown: bool = False) -> ListenOptions:

@@ -33,13 +33,23 @@ class Bridges:
 
     def score(self, until: int) -> None:
         """Take that all up to a position is scored."""
+        for start, end in self._until(until):
+            self._put(start, end)
+            self.scored += end - start
+
+    def give_up(self, until: int) -> None:
+        """Take that the rest up to a position is not scored, and told otherwise."""
+        self._until(until)
+
+    def _until(self, until: int) -> list[tuple[int, int]]:
+        """Take out what is open up to a position."""
+        taken = []
         while self._open and self._open[0][0] < until:
             start, end = self._open.popleft()
             if end > until:
                 self._open.appendleft((until, end))
-                end = until
-            self._put(start, end)
-            self.scored += end - start
+            taken.append((start, min(end, until)))
+        return taken
 
     def forget(self) -> None:
         """Take that what is not scored is told otherwise."""

@@ -190,3 +190,14 @@ def _memory_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def event_figures(performance: Performance) -> dict[str, Any]:
+    """Rounded, for events."""
+    figures = performance.to_json()
+    for name in ("inference_ms", "latency_s"):
+        if figures[name]:
+            figures[name] = {key: round(value, 3) for key, value in figures[name].items()}
+    for name in ("real_time_factor", "cpu_percent", "memory_mb"):
+        figures[name] = round(figures[name], 4 if name == "real_time_factor" else 1)
+    return figures

@@ -22,9 +22,10 @@ from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
 from edgebird.live.levels import VERDICTS, LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
+from edgebird.live.unscored import Unscored
 from edgebird.pooling import Onset
 from edgebird.reading.spoiled import NOT_FINITE
-from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary, Window
+from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Origin, Rejected, Summary, Window
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,8 @@ class Listener:
         self._next_note = 0.0
         self._last = (0, time.monotonic())  # position after what was heard last, and when that was
         self._told = 0  # detections
-        self._scored_until = 0
-        self._unscored = self._unheard = 0  # samples that were given up: in windows, and before any
+        self._unscored = Unscored(round(_LONGEST_GAP_S * self._rate))
+        self._unheard = 0  # samples that were given up before they were in a window
         self._ended = False
         self.overrun = 0  # samples lost because the engine was late
         self.untold: deque[Event] = deque()  # events that wait for room where they go
@@ -113,14 +114,12 @@ class Listener:
     def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
         """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
         account, heard = self._analysis.summary(), self._position
-        unscored = [due.window for due in (*untaken, *self._pending) if due.listener is self]
+        waiting = [due for due in (*untaken, *self._pending) if due.listener is self]
         self._pending.clear()
+        for due in waiting:
+            self.give_up(due, reason)
+        self._close_unscored()
         self._close_gap()
-        for window in unscored:
-            start = max(window.start, self._scored_until)
-            self._tell_gap(Lost(start, window.end, reason))
-            self._unscored += window.end - start
-            self._scored_until = window.end
         while (piece := self.feed.read()) is not None:
             self._position = piece.end
         # What is in no window yet, and what was never read, follow one another.
@@ -131,15 +130,29 @@ class Listener:
         self._bridges.forget()
         self._ended = self.memory.ended = True
 
+    def put_back(self, due: Due) -> None:
+        """Take a window back that was due and is not scored yet; of several the last first."""
+        self._pending.appendleft(due)
+
+    def give_up(self, due: Due, reason: str) -> None:
+        """Take note that a window that was due is not scored: what it has and no window before it is a gap."""
+        for result in self._analysis.give_up(due.window, reason):
+            if isinstance(result, Gap):
+                self._bridges.give_up(result.end)
+                for gap in self._unscored.add(result):
+                    self._tell_gap(gap)
+            else:
+                self._tell([result], None)
+        self._end_songs(None)
+
     def take(self, due: Due, scores: FloatArray, now: float) -> None:
         """Take the scores [classes] of a window that was due."""
         latency = now - due.heard_at if self.feed.live else None
-        self._scored_until = due.window.end
+        self._close_unscored()
         self._bridges.score(due.window.end)
         self._tell_bridges(self._bridges.due(self._position))
         self._tell(self._analysis.take(due.window, scores), latency)
-        if self._gap and not self._pending:
-            self._tell(self._analysis.skip(self._position), latency)
+        self._end_songs(latency)
 
     def events(self) -> list[Event]:
         """Take the events since the last call."""
@@ -151,6 +164,7 @@ class Listener:
     def close(self) -> list[Event]:
         """The last events; the summary comes from `summary`."""
         self._tell(self._analysis.close(), None)
+        self._close_unscored()
         self._close_gap()
         self._bridges.finish()
         self._tell_bridges(self._bridges.due())
@@ -191,8 +205,8 @@ class Listener:
         account = self._analysis.summary()
         return replace(
             account,
-            scored=account.scored - self._unscored - self._bridges.scored,
-            gap=account.gap + self._unscored + self._unheard + self._bridges.scored + self._bridges.left,
+            scored=account.scored - self._bridges.scored,
+            gap=account.gap + self._unheard + self._bridges.scored + self._bridges.left,
             tail=account.tail - self._bridges.left,
             detections=self._told,
         )
@@ -265,6 +279,7 @@ class Listener:
     def _close_gap(self) -> None:
         if gap := self._gap:
             self._gap = None
+            self._close_unscored()
             self._tell_gap(gap)
 
     def _tell_bridges(self, bridged: Bridged | None) -> None:
@@ -273,7 +288,16 @@ class Listener:
             self._tell_gap(Lost(bridged.start, bridged.start + bridged.lost, DROPPED))
             self._out[-1] |= {"bridged": True, "losses": bridged.losses}
 
-    def _tell_gap(self, gap: Lost) -> None:
+    def _close_unscored(self) -> None:
+        for gap in self._unscored.end():
+            self._tell_gap(gap)
+
+    def _end_songs(self, latency_s: float | None) -> None:
+        """Tell what is over as audio was lost, when all windows before that are taken."""
+        if self._gap and not self._pending:
+            self._tell(self._analysis.skip(self._position), latency_s)
+
+    def _tell_gap(self, gap: Lost | Gap) -> None:
         event = head("gap", self._origin, gap.start, self._rate)
         span = {"start_s": seconds(gap.start, self._rate), "end_s": seconds(gap.end, self._rate)}
         self._out.append({**event, **span, "reason": gap.reason})

@@ -18,14 +18,15 @@ from edgebird.events import Event
 from edgebird.live.assembly import (
     check_settings,
     make_sinks,
+    open_engine,
     open_listener,
     open_listening_bundle,
-    runtime_options,
     station_options,
 )
+from edgebird.live.engine import Engine
 from edgebird.live.event_queue import EventQueue
 from edgebird.live.station import Station
-from edgebird.runtimes import Runtime, open_runtime
+from edgebird.runtimes import Runtime
 from edgebird.settings.keywords import Addresses, keyword_settings
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Sink
@@ -68,8 +69,8 @@ def listen(
     `mic`, `url` and `file` also take several, or name -> address. `bundle` may be an open one.
 
     Raises, here, UsageError for settings that are wrong, and what opening bundle, engine, sources and sinks raises:
-    EdgebirdError, or OSError for a file. The iterator raises ScoreError if the engine fails, and AudioError when all
-    has ended if a file could not be read to its end.
+    EdgebirdError, or OSError for a file. The iterator raises RuntimeUnavailableError if the engine is lost for good,
+    and AudioError when all has ended if a file could not be read to its end.
     """
     opened = None if isinstance(runtime, str) else runtime
     if not isinstance(source, StationSettings):
@@ -208,15 +209,17 @@ class _Run:
         bundle = open_listening_bundle(settings.detection.bundle)
         verbose = logging.getLogger("edgebird").isEnabledFor(logging.DEBUG)
         listeners = [open_listener(source, settings, bundle.card, verbose) for source in settings.sources]
-        runtime = self._runtime
-        if runtime is None:
-            runtime = open_runtime(bundle, settings.detection.runtime, runtime_options(settings), log.info)
-            stack.callback(runtime.close)
-        _require_model(runtime, bundle)
-        sinks = make_sinks(settings, bundle, runtime.name, [self.events, *self._sinks])
+        if self._runtime is None:
+            engine = open_engine(settings, bundle, log.info)
+            stack.callback(engine.close)
+        else:
+            _require_model(self._runtime, bundle)
+            engine = Engine(self._runtime)
+            stack.callback(engine.leave)
+        sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks])
         telling = _Telling(sinks, self.events)
         telling.open()
-        station = Station(runtime, telling, station_options(settings))
+        station = Station(engine, telling, station_options(settings))
         for listener in listeners:
             station.add(listener)
         return station

@@ -1,8 +1,9 @@
 """A station: all sources through one runtime, as windows fall due, for as long as it is told to.
 
-One thread takes what is due, scores it in batches and tells events; each source has a thread of its own that fills its
-ring, and the sinks have one. A runtime that is too slow loses audio in the rings, counted, and never falls behind more
-than they hold. Sinks that are too slow lose events, counted, and no audio; those of files wait for them.
+One thread takes what is due, has it scored in batches and tells events; each source has a thread of its own that fills
+its ring, the engine has one, and the sinks have one. A runtime that is too slow loses audio in the rings, counted, and
+never falls behind more than they hold. Sinks that are too slow lose events, counted, and no audio; those of files wait
+for them.
 """
 
 from __future__ import annotations
@@ -14,80 +15,53 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Protocol
 
 import numpy as np
 
-from edgebird.errors import EdgebirdError
+from edgebird.errors import EdgebirdError, ScoreError
 from edgebird.events import Event
-from edgebird.live.figures import Performance, PerformanceMeter, Status, Usage
+from edgebird.live.engine import Engine
+from edgebird.live.figures import Performance, PerformanceMeter, Status, Usage, event_figures
 from edgebird.live.listener import Due, Listener
+from edgebird.live.telling import Telling
 from edgebird.runtimes import Runtime
-from edgebird.scoring import infer
-from edgebird.sinks import Memory
-from edgebird.sinks.thread import SinkDelay
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
+ENGINE = "engine"  # the reason of gaps: it could not score them
+_SPARED = 0.7  # of a ring
 _TICK_S = 0.5  # between two looks at everything, when no window is due
 _ADVICE_S = 60.0
 _END_S = 10.0  # for sources to end after they were told to
 
 
-class Telling(Protocol):
-    """Where events go: `sinks.thread.SinkThread`. It never keeps the scoring thread waiting, but in `close`."""
-
-    def take(self, event: Event, memory: Memory | None) -> None:
-        """Take an event."""
-        ...
-
-    def tick(self) -> None:
-        """Do what is due, after the events before."""
-        return
-
-    def has_room(self, wake: Callable[[], None]) -> bool:
-        """Whether the events of files may come; if not, wake is called when they may."""
-        return True
-
-    def follows(self, memory: Memory, wake: Callable[[], None]) -> bool:
-        """Whether a file may be read on, all of whose events were told; if not, wake is called when it may."""
-        return True
-
-    def delay(self) -> SinkDelay | None:
-        """How far behind the sinks are, None if they are not."""
-        return None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the station should end, as nobody reads what it tells."""
-        return False
-
-    def close(self) -> None:
-        """Finish."""
-        return
-
-
 @dataclass(frozen=True)
 class StationOptions:
-    """hop_s: as the settings have it. duration_s: wall clock, None for ever."""
+    """hop_s, buffer_s: as the settings have them. duration_s: wall clock, None for ever."""
 
     hop_s: float
     duration_s: float | None = None
     stats_every_s: float = 60.0
     place: tuple[float, float] | None = None  # latitude, longitude: told with the statistics
+    buffer_s: float = 15.0
 
 
 class Station:
     """Listeners, a runtime, and where events go; `run` returns when all sources have ended.
 
-    tick: called twice a second.
+    runtime: an Engine, or a runtime that nobody can open again. tick: called twice a second.
     """
 
     def __init__(
-        self, runtime: Runtime, telling: Telling, options: StationOptions, tick: Callable[[], None] = lambda: None
+        self,
+        runtime: Runtime | Engine,
+        telling: Telling,
+        options: StationOptions,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
-        self._runtime, self._telling, self._options, self._tick = runtime, telling, options, tick
+        self._engine = runtime if isinstance(runtime, Engine) else Engine(runtime)
+        self._telling, self._options, self._tick = telling, options, tick
         self._listeners: list[Listener] = []
         self._waiting: list[Listener] = []
         self._removed: set[Listener] = set()  # on request, so that it is no failure what they were
@@ -102,7 +76,8 @@ class Station:
         self._began = time.monotonic()
         self._next = {"tick": 0.0, "stats": self._began + options.stats_every_s, "advice": self._began + _ADVICE_S}
         self._overruns: dict[str, int] = {}
-        self.failures: list[str] = []  # of files not read to their end, of live sources never heard
+        self._unscored: dict[str, str] = {}  # source -> why its first window that was given up was not scored
+        self.failures: list[str] = []  # of files not read to their end or not all scored, of live sources never heard
 
     @property
     def listeners(self) -> Sequence[Listener]:
@@ -140,14 +115,15 @@ class Station:
     def run(self) -> None:
         """Listen until all sources have ended, `stop` is called or the time is up.
 
-        Raises ScoreError, and SystemExit when all is told and a sink wanted the end.
+        Raises RuntimeUnavailableError if the engine is lost for good, SystemExit when all is told and a sink wants it.
         """
         try:
             self._run()
         except EdgebirdError:
+            self._tell_of_engine()
             for listener in self._listeners:
                 listener.feed.stop()
-                listener.abandon("engine", self._in_work)
+                listener.abandon(ENGINE, self._in_work)
             self._hurries = True
             self._dismiss()
             raise
@@ -169,6 +145,8 @@ class Station:
 
     def _step(self, now: float) -> None:
         self._wake.clear()
+        self._engine.tend()
+        self._tell_of_engine()
         busy = self._pass()
         self._keep_house(now)
         self._dismiss()
@@ -178,14 +156,15 @@ class Station:
     def _end(self, deadline: float) -> None:
         """Score what the sources still have; what is not scored at the deadline is told as a gap."""
         self._waiting.clear()
+        self._engine.hurry()
         for listener in self._listeners:
             listener.feed.stop()
         while self._listeners:
             now = time.monotonic()
-            if now >= deadline:
+            if now >= deadline or self._engine.away:
                 self._hurries = True
                 for listener in self._listeners:
-                    listener.abandon("shutdown")
+                    listener.abandon(ENGINE if self._engine.away else "shutdown")
             self._step(now)
 
     def status(self) -> Status:
@@ -203,12 +182,17 @@ class Station:
     # ----------------------------------------------------------------------------------------------------------- inside
     def _pass(self) -> bool:
         """Score what is due, a window of each source at most; whether there was any."""
-        going_on = [listener for listener in self._listeners if self._may_go_on(listener)]
+        if self._engine.away:
+            self._spare()
+        going_on = [] if self._engine.away else [one for one in self._listeners if self._may_go_on(one)]
         dues = [due for listener in going_on if (due := listener.next()) is not None]
         dues.sort(key=lambda due: due.heard_at)
-        for start in range(0, len(dues), self._runtime.batch_size):
+        for start in range(0, len(dues), self._engine.batch_size):
             self._in_work = dues[start:]
-            self._score(dues[start : start + self._runtime.batch_size])
+            if not self._score(dues[start : start + self._engine.batch_size]):
+                for due in self._in_work:
+                    due.listener.put_back(due)
+                break
         self._in_work = []
         for listener in self._listeners:
             self._tell(listener)
@@ -216,24 +200,48 @@ class Station:
             self._requests.popleft()()
         return bool(dues)
 
-    def _score(self, group: list[Due]) -> None:
+    def _score(self, group: list[Due]) -> bool:
+        """Score windows; False if they are to wait, as the engine is lost."""
         began = time.monotonic()
-        rows = infer(self._runtime, [due.window for due in group], [due.listener.name for due in group])
+        windows, names = [due.window for due in group], [due.listener.name for due in group]
+        rows = self._engine.score(windows, names, lambda: self._keep_house(time.monotonic()))
+        self._tell_of_engine()
+        if rows is None:
+            return False
         now = time.monotonic()
+        scored = []
         for due, row in zip(group, rows, strict=True):
-            due.listener.take(due, row, now)
+            if isinstance(row, ScoreError):
+                due.listener.give_up(due, ENGINE)
+                self._unscored.setdefault(due.listener.name, str(row))
+            else:
+                due.listener.take(due, row, now)
+                scored.append(due)
             self._tell(due.listener)
         for meter in (self._meter, self._lately):
-            meter.scored(len(group), now - began)
-            for due in group:
+            meter.scored(len(scored), now - began)
+            for due in scored:
                 meter.scored_s += min(self._options.hop_s, (due.window.end - due.window.start) / self._rate)
                 if due.listener.feed.live:
                     meter.latency_s.add(max(0.0, now - due.heard_at))
                     meter.misses += now - due.heard_at > self._options.hop_s
+        return True
+
+    def _spare(self) -> None:
+        """Give up the oldest sound of live sources while the engine is away, before their rings lose it untold."""
+        for listener in self._listeners:
+            while listener.feed.live and listener.feed.waiting > _SPARED * self._options.buffer_s * self._rate:
+                if (due := listener.next()) is None:
+                    break
+                listener.give_up(due, ENGINE)
+
+    def _tell_of_engine(self) -> None:
+        for event in self._engine.events():
+            self._telling.take(event, None)
 
     @property
     def _rate(self) -> int:
-        return self._runtime.card.sample_rate
+        return self._engine.card.sample_rate
 
     def _tell(self, listener: Listener, more: Sequence[Event] = ()) -> None:
         """Tell its events, those of a file as far as there is room."""
@@ -263,11 +271,13 @@ class Station:
             self._telling.tick()
             summary = listener.summary()
             if listener.feed.live:
-                figures = _figures(self._performance(self._meter))
+                figures = event_figures(self._performance(self._meter))
                 summary |= {name: figures[name] for name in figures if name != "windows"}  # those are of all sources
             self._telling.take(summary, listener.memory)
-            if listener.feed.failure and listener not in self._removed:
-                self.failures.append(listener.feed.failure)
+            unscored = self._unscored.pop(listener.name, None)
+            failure = listener.feed.failure or (None if listener.feed.live else unscored)
+            if failure and listener not in self._removed:
+                self.failures.append(failure)
             self._listeners.remove(listener)
             self._removed.discard(listener)
             self._admit()
@@ -297,7 +307,7 @@ class Station:
         event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
         if self._options.place:
             event |= {"latitude": self._options.place[0], "longitude": self._options.place[1]}
-        event |= _figures(status.performance) | {"sources": sources}
+        event |= event_figures(status.performance) | {"sources": sources}
         return event | ({"sinks": asdict(status.sinks)} if status.sinks else {})
 
     def _advise(self) -> None:
@@ -318,19 +328,8 @@ class Station:
     def _status(self, meter: PerformanceMeter) -> Status:
         sources = tuple(listener.status() for listener in self._listeners)
         performance = self._performance(meter)
-        return Status(time.monotonic() - self._began, self._runtime.name, sources, performance, self._telling.delay())
+        return Status(time.monotonic() - self._began, self._engine.name, sources, performance, self._telling.delay())
 
     def _performance(self, meter: PerformanceMeter) -> Performance:
         captures = [pid for one in self._listeners if (pid := one.feed.pid) is not None]
         return meter.performance(self._usage.measure(captures))
-
-
-def _figures(performance: Performance) -> dict[str, Any]:
-    """Rounded, for events."""
-    figures = performance.to_json()
-    for name in ("inference_ms", "latency_s"):
-        if figures[name]:
-            figures[name] = {key: round(value, 3) for key, value in figures[name].items()}
-    for name in ("real_time_factor", "cpu_percent", "memory_mb"):
-        figures[name] = round(figures[name], 4 if name == "real_time_factor" else 1)
-    return figures
