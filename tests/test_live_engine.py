@@ -18,15 +18,16 @@ import pytest
 import soundfile
 
 from edgebird.detection import Settings
-from edgebird.errors import RuntimeUnavailableError
+from edgebird.errors import RuntimeUnavailableError, ScoreError
 from edgebird.live import engine as engine_module
 from edgebird.live.engine import Engine
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource, PulledSource
 from edgebird.live.station import Station, StationOptions
-from edgebird.types import FloatArray, Origin
+from edgebird.types import FloatArray, Origin, Window
 from tests.foreign import RATE as FILE_RATE
 from tests.foreign import scene, tone_bundle
+from tests.live_servers import wait_until
 from tests.test_station import HOP_S, RATE, Loudness, Notes, blocks, bursts, check_accounts
 
 POISON = 0.99  # the largest sample of a window that an engine fails at
@@ -206,6 +207,29 @@ def test_a_call_that_does_not_come_back_is_told_and_ends_the_station(monkeypatch
     assert told(notes) == [("failed", "no answer in 2 s")]
     assert {reason for *_, reason in gaps(notes, "mic")} == {"engine"}
     assert max(later - earlier for earlier, later in pairwise(ticks)) < 1.9
+
+
+def test_a_station_that_was_stopped_for_long_does_not_take_its_engine_for_hanging() -> None:
+    """Ctrl-Z, a debugger, a virtual machine that was paused: the clock goes on, and nothing else did."""
+    at, hanging = [0.0], Hangs()
+    engine = Engine(hanging, None, lambda: at[0])
+
+    def continued() -> None:
+        at[0] += 1000.0
+        hanging.let_go.set()
+
+    windows = [Window(np.zeros(RATE, np.float32), 0, RATE)]
+    for _ in range(4):
+        rows = engine.score(windows, ["mic"], continued)
+        assert rows is not None
+        assert not isinstance(rows[0], ScoreError)
+    engine.close()
+    assert (at[0] >= 1000, engine.hangs) == (True, False)
+
+
+def test_the_thread_of_the_engine_ends_with_the_station() -> None:
+    station(Loudness(), [PulledSource("a", lambda: blocks(bursts(2)), RATE)], Notes()).run()
+    wait_until(lambda: "engine" not in {thread.name for thread in threading.enumerate()}, "the thread has ended")
 
 
 def test_a_station_whose_engine_hangs_ends_with_exit_code_1(tmp_path: Path) -> None:

@@ -169,10 +169,12 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _wait(self, job: _Job, meanwhile: Callable[[], None]) -> None:
-        began = self._clock()
+        waited, looked = 0.0, self._clock()
         while not job.done.wait(_LOOK_S):
             meanwhile()
-            if self._clock() - began > self._answer_s:
+            before, looked = looked, self._clock()
+            waited += min(looked - before, 2 * _LOOK_S)  # longer is a process that was stopped, and its engine with it
+            if waited > self._answer_s:
                 self.hangs, self._why = True, f"no answer in {self._answer_s:.0f} s"
                 self._tell("failed", error=self._why)
                 raise RuntimeUnavailableError(f"{self.name} hangs ({self._why})")

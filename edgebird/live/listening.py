@@ -215,7 +215,6 @@ class _Run:
         else:
             _require_model(self._runtime, bundle)
             engine = Engine(self._runtime)
-            stack.callback(engine.leave)
         sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks])
         telling = _Telling(sinks, self.events)
         telling.open()

@@ -130,6 +130,7 @@ class Station:
         finally:
             for listener in self._listeners:
                 listener.feed.stop()
+            self._engine.leave()
             self._telling.close()
         if self._telling.ended:
             raise SystemExit(0)
