@@ -51,6 +51,7 @@ class Faults:
     builder: bool = False
     nodes: list[tuple[str, str, str]] = field(default_factory=list)
     profile: bool = False
+    select: bool = False
     capability: bool = False
     build: bool = False
     timing_cache: bool = False
@@ -209,7 +210,7 @@ class _Builder:
             "capability": [double.cuda.gpu.major, double.cuda.gpu.minor],
             "flags": sorted(flag.name for flag in config._flags),
             "typed": network._typed,
-            "profile": config._profiles[0] if config._profiles else None,
+            "profiles": config._profiles,
             "capturable": not double.rtx or "REQUIRE_USER_ALLOCATION" in {flag.name for flag in config._flags},
         }
         double.built = plan | {"config": config}
@@ -421,9 +422,12 @@ class _ICudaEngine:
     def get_tensor_shape(self, name: str) -> Any:
         return tuple(size if isinstance(size, int) else -1 for size in self._tensor(name).shape)
 
+    @property
+    def num_optimization_profiles(self) -> int:
+        return max(1, len(self._plan["profiles"]))
+
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Any:
-        assert profile_index == 0
-        return self._plan["profile"][name]
+        return self._plan["profiles"][profile_index][name]
 
     @property
     def device_memory_size_v2(self) -> int:
@@ -496,15 +500,21 @@ class _IExecutionContext:
         self._shape: tuple[int, ...] = ()
         self._addresses: dict[str, int] = {}
         self._block = (0, 0)
-        self._runs = 0
+        self._runs = self._profile = 0
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert stream_handle in self._double.cuda.streams
+        self._profile, self._shape = profile_index, ()
+        return not self._double.faults.select
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert self._managed, "it has memory of its own"
         self._block = (memory, size)
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
-        profile = self._engine._plan["profile"]
-        fits = profile is None or profile[name][0] <= list(shape) <= profile[name][2]
+        profiles = self._engine._plan["profiles"]
+        least, _, most = profiles[self._profile][name] if profiles else (list(shape),) * 3
+        fits = least <= list(shape) <= most
         if not fits or self._double.faults.input_shape:
             self._engine._logger._say("ERROR", f"setInputShape: {tuple(shape)} is outside of the profile")
             return False

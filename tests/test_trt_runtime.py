@@ -248,85 +248,6 @@ def test_where_gpu_and_cpu_share_memory_nothing_is_copied(orin: Device, tones: B
     assert orin.cuda.on_gpu == [WORKING_MEMORY]
 
 
-def test_all_batch_sizes_share_one_block_of_working_memory(device: Device, tones: Bundle) -> None:
-    """Each context takes what the largest batch needs: on a board of 8 GB that is what the station lacks."""
-    device.build(tones, max_batch=12)
-    device.trt.own_memory = 0
-    device.cuda.on_gpu.clear()
-    runtime = open_runtime(tones, device.runtime)
-    for count in (1, 2, 4, 8, 12):
-        assert_right(runtime, count)
-    assert device.trt.own_memory == 0
-    assert device.cuda.on_gpu.count(WORKING_MEMORY) == 1
-    runtime.close()
-    assert device.cuda.left() == {}
-
-
-# ------------------------------------------------------------------------------------------- what TensorRT-RTX compiles
-@pytest.fixture
-def rtx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Device:
-    """With a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return install(RTX, monkeypatch)
-
-
-def test_what_is_proven_is_what_runs_later(rtx: Device, tones: Bundle) -> None:
-    """TensorRT-RTX makes kernels for a batch size when it meets one: first it computes with others, which pass."""
-    rtx.trt.faults.final_off = 0.02
-    with pytest.raises(ParityError, match="was deleted: the engine does not score as the original network did"):
-        rtx.build(tones)
-
-
-def test_its_graphs_are_captured_by_itself_once_the_kernels_are_final(rtx: Device, tones: Bundle) -> None:
-    """A graph of ours, recorded after one inference, may hold kernels that were only meant for that one."""
-    rtx.build(tones)
-    assert "REQUIRE_USER_ALLOCATION" in rtx.trt.built["flags"]  # else it captures nothing
-    rtx.cuda.fail["cudaStreamBeginCapture"] = "cudaErrorStreamCaptureUnsupported"
-    runtime = rtx.open(tones)
-    rtx.cuda.launches = 0
-    for count in (1, 4, 3):
-        assert_right(runtime, count)
-    assert rtx.cuda.launches == 3
-    assert isinstance(runtime, TrtRuntime)
-    assert runtime.includes(4) == "copies to and from the GPU; a CUDA graph of TensorRT's own where it can be captured"
-
-
-def test_what_it_compiled_is_there_at_the_next_opening(
-    rtx: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """It took its time at each start of a station, and again for another driver only."""
-    rtx.build(tones)
-    kernels = list((tmp_path / "cache" / "edgebird" / "tensorrt-rtx").glob("kernels.rtx-4090.sm89.16mp.1.7.1.116.*"))
-    assert len(kernels) == 1
-    for content, compiled in ((None, 0), (b"", 2), (b"another version\n[1]", 2), (None, 0)):
-        if content is not None:
-            kernels[0].write_bytes(content)
-        rtx.trt.compiled = 0
-        runtime = rtx.open(tones)
-        assert_right(runtime, 4)
-        runtime.close()
-        assert rtx.trt.compiled == compiled
-    told = tmp_path / "version"
-    told.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Release")
-    monkeypatch.setattr("edgebird.runtimes.trt.gpu._DRIVER_FILE", str(told))
-    rtx.open(tones).close()
-    assert rtx.trt.compiled > 0
-
-
-@pytest.mark.parametrize("fault", ["refused", "no place"])
-def test_where_kernels_cannot_be_kept_they_are_compiled_again(
-    rtx: Device, tones: Bundle, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    rtx.trt.faults.runtime_cache = fault == "refused"
-    if fault == "no place":
-        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    rtx.build(tones)
-    rtx.trt.compiled = 0
-    runtime = rtx.open(tones)
-    assert_right(runtime, 4)
-    assert rtx.trt.compiled > 0
-
-
 # ---------------------------------------------------------------------------------------------------------- the bench
 def test_the_parts_of_an_inference_are_timed_by_the_gpu(device: Device, tones: Bundle) -> None:
     """In the double each work on the stream takes 1 ms and each mark too: marks in the wrong place would show."""
@@ -379,7 +300,7 @@ def test_an_engine_without_a_graph_says_so_in_its_figures(desktop: Device, tones
         ({"engine_sha256": "0" * 64}, "the engine is damaged or not the one of its sidecar"),
         ({"engine": "model.fp16.tensorrt.engine"}, "its sidecar is that of model.fp16.tensorrt.engine"),
         ({"format": 2}, "its sidecar cannot be read: sidecar format 2, this edgebird reads 1"),
-        ({"profiles": 1}, "its sidecar cannot be read: not a sidecar"),
+        ({"colour": 1}, "its sidecar cannot be read: not a sidecar"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -25,7 +25,7 @@ def sidecar(**changes: Any) -> Sidecar:
         engine_sha256="a" * 64, engine_bytes=5, onnx_sha256="b" * 64, opset=17, platform="Linux aarch64", l4t="36.4.3",
         gpu={"name": "Orin"}, capabilities=("sm87",), kept_fp32=("stem.conv1",), flags=("VERSION_COMPATIBLE",),
         tf32=False, hardware_compatibility="NONE", optimization_level=3, workspace_bytes=1 << 30,
-        profile={"min": (1, 40000)}, inputs=(Tensor("sound", ("batch", 40000)),),
+        profiles=({"min": (1, 40000)},), inputs=(Tensor("sound", ("batch", 40000)),),
         outputs=(Tensor("birds", ("batch", 3)),), dtypes={"sound": "float32"}, timing_cache=None, build_seconds=1.5,
         peak_memory={"process": 1}, edgebird="0.1.0", created="2026-01-01T00:00:00Z",
     )  # fmt: skip
@@ -35,8 +35,8 @@ def sidecar(**changes: Any) -> Sidecar:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     sidecar().write(tmp_path / "engine.json")
     found = read_sidecar(tmp_path / "engine.json")
-    assert replace(found, profile={"min": (1, 40000)}) == sidecar()
-    assert found.profile == {"min": [1, 40000]}
+    assert replace(found, profiles=({"min": (1, 40000)},)) == sidecar()
+    assert found.profiles == ({"min": [1, 40000]},)
 
 
 @pytest.mark.parametrize(

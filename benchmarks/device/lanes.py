@@ -31,6 +31,7 @@ class StandIn:
     """What `TrtRuntime` takes for an ICudaEngine."""
 
     num_io_tensors = 2
+    num_optimization_profiles = 1
     device_memory_size_v2 = 1 << 20
 
     def __init__(self, bundle: Bundle, precision: str, runtime: str) -> None:

@@ -118,7 +118,7 @@ def _configure(build: Build, builder: Any, network: Any) -> Any:
         for index, capability in enumerate(request.capabilities):
             if not config.set_compute_capability(trt.ComputeCapability.__members__[capability.upper()], index):
                 raise build.refused(f"does not compile for {capability}")
-    _add_profile(build, builder, config)
+    _add_profiles(build, builder, config)
     _load_timing_cache(build, config)
     return config
 
@@ -132,24 +132,26 @@ def _hardware_level(build: Build) -> Any:
     return levels[name]
 
 
-def _add_profile(build: Build, builder: Any, config: Any) -> None:
-    shapes = _shapes(build)
-    if not shapes:
-        return
-    profile = builder.create_optimization_profile()
-    profile.set_shape(build.bundle.card.input.name, shapes["min"], shapes["opt"], shapes["max"])
-    if config.add_optimization_profile(profile) < 0:
-        raise build.refused(f"refuses batches of 1 to {build.request.max_batch} windows")
+def _add_profiles(build: Build, builder: Any, config: Any) -> None:
+    for shapes in _profiles(build):
+        profile = builder.create_optimization_profile()
+        profile.set_shape(build.bundle.card.input.name, shapes["min"], shapes["opt"], shapes["max"])
+        if config.add_optimization_profile(profile) < 0:
+            raise build.refused(f"refuses batches of {shapes['min'][0]} to {shapes['max'][0]} windows")
 
 
-def _shapes(build: Build) -> dict[str, tuple[int, ...]]:
-    """Least, best and largest input shape; none for a graph whose batch is fixed."""
-    card = build.bundle.card
+def _profiles(build: Build) -> tuple[dict[str, tuple[int, ...]], ...]:
+    """Least, best and largest input shape of each profile; none for a graph whose batch is fixed.
+
+    TensorRT measures its kernels at the best shape: for one window, and for the most, each apart. TensorRT-RTX makes
+    kernels for each batch where it runs.
+    """
+    card, most = build.bundle.card, build.request.max_batch
     if card.fixed_batch is not None:
-        return {}
-    return {
-        name: (batch, card.window_samples) for name, batch in (("min", 1), ("opt", 1), ("max", build.request.max_batch))
-    }
+        return ()
+    ranges = [(1, 1, 1), (2, most, most)] if most > 1 and build.request.runtime == "tensorrt" else [(1, 1, most)]
+    names = ("min", "opt", "max")
+    return tuple({n: (batch, card.window_samples) for n, batch in zip(names, one, strict=True)} for one in ranges)
 
 
 def _load_timing_cache(build: Build, config: Any) -> None:
@@ -217,7 +219,7 @@ def _describe(build: Build, network: Any, config: Any, path: Path, gpu: Gpu | No
         hardware_compatibility=config.hardware_compatibility_level.name,
         optimization_level=config.builder_optimization_level,
         workspace_bytes=config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
-        profile=_shapes(build),
+        profiles=_profiles(build),
         inputs=tuple(Tensor(t.name, free_batch(t.shape)) for t in inputs),
         outputs=tuple(Tensor(t.name, free_batch(t.shape)) for t in outputs),
         dtypes={t.name: dtype_name(t.dtype) for t in (*inputs, *outputs)},

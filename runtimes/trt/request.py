@@ -80,7 +80,7 @@ def check_capabilities(trt: ModuleType, request: EngineRequest) -> None:
 def as_requested(sidecar: Sidecar, request: EngineRequest) -> bool:
     """Whether an engine was built as it is asked for now."""
     return (
-        (sidecar.profile["max"][0] if sidecar.profile else request.max_batch) == request.max_batch
+        (sidecar.profiles[-1]["max"][0] if sidecar.profiles else request.max_batch) == request.max_batch
         and sidecar.optimization_level == request.optimization_level
         and sidecar.workspace_bytes == request.workspace_mib * MIB
         and sidecar.hardware_compatibility == hardware_name(request)

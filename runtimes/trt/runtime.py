@@ -38,7 +38,8 @@ class _Lane:
 
 
 class TrtRuntime:
-    """See `Runtime`. Batches are fed in pieces of `batch_size`: what the profile allows, or windows that share a floor.
+    """See `Runtime`. Batches are fed in pieces of `batch_size`: what the profiles allow, or windows that share a
+    floor.
 
     A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them.
 
@@ -56,7 +57,8 @@ class TrtRuntime:
         self._lanes: dict[int, _Lane] = {}
         self._check_engine()
         self._fixed = card.fixed_batch is not None
-        self.max_batch = card.fixed_batch or int(self._profile()[2][0])
+        self._ranges = () if self._fixed else self._profiles()
+        self.max_batch = card.fixed_batch or max(most for _, most in self._ranges)
         self.batch_size = preferred_batch(card, self.max_batch)  # the graph takes the floor of all that it is given
         if self.batch_size > self.max_batch:
             told = f"the engine takes {self.max_batch} windows at once, this bundle scores {self.batch_size}"
@@ -86,10 +88,11 @@ class TrtRuntime:
         found = {n: (dtype_name(engine.get_tensor_dtype(n)), free_batch(engine.get_tensor_shape(n))) for n in names}
         check_graph(f"{self.name} engine", found, self.card)
 
-    def _profile(self) -> Any:
-        """Least, best and largest shape of the input."""
-        engine = self._engine
-        return engine.get_tensor_profile_shape(self.card.input.name, 0)
+    def _profiles(self) -> tuple[tuple[int, int], ...]:
+        """The smallest and the largest batch of each of the engine's profiles."""
+        engine, name = self._engine, self.card.input.name
+        shapes = [engine.get_tensor_profile_shape(name, index) for index in range(engine.num_optimization_profiles)]
+        return tuple((int(least[0]), int(most[0])) for least, _, most in shapes)
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -132,6 +135,9 @@ class TrtRuntime:
         if context is None:
             raise self._refused(f"no execution context for {batch} windows", "out of memory?")
         shape = (batch, card.window_samples)
+        profile = next((index for index, (least, most) in enumerate(self._ranges) if least <= batch <= most), 0)
+        if profile and not context.set_optimization_profile_async(profile, int(self._stream)):
+            raise self._refused(f"profile for {batch} windows refused", "no reason given")
         if not context.set_input_shape(card.input.name, shape):
             raise self._refused(f"input shape {list(shape)} refused", "outside of its profile")
         for tensor, buffer in ((card.input, self._input), (card.output, self._output)):

@@ -32,7 +32,7 @@ class Sidecar:
     engine, engine_sha256, engine_bytes: the file. onnx_sha256, opset: the graph. version: of TensorRT, exact.
     gpu: where it was built, None for one compiled ahead of time for `capabilities` (`sm86`).
     kept_fp32: nodes that stay FP32 in a graph of lower precision. flags: the builder's, by name.
-    profile: least, best and largest input shape. peak_memory: bytes of this process, and what TensorRT reports.
+    profiles: least, best and largest input shape of each. peak_memory: bytes of this process, and as TensorRT reports.
     tactic_dram_bytes: what the build was allowed of memory that the GPU shares with the CPU, None for no limit of ours.
     parity: `unproven`, or the parity with golden data and, as `proof_place` has it, where it was found.
     """
@@ -55,7 +55,7 @@ class Sidecar:
     hardware_compatibility: str
     optimization_level: int
     workspace_bytes: int
-    profile: Mapping[str, tuple[int, ...]]
+    profiles: tuple[Mapping[str, tuple[int, ...]], ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     dtypes: Mapping[str, str]
@@ -94,7 +94,7 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         if content["format"] != FORMAT:
             raise ValueError(f"sidecar format {content['format']!r}, this edgebird reads {FORMAT}")
-        for name in ("capabilities", "kept_fp32", "flags"):
+        for name in ("capabilities", "kept_fp32", "flags", "profiles"):
             content[name] = tuple(content[name])
         for name in ("inputs", "outputs"):
             content[name] = tuple(Tensor(tensor["name"], tuple(tensor["shape"])) for tensor in content[name])
