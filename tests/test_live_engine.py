@@ -118,6 +118,21 @@ def test_an_engine_that_is_lost_is_opened_again_and_its_sound_waits(monkeypatch:
     assert first.closed
 
 
+def test_an_engine_that_is_lost_twice_costs_the_windows_that_it_had_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six sources, whose windows are two batches."""
+    monkeypatch.setattr(engine_module, "_FIRST_PAUSE_S", 0.1)
+    notes, engines = Notes(), iter([Fails(calls=0), Fails()])
+    engine = Engine(Fails(calls=4), lambda: next(engines))
+    names = [f"file-{number}" for number in range(6)]
+    station(engine, [PulledSource(name, lambda: blocks(bursts(20)), RATE) for name in names], notes).run()
+    engine.close()
+    check_accounts_of_files(notes, *names)
+    assert [state for state, _ in told(notes)] == ["failed", "recovered", "failed", "recovered"]
+    assert sum(end - start for name in names for start, end, _ in gaps(notes, name)) == 4 * HOP_S
+
+
 def test_an_engine_that_stays_away_for_longer_than_the_buffer_costs_sound_and_that_is_told_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

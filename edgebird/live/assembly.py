@@ -146,7 +146,7 @@ def _open_feed(
         warn_of_missing_band(source.name, form.rate, rate)
         pcm = partial(pcm_blocks, sys.stdin.buffer, form, source.channel, rate, opening.block_s)
         return PulledSource(source.name, pcm, rate, live=True), origin
-    file = FileSource(Path(source.address), rate, source.name, options.timezone, source.channel)
+    file = FileSource(Path(source.address), rate, source.name, options.timezone)
     warn_of_assumed_zone(file.origin)
     if source.realtime:
         return PacedSource(source.name, file.blocks, rate, settings.buffer_s, opening.block_s), file.origin

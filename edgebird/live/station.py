@@ -190,7 +190,7 @@ class Station:
         dues.sort(key=lambda due: due.heard_at)
         for start in range(0, len(dues), self._engine.batch_size):
             self._in_work = dues[start:]
-            if not self._score(dues[start : start + self._engine.batch_size]):
+            if self._engine.away or not self._score(dues[start : start + self._engine.batch_size]):
                 for due in self._in_work:
                     due.listener.put_back(due)
                 break
