@@ -23,13 +23,14 @@ _METHOD = re.compile(r"(\w+) (\S+) RTSP/1\.0")
 
 @dataclass(frozen=True)
 class Track:
-    """A track: its name in the SDP, sampling rate, RTP payload type and packet of 20 ms; clock is RTP's rate."""
+    """A track: its name in the SDP, sampling rate, RTP payload type, tone in Hz; clock is RTP's rate."""
 
     encoding: str
     rate: int
     payload: int
     clock: int = 0
     parameters: str = ""
+    hertz: int = 440
 
     @property
     def step(self) -> int:
@@ -39,9 +40,9 @@ class Track:
     def packet(self, number: int) -> bytes:
         """20 ms of a tone, or of silence where a codec is not that simple."""
         count = round(self.rate * PACKET_S)
-        tone = [math.sin(2 * math.pi * 440 * (number * count + i) / self.rate) for i in range(count)]
+        tone = [math.sin(2 * math.pi * self.hertz * (number * count + i) / self.rate) for i in range(count)]
         if self.encoding == "L16":
-            return struct.pack(f">{count}h", *(round(8000 * value) for value in tone))
+            return struct.pack(f">{count}h", *(round(26000 * value) for value in tone))
         if self.encoding == "PCMU":
             return bytes(127 + 60 * (1 if value > 0 else 0) for value in tone)
         return bytes((0xF8, 0xFF, 0xFE))  # Opus: 20 ms of silence

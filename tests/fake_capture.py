@@ -1,6 +1,7 @@
 """A capture process for tests: plays a script of what a sound card might do.
 
-options: rate, late_s (see wire.py), script: a list of steps [kind, ...]:
+options: rate, late_s (see wire.py), hertz (of a tone in whole periods, not a constant magnitude), script: a list of
+steps [kind, ...]:
     ["audio", seconds, value]   blocks of 50 ms at the clock's pace, of constant magnitude
     ["burst", seconds, value]   the same at once, as after a delay
     ["wait", seconds]           nothing comes, nothing is lost: the next frames were captured meanwhile
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import array
 import json
+import math
 import sys
 import time
 from typing import Any
@@ -26,8 +28,10 @@ BLOCK_S = 0.05
 
 
 class Player:
-    def __init__(self, rate: int, late_s: float) -> None:
+    def __init__(self, rate: int, late_s: float, hertz: float | None) -> None:
         self.rate, self.position, self.clock = rate, 0, time.monotonic()
+        frames = range(round(BLOCK_S * rate))
+        self.wave = [math.sin(2 * math.pi * hertz * i / rate) if hertz else (-1) ** i for i in frames]
         self.pipe = sys.stdout.buffer
         wire.say(self.pipe, wire.OPEN, rate=rate, channels=1, device="a fake", late_s=late_s)
 
@@ -36,7 +40,7 @@ class Player:
             if paced:
                 self.clock += BLOCK_S
                 time.sleep(max(0.0, self.clock - time.monotonic()))
-            samples = array.array("f", [value, -value]) * round(BLOCK_S * self.rate / 2)
+            samples = array.array("f", [value * shape for shape in self.wave])
             at = self.clock if paced else time.monotonic()
             wire.write(self.pipe, wire.Message(wire.DATA, samples.tobytes(), at, self.position))
             self.position += len(samples)
@@ -66,7 +70,7 @@ class Player:
 
 def main() -> None:
     options = json.loads(sys.stdin.readline())
-    player = Player(options["rate"], options.get("late_s", CARD_LATE_S))
+    player = Player(options["rate"], options.get("late_s", CARD_LATE_S), options.get("hertz"))
     for step in options["script"]:
         if not player.play(step):
             return

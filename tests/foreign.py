@@ -60,14 +60,15 @@ def amplitudes(windows: NDArray[Any], rate: int = RATE) -> NDArray[np.float64]:
 def tone_bundle(
     folder: Path, rate: int = RATE, batch: int | str = "batch", normalise: bool = False, **changes: Any
 ) -> Bundle:
-    """Write the tone model as somebody would who has only an ONNX file, and seal it; changes: fields of the card.
+    """Write the tone model as somebody would who has only an ONNX file, and seal it.
 
+    changes: fields of the card; windows may have another length than WINDOW_S where `golden` is None.
     With `activation="sigmoid"` the graph gives logits, 20 * (amplitude - 0.3). With `normalise=True` it divides each
     window by its peak, the old mistake that makes NaN of silence.
     """
     card = tone_card(rate, batch, **changes)
     folder.mkdir(parents=True)
-    (folder / MODEL).write_bytes(tone_model(rate, WINDOW_S * rate, batch, card.activation == "sigmoid", normalise))
+    (folder / MODEL).write_bytes(tone_model(rate, card.window_samples, batch, card.activation == "sigmoid", normalise))
     if card.golden:
         _write_golden(folder / card.golden.file, rate)
     (folder / "card.json").write_text(json.dumps(asdict(card)))
@@ -75,11 +76,12 @@ def tone_bundle(
 
 
 def tone_card(rate: int, batch: int | str, **changes: Any) -> Card:
+    window = changes.get("window_samples", WINDOW_S * rate)
     card = Card(
         labels=LABELS,
         sample_rate=rate,
-        window_samples=WINDOW_S * rate,
-        input=Tensor("sound", (batch, WINDOW_S * rate)),
+        window_samples=window,
+        input=Tensor("sound", (batch, window)),
         output=Tensor("birds", (batch, len(LABELS))),
         precisions={"fp32": Precision(MODEL, "", 17)},
         golden=Golden("golden.npz", ""),
