@@ -28,6 +28,8 @@ _PACKAGES = {
     "av": "stream",
     "onnxruntime": "cpu",
     "onnxruntime-gpu": "gpu",
+    "onnxruntime-ep-webgpu": "webgpu",
+    "onnxruntime-ep-nv-tensorrt-rtx": "rtx",
     "nvidia-ml-py": "gpu",
     "cuda-python": "tensorrt",
     "tensorrt": "NVIDIA",
@@ -53,7 +55,7 @@ def examine() -> Iterator[str]:
     yield from _graphics()
     yield ""
     for name, extra in _PACKAGES.items():
-        yield f"{name:<17} {versions[name] or f'not installed{_how(extra)}'}"
+        yield f"{name:<{max(map(len, _PACKAGES))}} {versions[name] or f'not installed{_how(extra)}'}"
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         yield (
             "conflict: onnxruntime and onnxruntime-gpu are two builds of one module and overwrite each other: "

@@ -15,7 +15,8 @@ from pathlib import Path
 _CFS = ("quota", "period")
 _L4T_FILE = "/etc/nv_tegra_release"
 # NVIDIA gives its packages a name for each CUDA.
-_VARIANTS = {"tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")}
+_RTX = "onnxruntime-ep-nv-tensorrt-rtx"
+_VARIANTS = {"tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), _RTX: (f"{_RTX}-cu13", f"{_RTX}-cu12")}
 
 
 def installed_version(distribution: str) -> str | None:

@@ -96,11 +96,11 @@ class _Making(Generic[T]):
 
     def _may_go_on(self, lane: _Lane[T]) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._is_wanted(lane) or self._has_room())
+            self._changed.wait_for(lambda: self._stopped or self._is_wanted(lane))
             return not self._stopped
 
     def _is_wanted(self, lane: _Lane[T]) -> bool:
-        return lane is self._lanes[0] and len(lane.items) < _AT_HAND
+        return len(lane.items) < _AT_HAND if lane is self._lanes[0] else self._has_room()
 
     def _has_room(self) -> bool:
         return self._held < (self._ahead.most if self._is_waited_for else self._allowed)

@@ -30,6 +30,8 @@ RUNTIMES = {
     "ort-cpu": "edgebird.runtimes.ort",
     "ort-cuda": "edgebird.runtimes.ort",
     "ort-tensorrt": "edgebird.runtimes.ort",
+    "ort-webgpu": "edgebird.runtimes.ort_plugin",
+    "ort-rtx": "edgebird.runtimes.ort_plugin",
     "tensorrt": "edgebird.runtimes.trt.opening",
     "tensorrt-rtx": "edgebird.runtimes.trt.opening",
     "null": "edgebird.runtimes.null",
@@ -41,6 +43,8 @@ RUNTIMES = {
 ENGINE_MODULES = {
     **dict.fromkeys(("ort-cpu", "ort-cuda", "ort-tensorrt"), "onnxruntime"),
     **dict.fromkeys(("openvino", "openvino-gpu", "openvino-npu"), "openvino"),
+    "ort-webgpu": "onnxruntime_ep_webgpu",
+    "ort-rtx": "onnxruntime_ep_nv_tensorrt_rtx",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
 }

@@ -64,6 +64,8 @@ _CRASHES = {
 # Python module of an engine -> the packages that may bring it.
 _PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "onnxruntime_ep_webgpu": ("onnxruntime", "onnxruntime-ep-webgpu"),
+    "onnxruntime_ep_nv_tensorrt_rtx": ("onnxruntime", "onnxruntime-ep-nv-tensorrt-rtx"),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
     "tensorrt_rtx": ("tensorrt-rtx-cu12",),

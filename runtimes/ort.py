@@ -68,7 +68,7 @@ _PROVIDERS = {
 _SHOWN = 3  # nodes that an error names
 _GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
-_TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
+TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
 
 
 _FAILED = "ONNX Runtime failed"
@@ -117,7 +117,7 @@ def session_of(
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     if provider.on_gpu:
-        _make_strict(ort, options)
+        make_strict(ort, options)
         preload(ort)
     try:
         session = ort.InferenceSession(
@@ -144,7 +144,7 @@ def _install(name: str) -> str:
     return f"{how_to_install() or 'onnxruntime-gpu'} in place of edgebird[cpu] (docs/gpu.md)"
 
 
-def _make_strict(ort: ModuleType, options: Any) -> None:
+def make_strict(ort: ModuleType, options: Any) -> None:
     """No node may run on the CPU instead, and FP32 is FP32: TF32 has 10 bits of mantissa."""
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # before the first session; the TensorRT provider has no option for it
@@ -152,7 +152,7 @@ def _make_strict(ort: ModuleType, options: Any) -> None:
     ort.set_default_logger_severity(4)  # else lines about what is told in one line anyway
 
 
-def _dtype(text: str) -> str:
+def dtype_of(text: str) -> str:
     """`tensor(float)` -> `float32`; others as ONNX Runtime calls them."""
     return "float32" if text == "tensor(float)" else text
 
@@ -161,10 +161,11 @@ def _refusal(error: Exception) -> str:
     """Why a session does not open: the GPU's fault, or the model's."""
     if failure := _GPU_FAILURE.search(str(error)):  # which ONNX Runtime tells after half a page of its own source
         return f"the GPU cannot be used: {failure[0].strip()} (docs/gpu.md)"
-    return f"ONNX Runtime refuses the model: {_first_line(error)}"
+    return f"ONNX Runtime refuses the model: {first_line(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of ONNX Runtime says first, or what the GPU said."""
     if failure := _GPU_FAILURE.search(str(error)):
         return failure[0].strip()
     return str(error).strip().partition("\n")[0][:300]
@@ -210,7 +211,7 @@ class OrtRuntime:
         return run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
 
     def _run(self, windows: FloatArray) -> FloatArray:
-        with engine_errors(self.name, _FAILED, _first_line):
+        with engine_errors(self.name, _FAILED, first_line):
             if self._bound:
                 return self._bound.run(windows)
             output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
@@ -246,7 +247,7 @@ def _warmed(bundle: Bundle, name: str, options: RuntimeOptions, settings: dict[s
         session = session_of(model, name, 1 if streams > 1 else options.threads, settings, spinning=False)
     except _LeftToCpuError as error:
         raise RuntimeUnavailableError(_explained(error, name, bundle, precision, settings)) from error
-    found = {t.name: (_dtype(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
+    found = {t.name: (dtype_of(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams, graphs=settings.get(_GRAPHS) == "1")
     try:
@@ -318,8 +319,8 @@ def _engine_cache() -> Path | None:
 
 def probe(name: str) -> str:
     """Run a tiny model; the version of ONNX Runtime and the provider."""
-    session = session_of(_TINY, name, threads=1)
-    with engine_errors(name, _FAILED, _first_line):
+    session = session_of(TINY, name, threads=1)
+    with engine_errors(name, _FAILED, first_line):
         session.run(None, {"x": np.zeros(1, np.float32)})
     import onnxruntime as ort
 

@@ -110,6 +110,17 @@ def test_no_more_waits_than_may() -> None:
     assert max(held) >= most, "the others were not made at all"
 
 
+def test_a_sequence_alone_is_never_far_ahead() -> None:
+    """A recording of a day takes no more memory than a short one, also where scoring is fast and then slow."""
+    alone = Counted(10**6)
+    items = chained([alone.items], ahead(4))
+    for _ in range(200):
+        next(items)
+    time.sleep(0.1)
+    assert alone.made <= 200 + 2
+    items.close()
+
+
 def test_an_error_comes_in_its_place() -> None:
     def damaged() -> Generator[int, None, None]:
         yield 7

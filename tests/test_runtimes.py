@@ -35,6 +35,8 @@ NEEDS = {  # runtime -> the module without which it cannot run
     "ort-cpu": "onnxruntime",
     "ort-cuda": "onnxruntime",
     "ort-tensorrt": "onnxruntime",
+    "ort-webgpu": "onnxruntime_ep_webgpu",
+    "ort-rtx": "onnxruntime_ep_nv_tensorrt_rtx",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
     "null": "numpy",
@@ -44,7 +46,7 @@ NEEDS = {  # runtime -> the module without which it cannot run
 }
 ENGINES = [name for name in NEEDS if name != "null"]  # those that run the graph
 TENSORRT = ("tensorrt", "tensorrt-rtx")  # which run engines that were built before
-NEED_A_GPU = ("ort-cuda", "ort-tensorrt", "openvino-gpu", "openvino-npu", *TENSORRT)
+NEED_A_GPU = ("ort-cuda", "ort-tensorrt", "ort-webgpu", "ort-rtx", "openvino-gpu", "openvino-npu", *TENSORRT)
 WINDOW = WINDOW_S * RATE
 
 
@@ -279,7 +281,7 @@ def test_threads_are_those_that_were_asked_for() -> None:
     from edgebird.runtimes import ort
 
     for asked, given in ((1, 1), (3, 3), (None, usable_cores())):
-        assert session_of(ort._TINY, threads=asked).get_session_options().intra_op_num_threads == given
+        assert session_of(ort.TINY, threads=asked).get_session_options().intra_op_num_threads == given
 
 
 def test_a_graph_the_engine_refuses_is_one_line(engine: str, tones: Bundle, tmp_path: Path) -> None:
