@@ -15,6 +15,7 @@ from edgebird.card import Card
 from edgebird.detection import LONGEST_S, detection_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
+from edgebird.live.arrival import pipe_s
 from edgebird.live.captured import LiveSource
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
@@ -145,7 +146,8 @@ def _open_feed(
             raise UsageError(f"channel {source.channel}: {source.address} has {form.channels}")
         warn_of_missing_band(source.name, form.rate, rate)
         pcm = partial(pcm_blocks, sys.stdin.buffer, form, source.channel, rate, opening.block_s)
-        return PulledSource(source.name, pcm, rate, live=True), origin
+        held_s = pipe_s(sys.stdin.fileno(), form.rate * form.frame_bytes)
+        return PulledSource(source.name, pcm, rate, live=True, pipe_s=held_s), origin
     file = FileSource(Path(source.address), rate, source.name, options.timezone)
     warn_of_assumed_zone(file.origin)
     if source.realtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import select
@@ -17,6 +18,7 @@ import numpy as np
 
 from edgebird.capture.blocks import SHORTEST_S, Boundaries
 from edgebird.errors import AudioError, UsageError
+from edgebird.live.arrival import Arrival
 from edgebird.live.feed import Change
 from edgebird.live.ring import Heard, Lost, Piece, Ring
 from edgebird.reading.mixing import one_channel
@@ -73,13 +75,16 @@ class _Threaded:
     def _run(self) -> None:
         detail = ""
         try:
+            asked = time.monotonic()
             for block in self._blocks():
+                self._arrive(block, asked)
                 if self._stopping.is_set():
                     return
                 for piece in _pieces(block, round(self._piece_s * self._rate)):
                     if self._stopping.is_set() or not self._pass_on(piece):
                         return
                     self._position = piece.end
+                asked = time.monotonic()
         except (AudioError, OSError) as error:
             self.failure = detail = str(error)
         except Exception as error:
@@ -90,6 +95,9 @@ class _Threaded:
                 self._close(detail)
             self._ended = True
             self._wake()
+
+    def _arrive(self, block: AudioBlock, asked: float) -> None:
+        """Take that a block has come, which was asked for at `asked`, monotonic seconds."""
 
     def _pass_on(self, piece: AudioBlock) -> bool:
         raise NotImplementedError
@@ -107,15 +115,17 @@ class _Threaded:
 class PulledSource(_Threaded):
     """As fast as its reader: decoding overlaps inference by a few seconds of audio; see `Feed`.
 
-    live: what comes is heard as it comes, as from a pipe of a recorder.
+    live: what comes is heard as it comes, as from a pipe of a recorder. pipe_s: see `arrival`.
     """
 
-    def __init__(self, name: str, blocks: Blocks, rate: int, live: bool = False) -> None:
+    def __init__(self, name: str, blocks: Blocks, rate: int, live: bool = False, pipe_s: float = math.inf) -> None:
         super().__init__(name, blocks, rate)
         self.live = live
-        self._queue: queue.SimpleQueue[AudioBlock] = queue.SimpleQueue()
+        self._arrival = Arrival(rate, pipe_s)
+        self._came = (0, 0.0)  # the end of the last block, and when that came
+        self._queue: queue.SimpleQueue[tuple[AudioBlock, float]] = queue.SimpleQueue()
         self._room = threading.Semaphore(_PIECES_AHEAD)  # in the queue
-        self._next: AudioBlock | None = None  # taken from the queue, but not read
+        self._next: tuple[AudioBlock, float] | None = None  # taken from the queue, but not read
         self._read_to = 0  # position
         self._put = self._taken = 0  # samples; each is counted by one thread alone
 
@@ -132,18 +142,19 @@ class PulledSource(_Threaded):
     def read(self) -> Piece | None:
         """See `Feed`."""
         try:
-            block = self._next or self._queue.get_nowait()
+            taken = self._next or self._queue.get_nowait()
         except queue.Empty:
             return None
-        if block is not self._next:
+        if taken is not self._next:
             self._room.release()
+        block, at = taken
         read_to, self._read_to, self._next = self._read_to, block.start, None
         if block.start > read_to:
-            self._next = block if len(block.samples) else None
+            self._next = taken if len(block.samples) else None
             return Lost(read_to, block.start, block.lost)
         self._read_to = block.end
         self._taken += len(block.samples)
-        return Heard(block, time.monotonic())
+        return Heard(block, at)
 
     def expect(self, position: int) -> None:
         """See `Feed`; this one wakes for every piece."""
@@ -154,6 +165,9 @@ class PulledSource(_Threaded):
             super().stop()
             self._close("")
 
+    def _arrive(self, block: AudioBlock, asked: float) -> None:
+        self._came = block.end, self._arrival.came(block.start, block.end, asked, time.monotonic())
+
     def _pass_on(self, piece: AudioBlock) -> bool:
         while not self._room.acquire(timeout=_PATIENCE_S):
             if self._stopping.is_set():
@@ -161,7 +175,8 @@ class PulledSource(_Threaded):
         with self._lock:
             if self._stopping.is_set():
                 return False
-            self._queue.put(piece)
+            end, at = self._came
+            self._queue.put((piece, at - (end - piece.end) / self._rate))
             self._put += len(piece.samples)
             self._position = piece.end
         self._wake()

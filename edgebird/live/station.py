@@ -64,7 +64,7 @@ class Station:
         self._telling, self._options, self._tick = telling, options, tick
         self._listeners: list[Listener] = []
         self._waiting: list[Listener] = []
-        self._removed: set[Listener] = set()  # on request, so that it is no failure what they were
+        self._removed: set[Listener] = set()  # on request
         self._meter = PerformanceMeter()  # of the whole run
         self._lately = PerformanceMeter()  # since the last statistics
         self._usage = Usage()
@@ -277,7 +277,8 @@ class Station:
             self._telling.take(summary, listener.memory)
             unscored = self._unscored.pop(listener.name, None)
             failure = listener.feed.failure or (None if listener.feed.live else unscored)
-            if failure and listener not in self._removed:
+            stopped = listener.feed.live and (self._stopping or listener in self._removed)
+            if failure and not stopped:
                 self.failures.append(failure)
             self._listeners.remove(listener)
             self._removed.discard(listener)
