@@ -157,6 +157,13 @@ def test_a_stall_with_a_step_of_the_clock_costs_what_the_clock_of_this_machine_s
         assert lost_s(sender) == pytest.approx(3.0, abs=0.1), step
 
 
+@pytest.mark.parametrize("when", [28.5, 29.5, 31.0, 34.5, 36.9])
+@pytest.mark.parametrize("step", [-1.0, 1.0])
+def test_a_clock_that_steps_around_a_stall_does_not_change_its_length(step: float, when: float) -> None:
+    sender = Sender(60, 320, ppm=400, steps={when: step}, stalls={30.0: 7.0}, told=False)
+    assert lost_s(sender) == pytest.approx(7.0, abs=0.1)
+
+
 def test_several_things_at_once_add_up() -> None:
     sender = Sender(300, 320, 0.03, 400, {50.0: 1.0, 150.0: -1.0}, 0.02, stalls={70.0: 3.0, 120.0: 7.0, 200.0: 20.0})
     sender_lost = lost_s(sender)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+import socket
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 
 _NO_AV = "streams need PyAV: pip install 'edgebird[stream]'"
 
-SLICE_S = 0.5
+_SLICE_S = 5.0  # of a reading from a server that says nothing: FFmpeg may lose its place where it is interrupted
 
 _REASONS = {
     "HTTPNotFoundError": "not_found",
@@ -48,12 +52,12 @@ def open_container(av: Any, options: Options, all_tracks: bool = False) -> Input
     """Open a stream. options: of the capture, see stream.py. Raises FFmpegError.
 
     all_tracks: of RTSP, ask for the video too, as there are cameras that send no audio without it. While nothing comes
-    from an RTSP server each reading ends after `SLICE_S`, and may be tried again.
+    from an RTSP server each reading ends after five seconds, and may be tried again.
     """
     url, timeout_s = options["url"], options["timeout_s"]
     told, slice_s = {}, timeout_s
     if is_rtsp(url):
-        told, slice_s = _rtsp_options(options["transport"], all_tracks), SLICE_S
+        told, slice_s = _rtsp_options(options["transport"], all_tracks), timeout_s / math.ceil(timeout_s / _SLICE_S)
     container: InputContainer = av.open(url, options=told, timeout=(timeout_s, slice_s))
     return container
 
@@ -65,6 +69,14 @@ def _rtsp_options(transport: str, all_tracks: bool) -> dict[str, str]:
     return told | (
         {"analyzeduration": "500000", "fpsprobesize": "0"} if all_tracks else {"allowed_media_types": "audio"}
     )
+
+
+def end_reading() -> None:
+    """Let who waits for a server in this process find its end; a good-bye can still be written to the server."""
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(int(name))) as connection:
+            if connection.type == socket.SOCK_STREAM and connection.family != socket.AF_UNIX:
+                connection.shutdown(socket.SHUT_RD)
 
 
 def told(error: Any, url: str) -> CaptureError:

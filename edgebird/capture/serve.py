@@ -18,7 +18,7 @@ from edgebird.errors import AudioError
 
 Options: TypeAlias = dict[str, Any]
 
-_CLOSE_S = 1.5
+_HURRY_S, _CLOSE_S = 0.3, 1.2
 
 
 class CaptureError(AudioError):
@@ -32,26 +32,30 @@ class CaptureError(AudioError):
 class Ending:
     """How a capture process ends: at once, but for what it has to close in order, which gets a moment.
 
-    What is closed at the end is closed on the thread that captures, which therefore looks at `wanted` now and then.
+    What is closed at the end is closed on the thread that captures, which therefore looks at `wanted` now and then;
+    where it waits for a server, `hurry` ends that.
     """
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
         self._close: Callable[[], object] | None = None
+        self._hurry: Callable[[], object] = lambda: None
 
     @property
     def wanted(self) -> bool:
         """Whether the parent wants the end, or has died."""
         return self._wanted.is_set()
 
-    def at_end(self, close: Callable[[], object] | None) -> None:
-        """Have something closed at the end, in place of what was told before; None for nothing."""
-        self._close = close
+    def at_end(self, close: Callable[[], object], hurry: Callable[[], object]) -> None:
+        """Have something closed at the end, in place of what was told before. hurry: called on another thread."""
+        self._close, self._hurry = close, hurry
 
     def want(self) -> None:
         """End the process: now, or when all is closed."""
         self._wanted.set()
         if self._close:
+            time.sleep(_HURRY_S)
+            self._hurry()
             time.sleep(_CLOSE_S)
         os._exit(0)
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from edgebird.capture import wire
 from edgebird.capture.addresses import redact
 from edgebird.capture.blocks import SHORTEST_S, Beginnings
-from edgebird.capture.opening import is_rtsp, load_av, open_container, told
+from edgebird.capture.opening import end_reading, is_rtsp, load_av, open_container, told
 from edgebird.capture.sender import Sender
 from edgebird.capture.serve import CaptureError, Ending, Options, serve
 from edgebird.capture.tracks import SilenceError, choose, describe, frames
@@ -56,9 +56,9 @@ class _Stream:
         """Open it, and decode. patience_s: until the first sound. Raises SilenceError, CaptureError."""
         began = time.monotonic()
         try:
-            self._ending.at_end(lambda: None)  # an opening that has begun may finish, so that it can be closed
+            self._ending.at_end(lambda: None, end_reading)  # what is being opened has to be closed, too
             container = open_container(self._av, self._options, all_tracks)
-            self._ending.at_end(container.close)
+            self._ending.at_end(container.close, end_reading)
             if not self._ending.wanted:
                 self._decode(container, all_tracks, patience_s)
         except self._av.error.FFmpegError as error:

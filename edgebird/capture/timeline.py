@@ -159,9 +159,10 @@ class Timeline:
         alone = late_s if late_s >= _PAUSE_S and not self._segmented else 0.0
         if step_s < least_s or late_s < 0.5 * step_s:
             return alone, False
-        if abs(late_s - step_s) <= max(0.3, 0.1 * step_s):
+        certain = self._stamps.jitter <= 0.1 * self._rate  # no clock was set just before
+        if certain and abs(late_s - step_s) <= 0.3:
             return step_s, True
-        return (late_s, False) if late_s < step_s or alone - step_s >= _PAUSE_S else (step_s, True)
+        return (late_s, False) if alone or late_s < step_s else (step_s, True)
 
     def _remember(self, offset: float | None, late_s: float, now: float) -> None:
         if offset is not None:

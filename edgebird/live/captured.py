@@ -27,6 +27,7 @@ STEADY_S = 10.0  # of audio, after which a capture counts as good
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 _PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing comes
 _HEARING_S = 1.0  # the same while we hear: blocks wake us
+_MOMENT_S = 0.01
 _NOTE_S = 60.0  # between two notes in the log
 _BEHIND_S = 1.0  # how far a growing loss is told behind the clock: the next audio may reach back so far
 
@@ -164,6 +165,7 @@ class LiveSource:
                         last, patience = time.monotonic(), self._options.stall_s or STALL_S
                         if self._state == "starting" and self._is_late:
                             self._intake.begin_at(self._began, STALLED)
+                        self._let_read(message)
                     self._take(message)
                 if process.ended:
                     return "disconnected", f"its capture ended (exit code {process.exit_code})"
@@ -172,6 +174,16 @@ class LiveSource:
                 if not self._intake.hears:
                     self._intake.lose_until(time.monotonic() - _BEHIND_S)
         return "closed", ""
+
+    def _let_read(self, message: Message) -> None:
+        """Wait for the reader of a full ring, half as long as the audio lasts.
+
+        A stream that catches up brings more at once than the ring holds; a sound card would lose more by our waiting.
+        """
+        until = time.monotonic() + 0.5 * self._intake.seconds(message)
+        while not self._options.clocked and self._intake.is_crowded and time.monotonic() < until:
+            if self._stopping.wait(_MOMENT_S):
+                return
 
     def _take(self, message: Message) -> None:
         if message.kind == NOTE:

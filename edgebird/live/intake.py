@@ -25,6 +25,7 @@ from edgebird.types import AudioBlock, FloatArray
 
 log = logging.getLogger(__name__)
 
+_CROWDED = 0.7  # of the ring
 BRIDGED_S = 0.1  # a loss no longer than this is bridged with silence, so that windows go on over it
 
 
@@ -101,6 +102,16 @@ class Intake:
             return None
         to_come_s = (window_end - self.ring.end) / self._options.rate - unwritten_s
         return self._alignment.wanted(self._expected + to_come_s * self._format[0], self._expected)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the ring is nearly full, so that more at once would cost what nobody has read yet."""
+        return self.ring.waiting > _CROWDED * self._options.buffer_s * self._options.rate
+
+    def seconds(self, message: Message) -> float:
+        """How long the audio of a message lasts."""
+        rate, channels, _ = self._format
+        return len(message.payload) / (4 * rate * channels) if rate else 0.0
 
     def lose_until(self, moment: float) -> None:
         """Say that what came until a moment of the monotonic clock was not heard."""
