@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from edgebird.benchmarks.device import algorithms, checks, cuda_calls, lanes, lo
 from edgebird.benchmarks.device.attempts import attempt
 from edgebird.benchmarks.device.runner import DeviceStep, Ended, run_steps
 from edgebird.benchmarks.device.steps import RUNTIMES, DeviceRun, steps_of
-from edgebird.bundle import Bundle
+from edgebird.bundle import Bundle, seal
+from edgebird.card import Golden
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.types import FloatArray
+from tests import gpu_wheels
 from tests.conftest import require
 from tests.cuda_double import CudaDouble
 from tests.foreign import tone_bundle
+from tests.test_ort_gpu import adding_bundle
 from tests.test_trt_runtime import ORIN, RTX4090
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_device.sh"
@@ -205,6 +209,29 @@ def test_checks_of_onnx_runtime_measure_what_they_say(
         assert "failed" not in finding
         assert finding.get("repeats_exactly", True)
         assert all(one["passes"] for one in finding.get("parity", ()))
+
+
+@pytest.mark.parametrize("wheel", [gpu_wheels.OLDEST, gpu_wheels.NEWEST])
+def test_the_cuda_provider_takes_every_option_that_is_tried(wheel: str, tmp_path: Path) -> None:
+    """The real one, on a CUDA that computes nothing: an option that it does not know would cost the step."""
+    python = gpu_wheels.gpu_python(wheel)
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    bundle = adding_bundle(tmp_path / "adding")
+    silence = {"audio": np.zeros((2, 4), np.int16), "scores": np.zeros((2, 4)), "names": np.array(["a", "b"])}
+    np.savez(bundle.path / "golden.npz", **silence)  # type: ignore[arg-type]
+    (bundle.path / "card.json").write_text(json.dumps(asdict(replace(bundle.card, golden=Golden("golden.npz", "")))))
+    sealed = seal(bundle.path)
+    code = """
+import json, sys
+from edgebird import open_bundle
+from edgebird.benchmarks.device import algorithms
+bundle = open_bundle(sys.argv[1])
+checks = algorithms.algorithms(bundle), algorithms.tf32(bundle), algorithms.options(bundle, seconds=0.0)
+print(json.dumps([list(findings) for findings in checks]))
+"""
+    found = gpu_wheels.run(python, code, sealed.path, LD_LIBRARY_PATH=str(libraries))
+    assert [len(findings) for findings in found] == [4, 2, 5 + 3 + 3 + 2 + 2]
+    assert [finding["failed"] for findings in found for finding in findings if "failed" in finding] == []
 
 
 @pytest.mark.parametrize("gpu", [ORIN, RTX4090], ids=["Orin", "RTX 4090"])
