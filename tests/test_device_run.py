@@ -142,6 +142,10 @@ def test_every_runtime_is_proven_before_it_is_timed(tones: Bundle, tmp_path: Pat
     for runtime in RUNTIMES:
         assert names.index(f"verify.{runtime}.fp32") < names.index(f"bench.{runtime}.single")
         assert (f"build.{runtime}.fp32" in names) == runtime.startswith("tensorrt")
+    several = Bundle(tones.path, replace(tones.card, precisions=dict.fromkeys(("fp32", "fp16"))))  # type: ignore[arg-type]
+    verified = [step.name for step in steps_of(several, DeviceRun(), tmp_path) if step.name.startswith("verify.ort-")]
+    assert "verify.ort-rtx.fp16" in verified
+    assert "verify.ort-webgpu.fp16" not in verified  # which refuses it
     (single,) = [step for step in steps if step.name == "bench.ort-cuda.single"]
     assert " --baseline-device cuda" in " ".join(single.command)
     (soak,) = [step for step in steps if step.name == "bench.ort-cuda.listen"]
@@ -151,7 +155,7 @@ def test_every_runtime_is_proven_before_it_is_timed(tones: Bundle, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["/nowhere"], "/nowhere"), (["BUNDLE", "cuda"], "cuda: wanted tensorrt, tensorrt-rtx, ort-cuda, ort-tensorrt")],
+    [(["/nowhere"], "/nowhere"), (["BUNDLE", "cuda"], "cuda: wanted tensorrt, tensorrt-rtx, ort-cuda, ort-")],
 )
 def test_what_cannot_be_run_is_one_line(
     arguments: list[str], told: str, tones: Bundle, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,8 @@ from edgebird.benchmarks.device.runner import DeviceStep
 from edgebird.bundle import Bundle
 from edgebird.runtimes.trt.bindings import MODULES
 
-RUNTIMES = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-tensorrt")
+RUNTIMES = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-tensorrt", "ort-rtx", "ort-webgpu")
+_FP32_ALONE = ("ort-webgpu",)  # which refuses the others
 _SOAK_S = 120
 _PYTHON = (sys.executable, "-m")
 
@@ -33,6 +34,7 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
     """All steps, in order. folder: for the reports of the bench."""
     precisions = [name for name in ("fp32", "fp16", "int8", *bundle.card.precisions) if name in bundle.card.precisions]
     precisions = list(dict.fromkeys(precisions))[: 1 if wanted.dry else None]
+    of = {runtime: ["fp32"] if runtime in _FP32_ALONE else precisions for runtime in wanted.runtimes}
     yield check("facts", 60, on_gpu=False)
     yield edgebird("doctor", 120, "doctor", on_gpu=False)
     yield check("cuda", 60)
@@ -40,7 +42,7 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
         options = ("--tool", "memcheck", "--report-api-errors", "no", "--error-exitcode", "9")
         yield DeviceStep("memcheck", (sanitizer, *options, *check("cuda", 0).command), 120)
     for runtime in wanted.runtimes:
-        yield from _right(bundle, runtime, precisions)
+        yield from _right(bundle, runtime, of[runtime])
     if "ort-cuda" in wanted.runtimes:
         yield check("algorithms", 300, str(bundle.path))
         yield check("tf32", 120, str(bundle.path))
@@ -48,7 +50,7 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
         yield check("lanes", 120, str(bundle.path))
         yield check("energy", 120, str(bundle.path))
     for runtime in wanted.runtimes:
-        yield from _fast(bundle, runtime, precisions, wanted, folder)
+        yield from _fast(bundle, runtime, of[runtime], wanted, folder)
 
 
 def _right(bundle: Bundle, runtime: str, precisions: Sequence[str]) -> Iterator[DeviceStep]:
