@@ -35,9 +35,9 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
     precisions = [name for name in ("fp32", "fp16", "int8", *bundle.card.precisions) if name in bundle.card.precisions]
     precisions = list(dict.fromkeys(precisions))[: 1 if wanted.dry else None]
     of = {runtime: ["fp32"] if runtime in _FP32_ALONE else precisions for runtime in wanted.runtimes}
-    yield check("facts", 60, on_gpu=False)
-    yield edgebird("doctor", 120, "doctor", on_gpu=False)
-    yield check("cuda", 60)
+    yield check("facts", 240, on_gpu=False)
+    yield edgebird("doctor", 300, "doctor", on_gpu=False)
+    yield check("cuda", 120)
     if sanitizer := shutil.which("compute-sanitizer"):
         options = ("--tool", "memcheck", "--report-api-errors", "no", "--error-exitcode", "9")
         yield DeviceStep("memcheck", (sanitizer, *options, *check("cuda", 0).command), 120)
