@@ -26,6 +26,7 @@ from edgebird.runtimes.ort_bound import BoundRuns
 from edgebird.sources import FileSource
 
 _BATCHES = (1, 8, 64)
+_STUCK_S = 5.0  # after which a counter that has not moved is taken for one that does not
 
 
 def energy(bundle: Bundle) -> Iterator[Finding]:
@@ -57,12 +58,14 @@ def _counter(meter: Meter, seconds: float) -> Iterator[Finding]:
     changes: list[float] = []
     steps: list[float] = []
     before, end = meter.joules(), time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while not steps or time.perf_counter() < end:
         now = meter.joules()
         if now != before:
             changes.append(time.perf_counter())
             steps.append(now - before)
             before = now
+        elif time.perf_counter() > end + _STUCK_S:
+            break
     gap = float(np.median(np.diff(changes))) if len(changes) > 1 else None
     yield {"changes": len(changes), "median_gap_s": gap, "smallest_step_j": min(steps, default=None)}
 
@@ -78,7 +81,7 @@ def under_load(runs: BoundRuns, windows: Any, meter: Meter, seconds: float) -> I
     for _ in range(5):
         runs.run(windows)
     start, begun, count = meter.joules(), time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
+    while not count or time.perf_counter() - begun < seconds:
         runs.run(windows)
         count += len(windows)
     joules, taken = meter.joules() - start, time.perf_counter() - begun
