@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ import pytest
 from edgebird.bundle import Bundle
 from edgebird.doctor import examine
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
-from edgebird.runtimes import RuntimeOptions, apart, open_runtime, ort_plugin, probe
+from edgebird.runtimes import RuntimeOptions, apart, open_runtime, ort_plugin, probe, probe_apart
 from tests.conftest import require
 from tests.foreign import amplitudes, tone_bundle
 from tests.test_runtimes import windows
@@ -119,7 +120,8 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrtDouble:
         (tmp_path / "packages" / module).mkdir(parents=True)
         code = f"import os\nos.environ['LD_LIBRARY_PATH'] = 'changed'\ndef get_library_path(): return '{module}.so'\n"
         (tmp_path / "packages" / module / "__init__.py").write_text(code)
-        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))  # so that it is as before afterwards
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
     importlib.invalidate_caches()
     monkeypatch.setitem(sys.modules, "onnxruntime", double)
@@ -293,3 +295,22 @@ def test_doctor_lists_both(monkeypatch: pytest.MonkeyPatch) -> None:
     told = "\n".join(examine())
     for words in ("onnxruntime-ep-webgpu ", "onnxruntime-ep-nv-tensorrt-rtx ", "ort-webgpu ", "ort-rtx "):
         assert f"\n{words}" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ort-webgpu", r"no GPU in /sys/class/drm|no Vulkan driver that it can use"),
+        ("ort-rtx", r"lib(cuda|nvidia-ml)\.so\.1 is missing: install the NVIDIA driver|no GPU that TensorRT-RTX takes"),
+    ],
+)
+def test_the_real_package_runs_or_says_why_not(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, as `doctor` asks it."""
+    require(MODULES[name][0])
+    monkeypatch.delenv(ort_plugin.SOFTWARE, raising=False)
+    ((_, answer),) = probe_apart([name])
+    if isinstance(answer, str):
+        assert f"{MODULES[name][1]} " in answer
+        assert " on the GPU " in answer
+    else:
+        assert re.match(rf"^{name}: [^\n]*({told})", str(answer))
