@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import md5
 
 PACKET_S = 0.02
@@ -33,16 +34,26 @@ class Track:
     hertz: int = 440
 
     @property
+    def channels(self) -> int:
+        """As the SDP says it."""
+        return int(self.parameters[1:] or 1)
+
+    @property
     def step(self) -> int:
         """Timestamps a packet."""
         return round((self.clock or self.rate) * PACKET_S)
 
-    def packet(self, number: int) -> bytes:
-        """20 ms of a tone, or of silence where a codec is not that simple."""
+    @cached_property
+    def packet(self) -> bytes:
+        """20 ms of a tone of 400 Hz, which all packets are, or of silence where a codec is not that simple."""
         count = round(self.rate * PACKET_S)
-        tone = [math.sin(2 * math.pi * self.hertz * (number * count + i) / self.rate) for i in range(count)]
-        if self.encoding == "L16":
-            return struct.pack(f">{count}h", *(round(26000 * value) for value in tone))
+        tone = [math.sin(2 * math.pi * 400 * i / self.rate) for i in range(count)]
+        if self.encoding in ("L16", "L24"):
+            bits = int(self.encoding[1:])
+            values = [round(0.25 * 2 ** (bits - 1) * value) for value in tone for _ in range(self.channels)]
+            return b"".join(value.to_bytes(bits // 8, "big", signed=True) for value in values)
+        if self.encoding == "G722":
+            return bytes(160)
         if self.encoding == "PCMU":
             return bytes(127 + 60 * (1 if value > 0 else 0) for value in tone)
         return bytes((0xF8, 0xFF, 0xFE))  # Opus: 20 ms of silence
@@ -50,6 +61,9 @@ class Track:
 
 PCMU = Track("PCMU", 8000, 0)
 L16 = Track("L16", 16000, 97)
+L16_STEREO = Track("L16", 16000, 97, parameters="/2")
+L24 = Track("L24", 48000, 99)
+G722 = Track("G722", 8000, 9)
 OPUS = Track("opus", 48000, 98, parameters="/2")
 
 
@@ -58,7 +72,8 @@ class Habits:
     """What a camera does.
 
     jitter: of timestamps, in samples, to either side by turns. ppm: how much faster than nominal it records. steps:
-    second -> seconds by which its timestamps step. lost: every so manieth packet never leaves it. stalls: second ->
+    second -> seconds by which its timestamps step. first: of its timestamps. new_source: the second from which on they
+    come from another source (SSRC). lost: every so manieth packet never leaves it. stalls: second ->
     seconds in which nothing leaves it; caught_up: what it recorded meanwhile comes then, at once. needs_video: it
     sends nothing before its video is set up. deaf: it sends nothing. auth: what it wants of who asks, Basic or Digest
     with an algorithm: the user `user` and the password `hunter2`.
@@ -68,6 +83,8 @@ class Habits:
     jitter: int = 0
     ppm: float = 0.0
     steps: dict[float, float] = field(default_factory=dict)
+    first: int = 0
+    new_source: float = math.inf
     lost: int = 0
     stalls: dict[float, float] = field(default_factory=dict)
     caught_up: bool = False
@@ -118,6 +135,7 @@ class Camera:
     def close(self) -> None:
         """End it, and its connections."""
         self._server.close()
+        self._media.close()
         for session in self._sessions:
             session.ended.set()
             with suppress(OSError):
@@ -214,9 +232,10 @@ class Camera:
 
     def _send(self, session: _Session, index: int, track: Track, number: int, step: float) -> None:
         jitter = self._habits.jitter * (1 if number % 2 else -1)
-        stamp = number * track.step + jitter + round(step * (track.clock or track.rate))
-        head = struct.pack(">BBHII", 0x80, track.payload, number & 0xFFFF, stamp & 0xFFFFFFFF, 7 + index)
-        packet, channel = head + track.packet(number), session.channels[f"audio{index}"]
+        stamp = self._habits.first + number * track.step + jitter + round(step * (track.clock or track.rate))
+        source = 7 + index + (90 if number * PACKET_S >= self._habits.new_source else 0)
+        head = struct.pack(">BBHII", 0x80, track.payload, number & 0xFFFF, stamp & 0xFFFFFFFF, source)
+        packet, channel = head + track.packet, session.channels[f"audio{index}"]
         with suppress(OSError), session.lock:
             if session.udp:
                 self._media.sendto(packet, ("127.0.0.1", channel))

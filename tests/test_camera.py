@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgebird.capture import wire
-from tests.camera import L16, OPUS, PCMU, Camera, Habits, camera
+from tests.camera import G722, L16, L16_STEREO, L24, OPUS, PCMU, Camera, Habits, camera
 from tests.conftest import require
 from tests.live_servers import Captured, captured, wait_until
 
@@ -21,9 +21,17 @@ CASES: dict[str, tuple[Habits, dict[str, Any]]] = {
     "jitter over UDP": (Habits(jitter=320), {"transport": "udp"}),
     "steps of its clock": (Habits(steps={1.0: 1.0, 2.0: -1.0, 3.0: 0.65}), {}),
     "lost packets": (Habits(jitter=240, lost=10), {"transport": "udp"}),
+    "timestamps that wrap": (Habits(first=2**32 - 12000), {}),
+    "timestamps that begin anew": (Habits(first=2**31, steps={2.0: -(2**31) / 8000}), {}),
+    "another source": (Habits(new_source=2.0), {}),
+    "a clock that is set": (Habits(steps={2.0: -5.0, 4.0: 3605.0}), {"transport": "udp"}),
+    "L16 stereo": (Habits((L16_STEREO,)), {}),
+    "L24": (Habits((L24,)), {}),
+    "G.722": (Habits((G722,)), {}),
+    "Opus stereo": (Habits((OPUS,)), {}),
     "a loss of 1.5 s": (Habits((L16,), stalls={1.0: 1.5}), {}),
     "a late network": (Habits(stalls={1.0: 1.5}, caught_up=True), {}),
-    "no audio without video": (Habits(needs_video=True), {"timeout_s": 2}),
+    "no audio without video": (Habits(needs_video=True), {}),
     "the same, known": (Habits(needs_video=True), {"all_tracks": True}),
     "deaf": (Habits(deaf=True), {}),
     "deaf and given up": (Habits(deaf=True), {"timeout_s": 1}),
@@ -79,22 +87,41 @@ def cases() -> Iterator[dict[str, Case]]:
             options = {"url": ours.url(options.get("credentials", "")), "block_s": 0.1, **more}
             running[name] = Case(ours, stack.enter_context(captured("stream", options)))
         deaf = running["deaf"]
-        wait_until(lambda: "PLAY" in deaf.camera.requests, "request", 30)
+        wait_until(lambda: "PLAY" in deaf.camera.requests, "request", 90)
         assert deaf.heard.stop() == 0
         for name, case in running.items():
             if name not in SILENT:
-                wait_until(lambda case=case: bool(case.heard.all(wire.OPEN)), f"sound of {name}", 30)
+                wait_until(lambda case=case: bool(case.heard.all(wire.OPEN)), f"sound of {name}", 90)
         time.sleep(6)
         for name in running.keys() - {"deaf"}:
             assert running[name].heard.stop() == 0, name
         yield running
 
 
-@pytest.mark.parametrize("name", ["jitter", "jitter over UDP", "steps of its clock", "a late network"])
+HEARD_WHOLE = [
+    name for name, (habits, _) in CASES.items() if not habits.lost and not habits.auth and name not in SILENT
+]
+HEARD_WHOLE = [
+    name for name in HEARD_WHOLE if name != "a loss of 1.5 s" and "video" not in name and "known" not in name
+]
+
+
+@pytest.mark.parametrize("name", HEARD_WHOLE)
 def test_what_comes_is_heard_whatever_its_timestamps_say(cases: dict[str, Case], name: str) -> None:
     case = cases[name]
     assert case.gaps_s == []
     assert case.heard_s == pytest.approx(case.camera.sent_s, abs=1.0), "some of it was thrown away"
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"),
+    [("L16 stereo", 16000, 2), ("L24", 48000, 1), ("G.722", 16000, 1), ("Opus stereo", 48000, 2)],
+)
+def test_codecs_of_cameras_are_decoded(cases: dict[str, Case], name: str, rate: int, channels: int) -> None:
+    opened = cases[name].heard.wait(wire.OPEN)
+    assert (opened["rate"], opened["channels"]) == (rate, channels)
+    if name.startswith("L"):
+        assert abs(cases[name].heard.samples()).max() == pytest.approx(0.25, abs=0.001)
 
 
 def test_a_loss_is_told_as_exactly_that(cases: dict[str, Case]) -> None:
@@ -106,7 +133,7 @@ def test_packets_that_are_lost_over_udp_are_told_by_their_numbers(cases: dict[st
     """With timestamps that say nothing so small."""
     case = cases["lost packets"]
     assert set(case.gaps_s) == {0.02}
-    assert sum(case.gaps_s) == pytest.approx(case.camera.missing_s, abs=0.05)
+    assert sum(case.gaps_s) == pytest.approx(case.camera.missing_s, abs=0.3)
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"a wrong password", "SHA-256"}))

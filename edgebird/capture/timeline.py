@@ -159,8 +159,8 @@ class Timeline:
         alone = late_s if late_s >= _PAUSE_S and not self._segmented else 0.0
         if step_s < least_s or late_s < 0.5 * step_s:
             return alone, False
-        certain = self._stamps.jitter <= 0.1 * self._rate  # no clock was set just before
-        if certain and abs(late_s - step_s) <= 0.3:
+        jitter_s = self._stamps.jitter / self._rate  # large where a clock was set just before
+        if jitter_s <= 0.1 and abs(late_s - step_s) <= 0.3:
             return step_s, True
         return (late_s, False) if alone or late_s < step_s else (step_s, True)
 
