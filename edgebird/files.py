@@ -22,6 +22,7 @@ _TEMPORARY = re.compile(
     r"\.edgebird-(?:([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8}))?[0-9a-f]{16}\.tmp"
 )
 _TOKEN = secrets.token_hex(4)  # tells this process from an earlier one of the same number, which is 1 in a container
+_LONGEST_LINE = 1 << 20  # bytes
 _SURELY_DEAD_S = 2 * 86400.0  # since the last change of what may be another computer's
 _COMPUTER, _BOOT, _SPACE = "/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
@@ -201,6 +202,15 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def first_line(path: Path) -> str | None:
+    """How a file begins, without the end of the line; None where there is nothing. Raises OutputError."""
+    if not path.is_file():
+        return None
+    with _errors(path), path.open("rb") as file:
+        start = file.readline(_LONGEST_LINE)
+    return start.decode("utf-8", "replace").rstrip("\r\n") if start else None
 
 
 def make_folder(folder: Path, path: Path | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from edgebird.events import Event, encodable, to_json
 from edgebird.types import FloatArray, Label, Origin, Window
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_LABEL = re.compile(r"\d+\.\d{6}\t\d+\.\d{6}\t.* \d\.\d\d(?: \(channel \d+\))?")  # of `Audacity`
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Raven:
         file = "Begin Path", "File Offset (s)", "Begin File"
         times = ("Begin Date", "Begin Clock Time") if self._options.times else ()
         return _tab_row("Selection", "View", "Channel", *box, *species, *file, *times)
+
+    def go_on(self, last: str) -> None:
+        """Number the next detection after the last line of a table."""
+        number = last.partition("\t")[0]
+        self._selection = int(number) if number.isdecimal() else 0
 
     def line(self, origin: Origin, event: Event) -> str:
         """Return a detection, numbered from 1; a summary is counted."""
@@ -215,6 +222,18 @@ def formatter(name: str, rate: int, options: TableOptions = _PLAIN) -> Formatter
     if name not in _FORMATTERS:
         raise UsageError(f"unknown format {name!r}: choose from {', '.join(FORMATS)}")
     return _FORMATTERS[name](rate, options)
+
+
+def begins_as(name: str, line: str) -> bool:
+    """Whether a file that begins with this line may be an output of a format, whatever its options were."""
+    if name == "jsonl":
+        try:
+            return "event" in json.loads(line)
+        except (ValueError, TypeError):
+            return False
+    if name == "audacity":
+        return _LABEL.fullmatch(line) is not None
+    return line.startswith(formatter(name, rate=1).header().rstrip("\n"))
 
 
 def require_fitting(name: str | None, explain: bool, several: str = "") -> None:

@@ -319,6 +319,14 @@ def test_it_needs_not_be_the_main_thread(tones: Bundle, song: Path) -> None:
     assert len(of("detection", found)) == 3
 
 
+@pytest.mark.parametrize(("channel", "heard"), [(1, 0), (2, 1)])
+def test_one_channel_of_a_file_is_listened_to(tones: Bundle, tmp_path: Path, channel: int, heard: int) -> None:
+    bird = scene(10, [(1, 0.8, 2, 8)])
+    soundfile.write(tmp_path / "dawn.wav", np.stack([0 * bird, bird], axis=1), RATE)
+    events = list(edgebird.listen(tmp_path / "dawn.wav", bundle=tones, channel=channel))
+    assert len(of("detection", events)) == heard
+
+
 # -------------------------------------------------------------------------------------------------------------- errors
 def test_an_engine_that_fails_in_the_middle_is_an_error_after_all_events(tones: Bundle, song: Path) -> None:
     runtime = Failing(edgebird.open_runtime(tones), at=20)

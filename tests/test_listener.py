@@ -340,6 +340,29 @@ def test_a_microphone_that_comes_back_is_judged_anew() -> None:
     assert states(run(listener(Script(*seconds, lost(4, 5), *after)))) == []
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(0.0, "silent"), (1.0, "clipping")])
+def test_a_muted_or_loud_microphone_has_not_recovered_because_a_part_was_lost(value: float, verdict: str) -> None:
+    """Each lost block of a microphone that is silent would say that it is well again."""
+    before, after = ([heard(n, 1, value) for n in range(*span)] for span in ((0, 8), (9, 12)))
+    well = [heard(n, 1, 0.1) for n in range(12, 24)]
+    events = run(listener(Script(*before, lost(8, 9, "overrun"), *after, *well)))
+    assert [event["state"] for event in of("source", events)] == [verdict, "recovered"]
+    assert of("source", events)[-1]["at_s"] > 12
+
+
+def test_a_silent_microphone_that_was_lost_is_not_silent_before_it_was_heard_again() -> None:
+    feed = Script(*[heard(n, 1, 0.0) for n in range(6)])
+    listening = listener(feed)
+    while listening.next() is not None:
+        pass
+    feed.told = [Change("lost", "", 6.0, 6 * RATE), Change("recovered", "", 8.0, 8 * RATE)]
+    told = states(listening.events())
+    assert [state for state, _ in told] == ["silent", "lost", "recovered"]
+    listening._accept(lost(6, 8))
+    listening._accept(heard(8, 4, 0.0))
+    assert states(listening.events()) == []
+
+
 def test_the_changes_of_a_feed_are_told_and_are_its_state() -> None:
     feed = Script(heard(0, 1, 0.1))
     listening = listener(feed)

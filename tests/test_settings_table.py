@@ -80,7 +80,7 @@ def test_options_of_sources_go_to_those_that_have_them() -> None:
     assert given_sources(given) == [
         make_source("mic", "USB", "garden", channel=2),
         make_source("mic", "", channel=2),
-        make_source("file", "a=b.wav", realtime=True),
+        make_source("file", "a=b.wav", realtime=True, channel=2),
         make_source("stdin", "s16le:48000:2", channel=2),
     ]
 
@@ -102,7 +102,7 @@ NEW_ROW = """
 NEW_SOURCE_ROW = """
     cut_hz: float | None = field(default=None, metadata=set_by(
         Setting("low-cut", "Takes away what is below.", checks.number(20, 2000, "hertz"),
-                Option("--low-cut", "HZ", SOURCES), example=200, kinds=LIVE)))
+                Option("--low-cut", "HZ", SOURCES), example=200, kinds=("mic", "url"))))
 """
 STATION = 'bundle = "birds"\nboost = {boost}\n[[source]]\nmic = ""\nlow-cut = {cut}\n'
 SHOW = """

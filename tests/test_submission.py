@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pytest
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.sinks import Recorded, begun, opened
 from edgebird.sinks.submission import SubmissionSink
 from edgebird.sources import FoundAudio
@@ -61,3 +61,21 @@ def test_two_recordings_whose_rows_would_have_one_name_are_refused() -> None:
     SubmissionSink.check_recordings([one])
     with pytest.raises(OutputError, match=r"^a/dawn\.wav and b/dawn\.wav would both write the row dawn_5: run them"):
         SubmissionSink.check_recordings([one, other])
+
+
+@pytest.mark.parametrize("content", ["Notes of May\n", "row_id,other\n", "row_id,comcuc,x,y\n"])
+def test_what_is_no_submission_of_this_model_is_not_overwritten(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(content)
+    with pytest.raises(WrongOutputError, match=r"scores\.csv: it is no earlier submission of this model: use another"):
+        SubmissionSink(path, LABELS, RATE).open()
+    assert path.read_text() == content
+
+
+def test_an_earlier_submission_is_written_again(tmp_path: Path) -> None:
+    for names in (["a.wav", "b.wav"], ["c.wav"]):
+        sink = SubmissionSink(tmp_path / "scores.csv", LABELS, RATE)
+        with opened([sink]):
+            for name in names:
+                scored(sink, name)
+    assert [row[:2] for row in (tmp_path / "scores.csv").read_text().splitlines()[1:]] == ["c_", "c_"]

@@ -52,6 +52,9 @@ def run_job(job: Job) -> None:
     recordings, missing = find_audio(job.audio)
     for error in missing:
         shell.say_error(error)
+    if job.submission and (job.output.out or job.output.format):
+        window_s = bundle.card.window_samples / bundle.card.sample_rate
+        shell.say(f"--submission: one window every {window_s:g} s, for the detections too")
     outcome = _process(job, bundle, settings, recordings) if recordings else Outcome()
     outcome.failed += len(missing)
     if problem := _problem(outcome, len(missing) + len(recordings)):

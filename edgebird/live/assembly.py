@@ -148,7 +148,7 @@ def _open_feed(
         pcm = partial(pcm_blocks, sys.stdin.buffer, form, source.channel, rate, opening.block_s)
         held_s = pipe_s(sys.stdin.fileno(), form.rate * form.frame_bytes)
         return PulledSource(source.name, pcm, rate, live=True, pipe_s=held_s), origin
-    file = FileSource(Path(source.address), rate, source.name, options.timezone)
+    file = FileSource(Path(source.address), rate, source.name, options.timezone, source.channel)
     warn_of_assumed_zone(file.origin)
     if source.realtime:
         return PacedSource(source.name, file.blocks, rate, settings.buffer_s, opening.block_s), file.origin

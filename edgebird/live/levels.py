@@ -74,6 +74,15 @@ class LevelWatch:
         self.level: Level | None = None
         self.verdict = ""
 
+    def renewed(self) -> LevelWatch:
+        """The watch of what comes after a loss: it counts anew, but a verdict stays until a second contradicts it."""
+        watch = LevelWatch(self._rate)
+        watch.verdict = self.verdict
+        watch._flat = SILENT_S - 1 if self.verdict == "silent" else 0
+        watch._quiet = QUIET_S - 1 if self.verdict == "quiet" else 0
+        watch._clipped = [True] * (CLIPPING_S - 1) if self.verdict == "clipping" else []
+        return watch
+
     def add(self, samples: FloatArray) -> None:
         """Take audio, float32 [n]."""
         while len(samples):

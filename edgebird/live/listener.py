@@ -263,7 +263,7 @@ class Listener:
             self._note_spoiled()
         if self._remembers:
             self.memory.skip(lost.end)
-        self._watch = LevelWatch(self._rate)  # what comes next may be another microphone
+        self._watch = self._watch.renewed()
         self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)))
         if self._gap.end - self._gap.start >= _LONGEST_GAP_S * self._rate:
             self._close_gap()
@@ -303,6 +303,8 @@ class Listener:
         self._out.append({**event, **span, "reason": gap.reason})
 
     def _changed(self, change: Change) -> None:
+        if change.state in ("lost", "closed"):
+            self._watch = LevelWatch(self._rate)  # what comes next may be another microphone
         self._state = "open" if change.state == "recovered" else change.state
         self._detail = change.detail
         moment = self._wall(change.at)

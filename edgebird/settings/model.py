@@ -22,7 +22,6 @@ PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which tak
 SOURCES, REPORTS, FILES, CLIPS = "Sources", "What is reported", "Where it is kept", "Clips"
 PANELS = (SOURCES, "", REPORTS, FILES, CLIPS)  # in the order of --help
 BOTH, DETECT = ("listen", "detect"), ("detect",)
-LIVE = ("mic", "url", "stdin")
 
 
 def _runtimes() -> Iterable[str]:
@@ -72,9 +71,9 @@ class SourceSettings:
                 checks.text(), Option("--stdin", "FORMAT", SOURCES),
                 note="raw PCM: type of the samples, rate, channels", example="s16le:48000:1")))
     channel: int | None = field(default=None, metadata=set_by(
-        Setting("channel", "Of microphones, streams and stdin, 1 is the first; default: the mean of all.",
+        Setting("channel", "One channel, 1 is the first; default: the mean of all.",
                 checks.whole(1, "1 for the first, or more"), Option("--channel", "N", SOURCES, minimum=1),
-                example=1, kinds=LIVE)))
+                example=1)))
     transport: str = field(default="tcp", metadata=set_by(
         Setting("transport", "Of RTSP: tcp or udp, default {default}.", checks.choice(lambda: ("tcp", "udp")),
                 Option("--transport", "tcp|udp", SOURCES), kinds=("url",))))

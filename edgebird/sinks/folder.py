@@ -6,14 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event
-from edgebird.files import WholeText, make_folder, require_free
-from edgebird.formats import Formatter, TableOptions, formatter
+from edgebird.files import WholeText, first_line, make_folder, require_free
+from edgebird.formats import Formatter, Raven, TableOptions, begins_as, formatter
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.clips import safe_name
 from edgebird.sinks.lines import NOT_SYNCED, AppendedFile, origin_of
 from edgebird.sources import FoundAudio
+
+_SHOWN = 40  # characters of a line
 
 
 class FolderSink(Sink):
@@ -48,10 +50,12 @@ class FolderSink(Sink):
         require_unique(named, "file", ", or name them")
 
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
-        """Raise OutputError if two recordings would write the same file, or something is where one shall be."""
+        """Raise OutputError if two recordings would write the same file, or something else is where one shall be."""
         require_unique(((found.path, str(self._path(found.relative))) for found in recordings), "file")
         for found in recordings:
-            require_free(self._path(found.relative))
+            path = self._path(found.relative)
+            require_free(path)
+            self._require_ours(path)
 
     def open(self) -> None:
         """Make the folder; for recordings it is made with the first file."""
@@ -72,6 +76,7 @@ class FolderSink(Sink):
             self._whole.write(self._form.line(origin, event))
         elif event["source"] is not None:
             file, form = self._file(event["source"], origin.path is not None)
+            file.append("")  # a table that is begun anew, as the old one is gone, numbers anew
             if line := form.line(origin, event):
                 file.append(line, sync=event["event"] not in NOT_SYNCED)
 
@@ -94,6 +99,14 @@ class FolderSink(Sink):
         relative = self._options.relative_to is not None
         return formatter(self._format, self._rate, replace(self._options, relative_to=folder if relative else None))
 
+    def _require_ours(self, path: Path) -> None:
+        """Raise WrongOutputError for what is no earlier output of this format: formats share extensions, too."""
+        line = first_line(path)
+        if line is not None and not begins_as(self._format, line):
+            begins = f"it begins with {line[:_SHOWN]!r}" if line else "it begins with an empty line"
+            problem = f"it is no output of edgebird in the format {self._format} ({begins})"
+            raise WrongOutputError(f"cannot write {path}: {problem}: use another folder")
+
     def _path(self, relative: PurePath) -> Path:
         return self._folder / relative.parent / f"{relative.stem}.{self._form.extension}"
 
@@ -102,10 +115,11 @@ class FolderSink(Sink):
             path = self._folder / f"{_stem(source, is_file)}.{self._form.extension}"
             if any(path == file.path for file, _ in self._files.values()):
                 raise OutputError(f"cannot write {source} into {path}: another source does")
+            self._require_ours(path)
             if is_file:
                 path.unlink(missing_ok=True)
             form = self._new_form(self._folder)
-            file = AppendedFile(path, form.header())
+            file = AppendedFile(path, form.header(), form.go_on if isinstance(form, Raven) else lambda last: None)
             file.append("")
             self._files[source] = file, form
         return self._files[source]

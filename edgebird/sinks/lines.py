@@ -19,6 +19,7 @@ from edgebird.sinks import Memory, Sink
 from edgebird.types import Origin
 
 _JSON = JsonLines()
+_LONGEST_LINE = 1 << 16  # bytes
 NOT_SYNCED = ("stats", "rejected")  # everything else is on the disk when `take` returns
 
 
@@ -109,11 +110,12 @@ class AppendedFile:
 
     header: what it begins with; a file that begins with something else is refused. A half-written last line, left by
     a power cut or a full disk, is ended before the next, so that this one is whole. When its file is gone or is another
-    one (moved away, or below a drive that was mounted over it), it opens what is there now. Raises OutputError.
+    one (moved away, or below a drive that was mounted over it), it opens what is there now. begin: told the last line
+    of what it opens. Raises OutputError.
     """
 
-    def __init__(self, path: Path, header: str = "") -> None:
-        self.path, self._header = path, header.encode()
+    def __init__(self, path: Path, header: str = "", begin: Callable[[str], None] = lambda last: None) -> None:
+        self.path, self._header, self._begin_after = path, header.encode(), begin
         self._file: FileIO | None = None
         self._identity: tuple[int, int] | None = None  # which file that is
 
@@ -144,6 +146,7 @@ class AppendedFile:
         file = self.path.open("a+b", buffering=0)
         try:
             self._begin(file)
+            self._begin_after(_last_line(file))
             if is_new:
                 sync_path(self.path.parent)  # without its name a power cut takes the file, however often it was synced
             self._identity = identity(self.path)
@@ -172,6 +175,13 @@ class AppendedFile:
 def origin_of(event: Event, memory: Memory | None) -> Origin:
     """The source of an event, which some events have not."""
     return memory.origin if memory else Origin(event["source"] or "")
+
+
+def _last_line(file: FileIO) -> str:
+    """The last line of a file that ends with one, "" if there is none; of a long one only the end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _LONGEST_LINE))
+    return (file.read() or b"").decode("utf-8", "replace").removesuffix("\n").rpartition("\n")[2]
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgebird.errors import OutputError
+from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event
-from edgebird.files import WholeText
+from edgebird.files import WholeText, first_line
 from edgebird.formats import Submission
 from edgebird.sinks import Recorded, Sink
 from edgebird.sinks.folder import require_unique
@@ -34,9 +34,13 @@ class SubmissionSink(Sink):
         require_unique(((found.path, f"{found.path.stem}_5") for found in recordings), "row")
 
     def open(self) -> None:
-        """Begin the table."""
+        """Begin the table. Raises WrongOutputError where something is that is no submission with these labels."""
+        header, line = self._table.header(), first_line(self._path)
+        if line is not None and line != header.rstrip("\n"):
+            problem = "it is no earlier submission of this model"
+            raise WrongOutputError(f"cannot write {self._path}: {problem}: use another file")
         self._file = WholeText(self._path)
-        self._file.write(self._table.header())
+        self._file.write(header)
 
     def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
         """Add the row of a window."""
