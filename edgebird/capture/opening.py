@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgebird.capture.addresses import redact, resolves
 from edgebird.capture.challenge import wants_sha256
-from edgebird.capture.serve import CaptureError, Options
+from edgebird.capture.serve import CaptureError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+
+    from edgebird.capture.certificates import Trust
 
 _NO_AV = "streams need PyAV: pip install 'edgebird[stream]'"
 
@@ -48,21 +50,21 @@ def is_rtsp(url: str) -> bool:
     return url.lower().startswith(("rtsp:", "rtsps:"))
 
 
-def open_container(av: Any, options: Options, all_tracks: bool = False) -> InputContainer:
-    """Open a stream. options: of the capture, see stream.py. Raises FFmpegError.
+def open_container(av: Any, url: str, timeout_s: float, told: dict[str, str]) -> InputContainer:
+    """Have FFmpeg open a stream by itself. told: its options. Raises FFmpegError.
 
-    all_tracks: of RTSP, ask for the video too, as there are cameras that send no audio without it. While nothing comes
-    from an RTSP server each reading ends after five seconds, and may be tried again.
+    While nothing comes from an RTSP server each reading ends after five seconds, and may be tried again.
     """
-    url, timeout_s = options["url"], options["timeout_s"]
-    told, slice_s = {}, timeout_s
-    if is_rtsp(url):
-        told, slice_s = _rtsp_options(options["transport"], all_tracks), timeout_s / math.ceil(timeout_s / _SLICE_S)
+    slice_s = timeout_s / math.ceil(timeout_s / _SLICE_S) if is_rtsp(url) else timeout_s
     container: InputContainer = av.open(url, options=told, timeout=(timeout_s, slice_s))
     return container
 
 
-def _rtsp_options(transport: str, all_tracks: bool) -> dict[str, str]:
+def rtsp_options(transport: str, all_tracks: bool) -> dict[str, str]:
+    """Return how FFmpeg is to ask an RTSP server.
+
+    all_tracks: ask for the video too, as there are cameras that send no audio without it.
+    """
     # What a server describes is known without a packet: one that sends none shall not hold up the opening.
     told = {"rtsp_transport": transport, "max_ts_probe": "0"}
     # Video costs bandwidth, and takes seconds to be known in all it is.
@@ -79,13 +81,13 @@ def end_reading() -> None:
                 connection.shutdown(socket.SHUT_RD)
 
 
-def told(error: Any, url: str) -> CaptureError:
+def told(error: Any, url: str, trust: Trust) -> CaptureError:
     """Say what FFmpeg found; its own messages may hold the URL, its descriptions of error codes do not."""
     kind, text = type(error).__name__, error.strerror
     reason = _REASONS.get(kind, "error")
     if kind == "HTTPOtherClientError":  # RTSP 454, for example, where we ask for the audio of a camera without any
         text = "the server refuses the request; is there audio in this stream?"
-    elif reason == "unauthorized" and is_rtsp(url) and wants_sha256(url):
+    elif reason == "unauthorized" and is_rtsp(url) and wants_sha256(url, trust):
         text = "this camera wants SHA-256 digests, which FFmpeg does not have: set it to MD5 or Basic in the camera"
     elif reason == "error" and not resolves(url):
         reason, text = "unresolved", "this name has no address: check it, and the network"

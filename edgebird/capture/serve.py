@@ -22,11 +22,15 @@ _HURRY_S, _CLOSE_S = 0.3, 1.2
 
 
 class CaptureError(AudioError):
-    """Why a source is lost: a reason of `wire.REASONS`, and one line without credentials."""
+    """Why a source is lost: a reason of `wire.REASONS`, and one line without credentials.
+
+    resume: what the next capture of the source has to know, see `wire`.
+    """
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+        self.resume: dict[str, Any] = {}
 
 
 class Ending:
@@ -123,4 +127,5 @@ def _obey_parent(ending: Ending, beginnings: Beginnings) -> None:
 
 def _tell(pipe: BinaryIO, error: CaptureError) -> None:
     with suppress(BrokenPipeError):
-        wire.say(pipe, wire.FAIL, reason=error.reason, text=str(error))
+        more = {"resume": error.resume} if error.resume else {}
+        wire.say(pipe, wire.FAIL, reason=error.reason, text=str(error), **more)

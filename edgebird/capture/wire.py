@@ -10,8 +10,12 @@ died. It answers in messages, each a header and a payload:
     DATA   float32 little-endian, interleaved [frames, channels], -1 to 1
     LOST   JSON {"reason": "stalled"}: why the frames before the next DATA are missing; not said where they were dropped
     NOTE   JSON {"kind": "...", "text": "one line"}: overflow, moved, ...; capture goes on. "remember": options that the
-           next captures of this source shall have, as what was tried in vain need not be tried again
-    FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials.
+           next captures of this source shall have, as what was tried in vain need not be tried again. One of kind
+           `resumed` has "lost_s" for a text: what comes follows what the capture before gave, after a loss of so long
+    FAIL   JSON {"reason": "...", "text": "one line"}; comes last. Texts name no credentials. "resume", if it is there,
+           is an option for the next capture; in it "reach_s" says how many seconds the server can send again
+
+A DATA without payload says that there is nothing, and that it is worth waiting. It and NOTE may come before OPEN.
 
 DATA comes in blocks of `block_s` seconds, an option, and in shorter ones at the beginning and around losses: see
 blocks.py. `position` counts frames since the last OPEN before the first of DATA, those included that the capture
@@ -37,7 +41,18 @@ _LARGEST = 1 << 26  # bytes of payload: more is not ours
 DROPPED, STALLED = "dropped", "stalled"  # why frames are missing, as `LOST` and gaps say it
 
 # Why a source is lost, as `FAIL` and source events say it.
-REASONS = ("disconnected", "not_found", "refused", "unresolved", "unauthorized", "stalled", "ended", "busy", "error")
+REASONS = (
+    "disconnected",
+    "not_found",
+    "refused",
+    "unresolved",
+    "unauthorized",
+    "untrusted",
+    "stalled",
+    "ended",
+    "busy",
+    "error",
+)
 
 
 @dataclass(frozen=True, slots=True)

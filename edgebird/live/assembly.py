@@ -134,7 +134,7 @@ def _open_feed(
     if source.kind == "url":
         _require("av", "stream")
         address = {"url": source.address, "transport": source.transport, "timeout_s": source.timeout_s}
-        address["track"] = source.track
+        address |= {"track": source.track, "verify": source.verify}
         opening_s = 2 * source.timeout_s + _STREAM_OPENING_S
         live = replace(live, opening_s=opening_s, stall_s=source.timeout_s + _STREAM_STALL_S)
         return LiveSource(source.name, Capture("edgebird.capture.stream", address | common), live), origin

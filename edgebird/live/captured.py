@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from edgebird.capture.blocks import SHORTEST_S
@@ -29,7 +28,6 @@ _PATIENCE_S = 0.25  # between two looks at what is asked of us, while nothing co
 _HEARING_S = 1.0  # the same while we hear: blocks wake us
 _MOMENT_S = 0.01
 _NOTE_S = 60.0  # between two notes in the log
-_BEHIND_S = 1.0  # how far a growing loss is told behind the clock: the next audio may reach back so far
 
 
 class LiveSource:
@@ -149,7 +147,7 @@ class LiveSource:
         if self._process and self._process.exit_code is None:
             return "busy", "its last capture cannot be ended: the driver hangs"
         try:
-            process = CaptureProcess(self._capture)
+            process = CaptureProcess(self._capture.having(self._intake.rejoin.told))
         except OSError as error:
             return "error", f"cannot start its capture: {error.strerror}"
         with process:
@@ -160,6 +158,7 @@ class LiveSource:
                 for message in process.messages(max(0.0, min(nap_s, last + patience - time.monotonic()))):
                     if message.kind == FAIL:
                         fault = message.json()
+                        self._intake.rejoin.tell(fault.get("resume"))
                         return str(fault["reason"]), str(fault["text"])
                     if message.kind == DATA:
                         last, patience = time.monotonic(), self._options.stall_s or STALL_S
@@ -172,7 +171,7 @@ class LiveSource:
                 if time.monotonic() - last > patience:
                     return "stalled", f"nothing came for {patience:g} s"
                 if not self._intake.hears:
-                    self._intake.lose_until(time.monotonic() - _BEHIND_S)
+                    self._intake.lose_until(time.monotonic() - self._intake.rejoin.behind_s)
         return "closed", ""
 
     def _let_read(self, message: Message) -> None:
@@ -195,10 +194,13 @@ class LiveSource:
             self._process.begin(begin)
 
     def _note(self, note: dict[str, Any], position: int) -> None:
+        if note["kind"] == "resumed":
+            self._intake.rejoin.resumed(note["lost_s"])
+            return
         if note["kind"] == "overflow":
             self._intake.suspect(position)
         if remember := note.get("remember"):
-            self._capture = replace(self._capture, options={**self._capture.options, **remember})
+            self._capture = self._capture.having(remember)
         if time.monotonic() >= self._next_note:
             self._next_note = time.monotonic() + _NOTE_S
             log.warning("%s: %s", self.name, note["text"])
@@ -206,7 +208,7 @@ class LiveSource:
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping.wait(min(_PATIENCE_S, max(0.0, until - time.monotonic()))):
-            self._intake.lose_until(time.monotonic() - _BEHIND_S)
+            self._intake.lose_until(time.monotonic() - self._intake.rejoin.behind_s)
             if time.monotonic() >= until:
                 return
 

@@ -16,6 +16,7 @@ from edgebird.capture.wire import DATA, DROPPED, LOST, OPEN, Message
 from edgebird.errors import AudioError
 from edgebird.live.alignment import Alignment
 from edgebird.live.clock import FrameClock
+from edgebird.live.rejoin import Joined, Rejoin, began
 from edgebird.live.ring import OVERRUN, Ring
 from edgebird.live.stretch import CaptureStretch
 from edgebird.reading.mixing import one_channel
@@ -58,12 +59,15 @@ class Intake:
     def __init__(self, name: str, options: LiveOptions, block_s: float, opened: Callable[[str], None]) -> None:
         self.name, self._options, self._block_s, self._tell_opened = name, options, block_s, opened
         self.ring = Ring(round(options.buffer_s * options.rate))
+        self.rejoin = Rejoin(options.channel, joins=not options.clocked)
         self._zero: float | None = None  # monotonic seconds of position 0
         self._stretch: CaptureStretch | None = None
         self._stretch_from = 0  # position of its first sample
         self._bridges: deque[tuple[int, int]] = deque()  # positions of silence that is still to be written
         self._format = (0, 0, "")  # rate, channels and device of the capture
         self._late_s = CARD_LATE_S
+        self._heard_end = 0  # position after what was heard last
+        self._untaken = 0  # frames that come and were told as lost
         self._expected = 0  # position of its next frame
         self._why_missing = DROPPED  # what is missing before that
         self._heard_from = 0.0  # monotonic seconds of the first frame of the capture
@@ -125,16 +129,18 @@ class Intake:
         elif message.kind == LOST:
             self._why_missing = str(message.json()["reason"])
         elif message.kind == DATA and message.payload:
-            self._take_audio(message)
+            self._take_joined(self.rejoin.take(message))
 
     def end_capture(self, wait: bool) -> None:
         """Take that no more comes from this capture. wait: we would have gone on, what was late by now is lost."""
+        self._take_joined(self.rejoin.finish())
         if self._stretch is not None:
             if wait:
                 self._take_certain(self._stretch.give_up())
             self._flush()
             # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
             # the gap that follows would be longer or shorter by all that has come together.
+            self._heard_end = self.ring.end
             self._zero = self._stretch.last_at - self.ring.end / self._options.rate
             self._stretch = None
 
@@ -142,6 +148,8 @@ class Intake:
     def _take_format(self, opened: dict[str, Any]) -> None:
         """Take what was opened, or that its format has changed: then the next audio follows without a loss."""
         rate, channels = int(opened["rate"]), int(opened["channels"])
+        self._take_joined(self.rejoin.finish())
+        self.rejoin.opened(rate, channels, again=self._stretch is None)
         if self._stretch is not None:
             self._flush()
             log.warning("%s: its format has changed to %d Hz, %d channels", self.name, rate, channels)
@@ -157,6 +165,22 @@ class Intake:
             last_at = self._stretch.last_at
             self._set_stretch(self._new_stretch()).last_at = last_at
 
+    def _take_joined(self, joined: Joined | None) -> None:
+        """Take audio of which nothing was heard before; what was told as lost meanwhile stays lost."""
+        messages, (rate, channels, _) = joined.messages if joined else [], self._format
+        if joined and messages and joined.after_s is not None and self._stretch is None:
+            place = self._heard_end + round(joined.after_s * self._options.rate)
+            self._zero = began(messages[0], rate, channels) - place / self._options.rate
+            self._untaken = max(0, round((self.ring.end - place) * rate / self._options.rate))
+        for message in messages:
+            cut = min(self._untaken, len(message.payload) // (4 * channels))
+            self._untaken -= cut
+            for rest in self.rejoin.without([message], cut):
+                if self._stretch is None:
+                    self._expected = rest.position
+                    self._zero = began(rest, rate, channels) - self.ring.end / self._options.rate if cut else self._zero
+                self._take_audio(rest)
+
     def _take_audio(self, message: Message) -> None:
         rate, channels, device = self._format
         frames = np.frombuffer(message.payload, "<f4").reshape(-1, channels)
@@ -171,6 +195,7 @@ class Intake:
         self._expected = message.position + len(frames)
         assert self._stretch is not None
         mono = one_channel(frames, self._options.channel)
+        self.rejoin.heard(mono, rate, message.time)
         self._take_certain(self._stretch.sort(mono, self._expected, message.time), self._alignment.surplus)
         self.drift_ppm = self._stretch.drift_ppm or self.drift_ppm
 

@@ -28,6 +28,10 @@ class Capture:
     module: str
     options: Mapping[str, Any]
 
+    def having(self, more: Mapping[str, Any]) -> Capture:
+        """The same with more options."""
+        return Capture(self.module, {**self.options, **more})
+
 
 class CaptureProcess:
     """A running capture; a context manager that leaves no process behind, unless a driver holds it (`exit_code`)."""

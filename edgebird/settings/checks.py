@@ -91,6 +91,24 @@ def text(wanted: str = "a text", kind: type = str) -> Check:
     return Check(read, lambda: wanted, kind)
 
 
+def certificate() -> Check:
+    """Return the check of which certificates are taken: True, False, or `sha256:` and 64 hex digits, in lower case."""
+    wanted = "true, false, or sha256: and the 64 hex digits of a certificate's fingerprint"
+
+    def read(value: Any) -> bool | str:
+        if isinstance(value, bool):
+            return value
+        text = str(value).lower() if isinstance(value, str) else ""
+        if text in ("true", "false"):
+            return text == "true"
+        digits = text.removeprefix("sha256:").replace(":", "")
+        if not text.startswith("sha256:") or not re.fullmatch("[0-9a-f]{64}", digits):
+            raise ValueError(wanted)
+        return f"sha256:{digits}"
+
+    return Check(read, lambda: wanted)
+
+
 def device() -> Check:
     """Return the check of a sound card: a part of its name, or its number, which becomes a text too."""
     wanted = "the name or number of a device"

@@ -84,6 +84,12 @@ class SourceSettings:
         Setting("track", "Of streams: which audio track, 1 is the first; default: the one with the highest tones.",
                 checks.whole(1, "1 for the first, or more"), Option("--track", "N", SOURCES, minimum=1),
                 example=2, kinds=("url",))))
+    verify: bool | str = field(default=True, metadata=set_by(
+        Setting("verify", "Whether the certificate of https and rtsps must be valid: true, the default; false takes "
+                "any, sha256:... the one with that fingerprint.", checks.certificate(),
+                Option("--verify", "true|false|sha256:...", SOURCES), kinds=("url",),
+                note="https, rtsps: true verifies certificates, false takes any, a fingerprint the one that has it",
+                example=f"sha256:{'0123456789abcdef' * 4}")))
     realtime: bool = field(default=False, metadata=set_by(
         Setting("realtime", "Play files no faster than they were recorded.", checks.boolean(),
                 Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))

@@ -1,0 +1,76 @@
+"""RTSP over TLS with a certificate that is verified: FFmpeg speaks plain RTSP to a port of this machine, we TLS beyond.
+
+FFmpeg's own rtsps takes any certificate, and has no option for that. The port takes one connection, from this machine,
+and is closed then; addresses in requests name this machine, of which cameras read the path alone.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+from edgebird.capture.addresses import redact
+from edgebird.capture.certificates import Trust
+from edgebird.capture.serve import CaptureError
+from edgebird.capture.web import fault_of
+
+_PORT = 322  # of rtsps, as IANA has it and FFmpeg
+_MOST = 1 << 16  # bytes at once
+
+
+@dataclass
+class Tunnel:
+    """A way to a camera. url: for FFmpeg. failure: why it ended, if the camera was not the one to say so."""
+
+    url: str
+    failure: CaptureError | None = field(default=None)
+
+
+def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
+    """Connect to an rtsps address; the way there ends when either side does. Raises CaptureError."""
+    parts, name = urlsplit(url), redact(url)
+    host = parts.hostname or ""
+    address = host, parts.port or _PORT
+
+    def connect() -> socket.socket:
+        return socket.create_connection(address, timeout_s)
+
+    try:
+        secured = trust.secure(connect, host, name)
+    except OSError as error:
+        raise fault_of(error, name, timeout_s) from None
+    door = socket.create_server(("127.0.0.1", 0), backlog=1)
+    user = parts.netloc.rpartition("@")[0]
+    here = f"{user}@" * bool(user) + f"127.0.0.1:{door.getsockname()[1]}"
+    tunnel = Tunnel(urlunsplit(("rtsp", here, *parts[2:])))
+    threading.Thread(target=_relay, args=(tunnel, door, secured, name), name="tunnel", daemon=True).start()
+    return tunnel
+
+
+def _relay(tunnel: Tunnel, door: socket.socket, secured: ssl.SSLSocket, name: str) -> None:
+    """Carry bytes both ways until one side ends. One thread does both: a TLS connection is not for two."""
+    with suppress(OSError), secured:
+        with door:
+            plain, _ = door.accept()
+        with plain:
+            while True:
+                ready = [secured] if secured.pending() else select.select([secured, plain], [], [])[0]
+                for side in ready:
+                    data = side.recv(_MOST)
+                    if side is secured and data.startswith(b"RTSP/1.0 3"):  # FFmpeg would go there without our TLS
+                        tunnel.failure = CaptureError("error", f"{name}: {_elsewhere(data)}")
+                        return
+                    if not data:
+                        return
+                    (plain if side is secured else secured).sendall(data)
+
+
+def _elsewhere(answer: bytes) -> str:
+    lines = answer.decode("latin-1").splitlines()
+    place = next((line.partition(":")[2].strip() for line in lines if line.lower().startswith("location:")), "")
+    return f"the camera sends us on to another address, {redact(place) or 'which it does not name'}: give that one"

@@ -1,0 +1,182 @@
+"""Streams of HTTP that are opened again: every second is heard once, or told as lost, and none both."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgebird.live.captured import LiveOptions, LiveSource
+from edgebird.live.process import Capture
+from edgebird.live.rejoin import overlap
+from edgebird.live.ring import Heard, Lost
+from edgebird.types import FloatArray
+from tests.conftest import require
+from tests.hls import Channel, encoded_segments
+from tests.live_servers import wait_until
+from tests.web_server import RATE, Radio, WebServer, song, web_server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _av() -> None:
+    require("av")
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server
+
+
+class Heart:
+    """A source and what it has heard, as a station reads it."""
+
+    def __init__(self, source: LiveSource) -> None:
+        self._source = source
+        self._pieces: list[Heard | Lost] = []
+        self.states: list[str] = []
+
+    def read(self) -> None:
+        self.states += [change.state for change in self._source.changes()]
+        while piece := self._source.read():
+            self._pieces.append(piece)
+
+    @property
+    def audio(self) -> FloatArray:
+        """All of it in its place; what was lost is zero."""
+        self.read()
+        parts = [p.block.samples if isinstance(p, Heard) else np.zeros(p.end - p.start) for p in self._pieces]
+        return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
+
+    @property
+    def lost_s(self) -> list[tuple[float, str]]:
+        self.read()
+        return [(round((p.end - p.start) / RATE, 2), p.reason) for p in self._pieces if isinstance(p, Lost)]
+
+    def wait_for(self, seconds: float) -> None:
+        """Wait until so much is heard and lost in all."""
+        wait_until(lambda: len(self.audio) >= seconds * RATE, f"{seconds} s of sound", 30)
+
+    def wait_state(self, state: str) -> None:
+        wait_until(lambda: self.read() or state in self.states, state, 15)
+
+
+@contextmanager
+def listening(url: str, timeout_s: float = 2) -> Iterator[Heart]:
+    capture = Capture("edgebird.capture.stream", {"url": url, "timeout_s": timeout_s})
+    source = LiveSource("pond", capture, LiveOptions(rate=RATE, clocked=False))
+    source.start(lambda: None)
+    try:
+        yield Heart(source)
+    finally:
+        source.stop()
+
+
+def drift_s(audio: FloatArray, sent: FloatArray) -> float:
+    """How much later in `sent` the last second of `audio` stands than its first, beyond what lies between, in seconds.
+
+    Above 0 sound is missing that was not told as lost; below 0 it is there twice, or was told as lost and came.
+    """
+    offsets = []
+    for start in range(0, len(audio) - RATE, RATE // 2):
+        part = audio[start : start + RATE]
+        if np.abs(part).reshape(-1, RATE // 100).max(1).min() > 0 and (end := overlap(part, sent, RATE, 0)):
+            offsets.append(end - RATE - start)
+    assert len(offsets) > 4, "this is not the sound that was sent"
+    return (offsets[-1] - offsets[0]) / RATE
+
+
+def encode(sound: FloatArray, form: str) -> bytes:
+    """MP3, or Ogg with Vorbis or Opus."""
+    file = io.BytesIO()
+    kind, subtype = {"mp3": ("MP3", None), "vorbis": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}[form]
+    soundfile.write(file, sound if form != "opus" else np.repeat(sound, 1), RATE, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.slow
+def test_a_burst_after_a_reconnect_is_heard_once(server: WebServer) -> None:
+    """Icecast sends its last 64 KB to everyone who connects."""
+    sound = song(40)
+    mp3 = encode(sound, "mp3")
+    speed = len(mp3) / 40
+    server.routes["/birds"] = Radio(mp3, speed, burst=round(4 * speed))
+    with listening(server.url("/birds")) as heart:
+        began = time.monotonic()
+        heart.wait_for(5.5)
+        server.hang_up()
+        heart.wait_state("lost")
+        heart.wait_state("recovered")
+        heart.wait_for(9)
+        wall_s = time.monotonic() - began
+    assert heart.lost_s == [], "what came with the burst was not lost"
+    audio = heart.audio
+    assert drift_s(audio, sound) == pytest.approx(0, abs=0.002), "sound is twice there, or missing"
+    assert len(audio) / RATE <= wall_s + 4.5, "the account is no longer than the time that has passed, and one burst"
+
+
+@pytest.mark.slow
+def test_a_loss_longer_than_the_burst_is_told_as_long_as_it_was(server: WebServer) -> None:
+    sound = song(40)
+    mp3 = encode(sound, "mp3")
+    speed = len(mp3) / 40
+    server.routes["/birds"] = Radio(mp3, speed, burst=round(0.7 * speed))
+    with listening(server.url("/birds")) as heart:
+        heart.wait_for(3)
+        server.down = True
+        server.hang_up()
+        heart.wait_state("lost")
+        time.sleep(1.2)
+        server.down = False
+        heart.wait_state("recovered")
+        heart.wait_for(len(heart.audio) / RATE + 3)
+    audio = heart.audio
+    lost_s = sum(seconds for seconds, _ in heart.lost_s)
+    assert lost_s > 0.5
+    assert drift_s(audio, sound) == pytest.approx(0, abs=0.3), "the loss is told too long or short"
+
+
+@pytest.mark.slow
+def test_hls_is_heard_without_a_gap_and_no_segment_twice(server: WebServer, tmp_path: Path) -> None:
+    """Segments of 3 s with a timeout of 1 s: every wait would be a stall. The server is away for a time, too."""
+    sound = song(40)
+    channel = Channel(encoded_segments(sound, 3.0, tmp_path), 3.0, window=4)
+    channel.serve(server)
+    with listening(server.url("/live/birds.m3u8"), timeout_s=1) as heart:
+        heart.wait_for(11)
+        server.down = True
+        time.sleep(2)
+        server.down = False
+        heart.wait_for(16)
+    assert heart.lost_s == []
+    assert heart.states == ["open"], "the server may be away for a moment: HLS is asked again and again"
+    audio = heart.audio
+    assert drift_s(audio, sound) == pytest.approx(0, abs=0.002)
+    asked = [path for path in server.paths() if path.endswith(".ts")]
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.slow
+def test_hls_that_was_given_up_goes_on_where_it_was(server: WebServer, tmp_path: Path) -> None:
+    """No segment twice, and those that have gone meanwhile are the gap, not more and not less."""
+    sound = song(40)
+    channel = Channel(encoded_segments(sound, 1.0, tmp_path), 1.0, window=4)
+    channel.serve(server)
+    with listening(server.url("/live/birds.m3u8"), timeout_s=1) as heart:
+        heart.wait_for(4)
+        server.down = True
+        heart.wait_state("lost")
+        time.sleep(1)
+        server.down = False
+        heart.wait_state("recovered")
+        heart.wait_for(len(heart.audio) / RATE + 3)
+    audio = heart.audio
+    assert drift_s(audio, sound) == pytest.approx(0, abs=0.05), "heard twice, or told too long or short"
+    asked = [path for path in server.paths() if path.endswith(".ts")]
+    assert len(asked) == len(set(asked))
