@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
@@ -53,21 +54,41 @@ def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
 
 
 def _relay(tunnel: Tunnel, door: socket.socket, secured: ssl.SSLSocket, name: str) -> None:
-    """Carry bytes both ways until one side ends. One thread does both: a TLS connection is not for two."""
+    def look(data: bytes) -> bool:
+        if data.startswith(b"RTSP/1.0 3"):  # FFmpeg would go there without our TLS
+            tunnel.failure = CaptureError("error", f"{name}: {_elsewhere(data)}")
+        return tunnel.failure is None
+
     with suppress(OSError), secured:
         with door:
             plain, _ = door.accept()
         with plain:
-            while True:
-                ready = [secured] if secured.pending() else select.select([secured, plain], [], [])[0]
-                for side in ready:
-                    data = side.recv(_MOST)
-                    if side is secured and data.startswith(b"RTSP/1.0 3"):  # FFmpeg would go there without our TLS
-                        tunnel.failure = CaptureError("error", f"{name}: {_elsewhere(data)}")
-                        return
-                    if not data:
-                        return
-                    (plain if side is secured else secured).sendall(data)
+            carry(secured, plain, look)
+
+
+def carry(secured: ssl.SSLSocket, plain: socket.socket, look: Callable[[bytes], bool]) -> None:
+    """Carry bytes both ways until one side ends. One thread does both: a TLS connection is not for two.
+
+    look: sees what comes over TLS, and says whether to go on.
+    """
+    timeout_s = secured.gettimeout()
+    while True:
+        ready = [secured] if secured.pending() else select.select([secured, plain], [], [])[0]
+        if plain in ready:
+            if not (data := plain.recv(_MOST)):
+                return
+            secured.sendall(data)
+        if secured in ready:
+            secured.setblocking(False)  # what has come may be of TLS alone, as its tickets are
+            try:
+                data = secured.recv(_MOST)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                continue
+            finally:
+                secured.settimeout(timeout_s)
+            if not data or not look(data):
+                return
+            plain.sendall(data)
 
 
 def _elsewhere(answer: bytes) -> str:
