@@ -172,6 +172,8 @@ SOURCE_FAULTS = (
                 frozenset({"disconnected"}), (0.05, 30), states=("open", "lost", "recovered")),
     SourceFault("microphone", "stalls", microphone(["audio", 1.0, 0.8], ["hang"]),
                 frozenset({"stalled"}), (0.5, 30), states=("open", "lost", "recovered")),
+    SourceFault("microphone", "samples of 1e30", microphone(["audio", 1, 0.8], ["audio", 0.1, 1e30], _ON),
+                frozenset({"not_finite"}), (0.05, 0.5)),
     SourceFault("microphone", "is muted", microphone(["audio", 99, 0.0]), states=("open",), hears=False),
     SourceFault("camera", "none", _camera(), states=("open", "closed")),
     SourceFault("camera", "jitters", _camera(jitter=320), states=("open", "closed")),
@@ -266,7 +268,7 @@ SINK_FAULTS = (
 # -------------------------------------------------------------------------------------------------------------- engines
 @dataclass(frozen=True)
 class EngineFault:
-    """What an engine does at its third call.
+    """What an engine does at a call.
 
     for_good: whether it does so until it is opened again. lost: whether windows cannot be scored. states: what is told
     of it.
@@ -280,19 +282,20 @@ class EngineFault:
 
 
 class Struck:
-    """An engine that a fault strikes."""
+    """An engine that a fault strikes. when: whether at a call, by its number from 1 on."""
 
-    def __init__(self, runtime: Runtime, fault: EngineFault) -> None:
-        self._runtime, self._fault, self._calls = runtime, fault, 0
+    def __init__(self, runtime: Runtime, fault: EngineFault, when: Callable[[int], bool] = lambda call: call == 3):
+        self._runtime, self._fault, self._when = runtime, fault, when
+        self._calls, self._is_struck = 0, False
         self.name, self.card, self.provider = runtime.name, runtime.card, runtime.provider
         self.batch_size, self.concurrency = runtime.batch_size, runtime.concurrency
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """Score, or do what the fault does."""
         self._calls += 1
+        self._is_struck = self._when(self._calls) or (self._is_struck and self._fault.for_good)
         scores = self._runtime.infer(windows)
-        struck = self._calls == 3 or (self._calls > 3 and self._fault.for_good)
-        return self._fault.strike(scores) if struck else scores
+        return self._fault.strike(scores) if self._is_struck else scores
 
     def close(self) -> None:
         """Close it."""
