@@ -59,6 +59,13 @@ class Connection:
         """How long nothing may come of it, in seconds, where `timeout_s` is what was set."""
         return max(timeout_s, self.file.patience_s) if self.file else timeout_s
 
+    def go_on(self, av: Any) -> bool:
+        """Open the next piece of the stream, as a radio's next track may be one; False if there is none."""
+        if not (self.file and self.file.go_on()):
+            return False
+        self.container = _opened(av, self.file)
+        return True
+
     @property
     def lost_s(self) -> float | None:
         """Seconds of sound between the capture before and this one; None if that is not known."""
@@ -100,13 +107,17 @@ def _of_web(av: Any, options: Options, trust: Trust, beat: Callable[[], None]) -
     except LeftToFFmpeg as left:
         kept = _kept(trust, urlsplit(left.url).scheme, f"{name}: {left.what}")
         return Connection(open_container(av, left.url, timeout_s, kept), note)
+    return Connection(_opened(av, file), note, file)
+
+
+def _opened(av: Any, file: WebFile) -> InputContainer:
     try:
-        container = av.open(file, format=file.demuxer or None)
+        container: InputContainer = av.open(file, format=file.demuxer or None)
     except av.error.FFmpegError as error:
         if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
-            raise file.failure or CaptureError("error", f"{name}: this is no sound that FFmpeg knows") from None
+            raise file.failure or CaptureError("error", f"{file.name}: this is no sound that FFmpeg knows") from None
         raise file.failure or error from None
-    return Connection(container, note, file)
+    return container
 
 
 def _kept(trust: Trust, scheme: str, name: str) -> dict[str, str]:

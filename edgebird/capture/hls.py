@@ -33,7 +33,7 @@ class HlsFile:
     demuxer = ""
 
     def __init__(self, web: Web, url: str, text: str, beat: Callable[[], None], resume: dict[str, Any] | None) -> None:
-        self._web, self._beat = web, beat
+        self._web, self._beat, self.name = web, beat, web.name
         self.failure: CaptureError | None = None
         self._data, self._at = b"", 0
         self._url, self._list = self._media(url, text)
@@ -70,6 +70,10 @@ class HlsFile:
         part = self._data[self._at : self._at + size]
         self._at += len(part)
         return part
+
+    def go_on(self) -> bool:
+        """See `StreamFile`: all segments are one piece."""
+        return False
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _media(self, url: str, text: str) -> tuple[str, SegmentList]:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from edgebird.capture.addresses import redact
 from edgebird.capture.frames import demuxer_of
 from edgebird.capture.hls import HlsFile
+from edgebird.capture.links import Links
 from edgebird.capture.playlists import kind_of, places_in
 from edgebird.capture.serve import CaptureError
 from edgebird.capture.web import Answer, Web
@@ -24,9 +25,9 @@ _PAGE = "this is a web page, not a stream: look in it for the stream's own addre
 
 
 class StreamFile:
-    """An answer as a file that is read once, from its beginning. head: bytes of it that were read already.
+    """An answer as a file that is read once, from its beginning, piece by piece (see `Links`).
 
-    failure: why it ended, if it was not the server that said so.
+    head: bytes of it that were read already. failure: why it ended, if it was not the server that said so.
     """
 
     resume: dict[str, Any] | None = None
@@ -35,15 +36,23 @@ class StreamFile:
 
     def __init__(self, web: Web, answer: Answer, head: bytes) -> None:
         self.demuxer = demuxer_of(head)  # of FFmpeg, empty where it finds out itself
-        self._web, self._body = web, answer.body
+        self._web, self._body, self.name = web, answer.body, web.name
         self._head = head
         self.failure: CaptureError | None = None
         spacing = answer.header("icy-metaint")  # titles between the sound, which nobody has asked for
         self._spacing = int(spacing) if spacing.isdecimal() else 0
         self._until_title = self._spacing
+        self._links = Links(head, self._sound) if Links.possible(head) else None
 
     def read(self, size: int) -> bytes:
-        """Give what has come, at most `size` bytes; nothing at the end."""
+        """Give what has come, at most `size` bytes; nothing at the end of a piece."""
+        return self._links.read(size) if self._links else self._sound(size)
+
+    def go_on(self) -> bool:
+        """Go on with the next piece of the stream; False if there is none."""
+        return bool(self._links and self._links.go_on())
+
+    def _sound(self, size: int) -> bytes:
         if not self._spacing:
             return self._bytes(size)
         if not self._until_title:
@@ -131,7 +140,8 @@ def open_web(web: Web, url: str, beat: Callable[[], None], resume: dict[str, Any
         head = _head(web, answer)
         kind = kind_of(head)
         if not kind:
-            return (RecordingFile if _is_recording(answer) else StreamFile)(web, answer, head)
+            whole = _is_recording(answer) and not Links.possible(head)  # which are read from their beginning anyway
+            return (RecordingFile if whole else StreamFile)(web, answer, head)
         if kind == "page":
             raise CaptureError("error", f"{web.name}: {_PAGE}")
         if kind == "dash":

@@ -25,7 +25,7 @@ from edgebird.capture.connection import Connection, connect
 from edgebird.capture.opening import end_reading, is_rtsp, load_av, told
 from edgebird.capture.sender import Sender
 from edgebird.capture.serve import CaptureError, Ending, Options, serve
-from edgebird.capture.tracks import SilenceError, choose, describe, frames
+from edgebird.capture.tracks import Missed, SilenceError, choose, describe, frames
 
 _ALONE_S = 5.0  # without a sound, after which audio alone is not enough
 _DEFAULTS: Options = {"transport": "tcp", "timeout_s": 15.0, "track": None, "all_tracks": False}
@@ -80,21 +80,27 @@ class _Stream:
             raise stream.failed(CaptureError("ended", f"{self._name}: the stream ended"))
 
     def _decode(self, stream: Connection, all_tracks: bool, patience_s: float) -> None:
-        container, tracks = stream.container, stream.container.streams.audio
-        audio = choose(tracks, self._options["track"], self._name)
-        shown = self._introduce(stream)
-        patience = stream.patience_s(patience_s), stream.patience_s(self._options["timeout_s"])
-        for frame, missed in frames(self._av, container, audio, patience):
-            if self._ending.wanted:
+        shown, missed = self._introduce(stream), Missed(self._av)
+        later = stream.patience_s(self._options["timeout_s"])
+        patience = stream.patience_s(patience_s), later
+        while True:
+            tracks = stream.container.streams.audio
+            audio = choose(tracks, self._options["track"], self._name)
+            for frame, lost in frames(self._av, stream.container, audio, patience, missed):
+                if self._ending.wanted:
+                    return
+                if frame is None:
+                    continue
+                if self._sender is None:
+                    block_s = self._options["block_s"]
+                    self._sender = Sender(self._pipe, shown, block_s, self._beginnings, stream.segmented)
+                    self._note(tracks, audio, all_tracks)
+                self._sender.send(frame, lost)
+                self._heard = time.monotonic()
+            if not stream.go_on(self._av):
                 return
-            if frame is None:
-                continue
-            if self._sender is None:
-                block_s = self._options["block_s"]
-                self._sender = Sender(self._pipe, shown, block_s, self._beginnings, stream.segmented)
-                self._note(tracks, audio, all_tracks)
-            self._sender.send(frame, missed)
-            self._heard = time.monotonic()
+            self._ending.at_end(stream.container.close, end_reading)
+            patience = later, later
 
     def _introduce(self, stream: Connection) -> str:
         """Say what is known of a stream before its first audio; what it is called from now on."""

@@ -68,7 +68,7 @@ def describe(tracks: Sequence[AudioStream]) -> str:
 
 
 def frames(
-    av: Any, container: InputContainer, audio: AudioStream, patience_s: tuple[float, float]
+    av: Any, container: InputContainer, audio: AudioStream, patience_s: tuple[float, float], missed: Missed
 ) -> Iterator[tuple[AudioFrame | None, int]]:
     """Decode a track: each frame, and how many packets are missing before it; None now and then while nothing comes.
 
@@ -78,7 +78,6 @@ def frames(
 
     for stream in container.streams:
         stream.discard = Discard.default if stream is audio else Discard.all
-    missed = Missed(av)
     alone = len(container.streams) == 1  # or nobody knows of which track the packets are that are missing
     (patience, later), lost, heard = patience_s, 0, time.monotonic()
     for packet in _packets(av, container):
@@ -95,6 +94,8 @@ def frames(
             lost += 1  # it is damaged
             continue
         for frame in decoded:
+            if audio.codec_context.name.startswith("mp3"):  # calls the first one at a new rate by the old one
+                frame.sample_rate = audio.codec_context.sample_rate
             heard, patience = time.monotonic(), later
             yield frame, lost
             lost = 0
