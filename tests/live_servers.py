@@ -145,18 +145,21 @@ def virtual_microphone(rate: int = 48000, channels: int = 1) -> Iterator[Virtual
 
 
 _SERVE = """
+import json
 import sys
 import gi
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 Gst.init(None)
-path, port = sys.argv[1:]
+path, port, more = sys.argv[1:]
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service(port)
-for name, encoder in (("l16", "rtpL16pay name=pay0 pt=96"), ("opus", "opusenc ! rtpopuspay name=pay0 pt=97")):
+decoded = f'filesrc location="{path}" ! decodebin ! audioconvert ! audioresample !'
+launches = {"l16": f"{decoded} rtpL16pay name=pay0 pt=96", "opus": f"{decoded} opusenc ! rtpopuspay name=pay0 pt=97"}
+for name, launch in (launches | json.loads(more)).items():
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f'( filesrc location="{path}" ! decodebin ! audioconvert ! audioresample ! {encoder} )')
+    factory.set_launch(f"( {launch} )")
     server.get_mount_points().add_factory("/" + name, factory)
 if not server.attach(None):
     sys.exit(f"cannot listen on port {port}")
@@ -166,16 +169,19 @@ GLib.MainLoop().run()
 
 
 class RtspServer:
-    """Plays a sound file to everyone from its start, at /l16 (bit by bit) and /opus; the stream ends with the file."""
+    """Plays a sound file to everyone from its start, at /l16 (bit by bit) and /opus; the stream ends with the file.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._port = path, free_port()
+    more: GStreamer's words for what is at other paths.
+    """
+
+    def __init__(self, path: Path, more: dict[str, str] | None = None) -> None:
+        self._path, self._port, self._more = path, free_port(), more or {}
         self._server: subprocess.Popen[str] | None = None
         self.restart()
 
     def restart(self) -> None:
         """Start it, again if it was killed, on the same port."""
-        command = [_SYSTEM_PYTHON, "-c", _SERVE, str(self._path), str(self._port)]
+        command = [_SYSTEM_PYTHON, "-c", _SERVE, str(self._path), str(self._port), json.dumps(self._more)]
         self._server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         output: IO[str] | None = self._server.stdout
         assert output is not None
@@ -204,8 +210,8 @@ class RtspServer:
 
 
 @contextmanager
-def rtsp_server(path: Path) -> Iterator[RtspServer]:
-    """Run an RTSP server that plays a sound file; needs GStreamer and the system's Python."""
+def rtsp_server(path: Path, more: dict[str, str] | None = None) -> Iterator[RtspServer]:
+    """Run an RTSP server that plays a sound file; see `RtspServer`; needs GStreamer and the system's Python."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     present = (
         Path(_SYSTEM_PYTHON).exists()
@@ -213,7 +219,7 @@ def rtsp_server(path: Path) -> Iterator[RtspServer]:
     )
     packages = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
     require_server("rtsp", present, packages)
-    server = RtspServer(path)
+    server = RtspServer(path, more)
     try:
         yield server
     finally:

@@ -21,6 +21,17 @@ _FFMPEG = {
 FORMS = (*_LIBSNDFILE, *_FFMPEG)
 
 
+class Pipe:
+    """Takes what is written, as a server does: nothing can be changed later, so no header has a size."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
 def tones(pitch: float, seconds: float, rate: int, channels: int = 1) -> FloatArray:
     """A steady tone, float32 [frames, channels] at `rate`, Hz: known by its pitch, Hz, wherever it comes."""
     tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)
@@ -37,15 +48,16 @@ def encoded(sound: FloatArray, rate: int, form: str) -> bytes:
     import av
 
     kind, codec = _FFMPEG[form]
+    pipe = Pipe()
     layout = {1: "mono", 2: "stereo"}[sound.shape[1]]
-    with av.open(file, "w", format=kind) as container:
+    with av.open(pipe, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.T), "fltp", layout)
         frame.sample_rate = rate
         convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         for part in [*convert.resample(frame), None]:
             container.mux([packet for packet in stream.encode(part) if packet.size])
-    return file.getvalue()
+    return bytes(pipe.content)
 
 
 def seconds_of(sound: FloatArray, rate: int, pitch: float) -> float:
