@@ -16,8 +16,9 @@ import soundfile
 
 from edgebird.capture import wire
 from edgebird.capture.tunnel import carry
+from tests.camera import Habits, camera
 from tests.conftest import require
-from tests.live_servers import captured, rtsp_server
+from tests.live_servers import captured, rtsp_server, wait_until
 from tests.web_server import Certificate, make_certificate
 
 RATE = 48000
@@ -26,6 +27,11 @@ RATE = 48000
 @pytest.fixture(scope="module", autouse=True)
 def _av() -> None:
     require("av")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificates") / "expired", "20200101", "20200201")
 
 
 @contextmanager
@@ -57,10 +63,11 @@ def over_tls(url: str, certificate: Certificate) -> Iterator[str]:
         door.close()
 
 
-def test_a_camera_with_an_expired_certificate_is_heard_by_its_fingerprint_alone(tmp_path: Path) -> None:
+def test_a_camera_with_an_expired_certificate_is_heard_by_its_fingerprint_alone(
+    certificate: Certificate, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(5).integers(-32768, 32768, 2 * RATE, dtype=np.int16)
     soundfile.write(tmp_path / "noise.wav", noise, RATE, subtype="PCM_16")
-    certificate = make_certificate(tmp_path / "own", "20200101", "20200201")
     with (
         rtsp_server(tmp_path / "noise.wav") as server,
         over_tls(server.url("/l16"), certificate) as url,
@@ -77,3 +84,15 @@ def test_a_camera_with_an_expired_certificate_is_heard_by_its_fingerprint_alone(
         np.testing.assert_array_equal(heard.samples(), soundfile.read(tmp_path / "noise.wav", dtype="float32")[0])
         assert "fingerprint" in heard.wait(wire.OPEN)["device"]
         assert "fingerprint" in heard.wait(wire.NOTE)["text"]
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["that sends", "that sends nothing"])
+def test_a_camera_behind_tls_is_told_good_bye(certificate: Certificate, deaf: bool) -> None:
+    """Else it keeps a session for a minute, and a small one refuses the next client."""
+    with camera(Habits(deaf=deaf)) as ours, over_tls(ours.url(), certificate) as url:
+        with captured("stream", {"url": url, "verify": False}) as heard:
+            wait_until(lambda: "PLAY" in ours.requests, "request", 30)
+            if not deaf:
+                wait_until(lambda: bool(heard.all(wire.OPEN)), "sound", 30)
+            assert heard.stop() == 0
+        wait_until(lambda: ours.requests.count("TEARDOWN") == ours.requests.count("PLAY"), "good-bye")

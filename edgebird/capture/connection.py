@@ -59,6 +59,12 @@ class Connection:
         """How long nothing may come of it, in seconds, where `timeout_s` is what was set."""
         return max(timeout_s, self.file.patience_s) if self.file else timeout_s
 
+    def close(self) -> None:
+        """Close it; a camera is told good-bye."""
+        self.container.close()
+        if self.tunnel:
+            self.tunnel.finish()
+
     def go_on(self, av: Any) -> bool:
         """Open the next piece of the stream, as a radio's next track may be one; False if there is none."""
         if not (self.file and self.file.go_on()):
@@ -90,6 +96,7 @@ def connect(av: Any, options: Options, all_tracks: bool, beat: Callable[[], None
         try:
             container = open_container(av, tunnel.url, timeout_s, demuxing)
         except av.error.FFmpegError as error:
+            tunnel.finish()
             raise tunnel.failure or error from None
         return Connection(container, trust.note, tunnel=tunnel)
     return Connection(open_container(av, url, timeout_s, demuxing | _kept(trust, scheme, redact(url))))

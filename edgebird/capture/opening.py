@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _NO_AV = "streams need PyAV: pip install 'edgebird[stream]'"
 
 _SLICE_S = 5.0  # of a reading from a server that says nothing: FFmpeg may lose its place where it is interrupted
+
+_CARRYING: set[str] = set()  # file descriptors
 
 _REASONS = {
     "HTTPNotFoundError": "not_found",
@@ -75,10 +78,21 @@ def rtsp_options(transport: str, all_tracks: bool) -> dict[str, str]:
 
 def end_reading() -> None:
     """Let who waits for a server in this process find its end; a good-bye can still be written to the server."""
-    for name in os.listdir("/dev/fd"):
+    for name in set(os.listdir("/dev/fd")) - _CARRYING:
         with suppress(OSError, ValueError), socket.socket(fileno=os.dup(int(name))) as connection:
             if connection.type == socket.SOCK_STREAM and connection.family != socket.AF_UNIX:
                 connection.shutdown(socket.SHUT_RD)
+
+
+@contextmanager
+def read_to_the_end(*connections: socket.socket) -> Iterator[None]:
+    """Keep connections from `end_reading`: they carry FFmpeg's good-bye."""
+    names = {str(connection.fileno()) for connection in connections}
+    _CARRYING.update(names)
+    try:
+        yield
+    finally:
+        _CARRYING.difference_update(names)
 
 
 def told(error: Any, url: str, trust: Trust) -> CaptureError:

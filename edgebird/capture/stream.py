@@ -63,7 +63,7 @@ class _Stream:
         try:
             self._ending.at_end(lambda: None, end_reading)  # what is being opened has to be closed, too
             stream = connect(self._av, self._options, all_tracks, partial(_beat, self._pipe))
-            self._ending.at_end(stream.container.close, end_reading)
+            self._ending.at_end(stream.close, end_reading)
             if not self._ending.wanted:
                 self._decode(stream, all_tracks, patience_s)
         except self._av.error.FFmpegError as error:
@@ -99,7 +99,6 @@ class _Stream:
                 self._heard = time.monotonic()
             if not stream.go_on(self._av):
                 return
-            self._ending.at_end(stream.container.close, end_reading)
             patience = later, later
 
     def _introduce(self, stream: Connection) -> str:

@@ -17,11 +17,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from edgebird.capture.addresses import redact
 from edgebird.capture.certificates import Trust
+from edgebird.capture.opening import read_to_the_end
 from edgebird.capture.serve import CaptureError
 from edgebird.capture.web import fault_of
 
 _PORT = 322  # of rtsps, as IANA has it and FFmpeg
 _MOST = 1 << 16  # bytes at once
+_GOOD_BYE_S = 0.5  # that it may take
 
 
 @dataclass
@@ -30,6 +32,12 @@ class Tunnel:
 
     url: str
     failure: CaptureError | None = field(default=None)
+    relay: threading.Thread | None = None
+
+    def finish(self) -> None:
+        """Wait until what FFmpeg has said last is on its way, now that it has closed its side."""
+        if self.relay:
+            self.relay.join(_GOOD_BYE_S)
 
 
 def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
@@ -49,7 +57,8 @@ def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
     user = parts.netloc.rpartition("@")[0]
     here = f"{user}@" * bool(user) + f"127.0.0.1:{door.getsockname()[1]}"
     tunnel = Tunnel(urlunsplit(("rtsp", here, *parts[2:])))
-    threading.Thread(target=_relay, args=(tunnel, door, secured, name), name="tunnel", daemon=True).start()
+    tunnel.relay = threading.Thread(target=_relay, args=(tunnel, door, secured, name), name="tunnel", daemon=True)
+    tunnel.relay.start()
     return tunnel
 
 
@@ -62,7 +71,7 @@ def _relay(tunnel: Tunnel, door: socket.socket, secured: ssl.SSLSocket, name: st
     with suppress(OSError), secured:
         with door:
             plain, _ = door.accept()
-        with plain:
+        with plain, read_to_the_end(secured, plain):
             carry(secured, plain, look)
 
 
