@@ -24,14 +24,18 @@ _METHOD = re.compile(r"(\w+) (\S+) RTSP/1\.0")
 
 @dataclass(frozen=True)
 class Track:
-    """A track: its name in the SDP, sampling rate, RTP payload type, tone in Hz; clock is RTP's rate."""
+    """A track: its name in the SDP, sampling rate, RTP payload type; clock is RTP's rate.
+
+    hertz: of a tone of whole periods in 20 ms. amplitude: of it, where the codec keeps that.
+    """
 
     encoding: str
     rate: int
     payload: int
     clock: int = 0
     parameters: str = ""
-    hertz: int = 440
+    hertz: int = 400
+    amplitude: float = 0.25
 
     @property
     def channels(self) -> int:
@@ -45,12 +49,12 @@ class Track:
 
     @cached_property
     def packet(self) -> bytes:
-        """20 ms of a tone of 400 Hz, which all packets are, or of silence where a codec is not that simple."""
+        """20 ms of its tone, which all packets are, or of silence where a codec is not that simple."""
         count = round(self.rate * PACKET_S)
-        tone = [math.sin(2 * math.pi * 400 * i / self.rate) for i in range(count)]
+        tone = [math.sin(2 * math.pi * self.hertz * i / self.rate) for i in range(count)]
         if self.encoding in ("L16", "L24"):
             bits = int(self.encoding[1:])
-            values = [round(0.25 * 2 ** (bits - 1) * value) for value in tone for _ in range(self.channels)]
+            values = [round(self.amplitude * 2 ** (bits - 1) * value) for value in tone for _ in range(self.channels)]
             return b"".join(value.to_bytes(bits // 8, "big", signed=True) for value in values)
         if self.encoding == "G722":
             return bytes(160)
