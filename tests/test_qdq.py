@@ -18,7 +18,7 @@ from onnx import numpy_helper  # noqa: E402
 from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.precisions.audio import read_calibration  # noqa: E402
 from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E402
-from edgebird.export.precisions.rounding import Kernel, Range  # noqa: E402
+from edgebird.export.precisions.rounding import PERIOD, Kernel, Range  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
@@ -38,10 +38,13 @@ def network(exported: Path) -> Stepwise:
     return Stepwise(fp32_graph(onnx.load(exported / "model.fp32.onnx")))
 
 
-def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["stem.conv2", "stem.conv4", "stages.1.0.conv1", "stages.1.0.conv2", "stages.2.0.conv2"]
+)
+def test_a_shift_comes_back_at_the_borders_and_with_its_dither(network: Stepwise, exported: Path, name: str) -> None:
     """A kernel that reads padding sees zeros of the shifted map: there another constant is missing."""
     model = onnx.load(exported / "model.fp32.onnx")
-    convolution = next(node for node in network.convolutions if node.name == "stages.1.0.conv2")
+    convolution = next(node for node in network.convolutions if node.name == name)
     quantized = at_rest(convolution, network)
     low = quantized_graph(model, {convolution.name: quantized})
     (output,) = convolution.output
@@ -51,8 +54,9 @@ def test_a_shift_comes_back_at_the_borders_too(network: Stepwise, exported: Path
     with torch.inference_mode():
         values = network.walk(network.images(audio), keep_all=True)
         expected = quantized.compute(convolution, values[convolution.input[0]]).numpy()
-    outer = next(t for t in low.graph.initializer if t.name == f"{output}/border:outer")
-    assert np.abs(numpy_helper.to_array(outer)).max() > 0.1
+    outer = numpy_helper.to_array(next(t for t in low.graph.initializer if t.name == f"{output}/border:outer"))
+    assert np.abs(outer).max() > 1e-4
+    assert max(outer.shape[2:]) <= PERIOD + 2, "a constant map is in the file once for each period"
     off = np.abs(found - expected) > 1e-4  # where float32 tips a value to the next step
     assert off.mean() < 0.001
     assert np.abs(expected - values[output].numpy()).max() > 1e-2, "nothing was rounded"

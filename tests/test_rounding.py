@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import require
 
 torch = require("torch")
 require("onnx")
 
 
-from edgebird.export.precisions.rounding import Range, choose_range, round_kernel  # noqa: E402
+from edgebird.export.precisions.rounding import PERIOD, Range, choose_range, round_kernel  # noqa: E402
 from edgebird.export.precisions.stepwise import Geometry  # noqa: E402
 
 
@@ -51,3 +53,24 @@ def test_the_bias_takes_up_what_rounding_does_to_the_mean() -> None:
     made = round_kernel(weight, bias, values, Range(0.0, 1.0), how)
     rounded = torch.nn.functional.conv2d(Range(0.0, 1.0).rounded(values), made.values(), made.bias, groups=2)
     torch.testing.assert_close(rounded, torch.nn.functional.conv2d(values, weight, bias, groups=2))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.13, 0.31, 0.4999])
+def test_where_it_is_silent_rounding_errors_average_out_too(level: float) -> None:
+    """A padded window is constant there: without dither its error was the same everywhere, and scores were 0.2 off."""
+    values, chosen = torch.full((1, 1, 64, 157), level), Range(0.07, 0.1)
+    error = chosen.rounded(values) - values
+    assert error.abs().max() <= 0.1
+    assert abs(float(error.mean())) < 0.1 / PERIOD
+    for row in (0, 1):
+        for column in (0, 1):  # what one weight of a convolution of stride 2 reads
+            assert abs(float(error[:, :, row::2, column::2].mean())) < 0.1 / PERIOD * 2
+    small = torch.full((1, 1, 8, 20), level)
+    assert float((chosen.rounded(small) - small).std()) < 1e-6, "a small map has nothing to average over"
+
+
+def test_dither_does_not_make_rounding_coarser() -> None:
+    values = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(1))
+    error = Range(0.5, 0.01).rounded(values) - values
+    assert error.abs().max() <= 0.0051
+    assert float(error.std()) == pytest.approx(0.01 / 12**0.5, rel=0.05)

@@ -5,8 +5,9 @@
 Outputs stay float: an engine fuses a convolution with the SiLU, the sum and the Q behind it, and computes these in
 float. TensorRT takes no zero point but 0, so what is one-sided is shifted before it is rounded. A convolution is
 linear: the shift comes back as a constant, which is in the bias, and differs only at the borders, where part of the
-kernel reads padding. There, and only for kernels that read padding, a constant map is added. It is kept small in the
-file: all rows but the outer ones are equal, and so are all columns. Engines unfold it once, when they load the graph.
+kernel reads padding, and where the shift is dithered (rounding.py). For these a constant map is added. It is kept small
+in the file: all rows but the outer ones repeat after the dither's period, and so do columns. Engines unfold it once,
+when they load the graph.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor
 
 from edgebird.export import graph
-from edgebird.export.precisions.rounding import Kernel, Range
-from edgebird.export.precisions.stepwise import convolve, geometry
+from edgebird.export.precisions.rounding import PERIOD, Kernel, Range, is_dithered
+from edgebird.export.precisions.stepwise import convolve, geometry, kernel_size
 
 _ZERO = "zero_point"
 
@@ -66,10 +67,11 @@ class _Writer:
     def convolution(self, node: NodeProto, made: Quantized) -> None:
         """A Conv, with what stands before and behind it."""
         values, weight = node.input[0], f"{node.name}.weight/int8"
+        height, width = self._sizes[values]
         if values not in self._rounded:
             self._rounded.add(values)
-            self._round(values, made.input)
-        inside, border = _shift_constant(node, made, self._sizes[values])
+            self._round(values, made.input, made.input.shifts(height, width))
+        inside, border = _shift_constant(node, made, height, width)
         bias = self._constant(f"{node.name}.bias/int8", (made.kernel.bias + inside).numpy())
         inputs = [
             self._constant(weight, made.kernel.weights.numpy()),
@@ -84,22 +86,23 @@ class _Writer:
         self.nodes.append(new)
         if border is not None:
             new.output[0] = f"{node.output[0]}/inside"
-            added = self._unfolded(f"{node.output[0]}/border", border)
+            added = self._unfolded(f"{node.output[0]}/border", border, node, (height, width))
             self._node("Add", [new.output[0], added], node.output[0])
 
-    def _round(self, values: str, how: Range) -> None:
+    def _round(self, values: str, how: Range, shifts: Tensor) -> None:
         """The Q/DQ pair of a tensor."""
-        shift = self._constant(f"{values}/shift", np.float32(how.shift))
+        shift = self._constant(f"{values}/shift", shifts.numpy() if shifts.ndim == 0 else shifts[None, None].numpy())
         scale = [self._constant(f"{values}/scale", np.float32(how.scale)), self._constant(_ZERO, np.int8(0))]
         self._node("Sub", [values, shift], f"{values}/shifted")
         self._node("QuantizeLinear", [f"{values}/shifted", *scale], f"{values}/quantized")
         self._node("DequantizeLinear", [f"{values}/quantized", *scale], f"{values}/dequantized")
 
-    def _unfolded(self, name: str, border: Tensor) -> str:
-        """A map [1, outputs, h, w] of the rows and columns that differ; its name."""
+    def _unfolded(self, name: str, border: Tensor, node: NodeProto, size: tuple[int, int]) -> str:
+        """A map [1, outputs, h, w] of the rows and columns that differ; its name. size: of the convolution's input."""
         for axis in (2, 3):
-            border, places = torch.unique_consecutive(border, return_inverse=True, dim=axis)
-            self._constant(f"{name}:{axis}", places.numpy())
+            first, places = _repetition(border.shape[axis], size[axis - 2], is_dithered(*size), node)
+            border = border.index_select(axis, torch.tensor(first))
+            self._constant(f"{name}:{axis}", np.array(places, np.int64))
         self._constant(f"{name}:outer", border.numpy())
         for axis, source, output in ((2, f"{name}:outer", f"{name}/rows"), (3, f"{name}/rows", name)):
             self._node("Gather", [source, f"{name}:{axis}"], output)
@@ -129,12 +132,35 @@ class _Writer:
         return graph.finish(new, metadata)
 
 
-def _shift_constant(node: NodeProto, made: Quantized, size: list[int]) -> tuple[Tensor, Tensor | None]:
-    """What the shift of the input is in the output: [outputs], and where padding is read, more: [1, outputs, h, w]."""
+def _shift_constant(node: NodeProto, made: Quantized, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+    """What the shift of the input, [*, height, width], is in the output: [outputs], and where it is more, as padding is
+    read or the shift is dithered: [1, outputs, h, w].
+    """
     weight = made.kernel.values()
     inside = weight.sum(dim=(1, 2, 3)) * made.input.shift
     how = geometry(node)
-    if not how.padding:
+    if not how.padding and not is_dithered(height, width):
         return inside, None
-    level = torch.full((1, weight.shape[1] * how.groups, *size), made.input.shift, dtype=torch.float64)
+    level = made.input.shifts(height, width).double().expand(1, weight.shape[1] * how.groups, height, width)
     return inside, (convolve(node, [level, weight.double()]) - inside[:, None, None]).float()
+
+
+def _repetition(outputs: int, inputs: int, dithered: bool, node: NodeProto) -> tuple[list[int], list[int]]:
+    """Of rows (or columns) of a constant map: the first of each that are equal, and for every row which of them it is.
+
+    outputs, inputs: how many rows the map and the convolution's input have. Rows that read no padding are equal where
+    the dither is.
+    """
+    how, kernel = geometry(node), kernel_size(node)
+    first: dict[tuple[str, int], int] = {}
+    places = []
+    for row in range(outputs):
+        start = row * how.stride - how.padding
+        if 0 <= start <= inputs - kernel:
+            key = ("inside", start % PERIOD if dithered else 0)
+        else:
+            key = ("border", row)
+        places.append(first.setdefault(key, row))
+    kept = list(first.values())
+    order = {row: index for index, row in enumerate(kept)}
+    return kept, [order[row] for row in places]

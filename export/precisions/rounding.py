@@ -3,7 +3,11 @@
 Rounding: E. Frantar et al., "GPTQ", arXiv:2210.17323: weights are rounded one after the other, and the error of each
 is made up for by those that are left, as the second moments of the layer's input say. Tried and left out, as they
 gained nothing on real audio: narrower ranges that cut off what is rare, ranges for each channel, and weights fitted to
-make up for the rounding of activations (docs/precision.md).
+make up for the rounding of activations, for all of them or where it is silent (docs/precision.md).
+
+Dither: L. G. Roberts, "Picture coding using pseudo-random noise", IRE Trans. Inf. Theory 8 (1962). Where a recording is
+silent, or padded, a map is constant, and so would be its rounding error: it would not average out over the map as it
+does elsewhere. So what is subtracted before rounding, and comes back behind, is another part of a step at each place.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ HEADROOM = 1.1  # of activations: rounding errors average out over a map, but th
 _DAMPING = 0.01  # of the mean second moment, added to all: it is known from few windows
 _WEIGHT_RANGES = np.linspace(0.5, 1.0, 26)  # of a channel's largest weight
 _POSITIONS = 8000  # of maps, over all windows, that moments are taken from
+PERIOD = 16  # of the dither, in both directions, and its number of levels
+_LATTICE = (7, 3)  # odd, so that a convolution of stride 2 sees levels of the whole step too
+_LARGE = 1024  # positions of a map that is dithered: a smaller one has little to average over
 _BLOCK = 64  # weights that are rounded before the rest is told
 _SEED = 1
 
@@ -29,15 +36,29 @@ _SEED = 1
 @dataclass(frozen=True, slots=True)
 class Range:
     """How a tensor is rounded: x -> round((x - shift) / scale), -128 to 127. Values after SiLU are one-sided: without
-    the shift, half of the levels would never be used.
+    the shift, half of the levels would never be used. The dither of large maps is part of what is subtracted.
     """
 
     shift: float
     scale: float
 
+    def shifts(self, height: int, width: int) -> Tensor:
+        """What is subtracted at each place of a map before rounding, float32 [height, width], or one value for all."""
+        if not is_dithered(height, width):
+            return torch.tensor(self.shift)
+        rows, columns = torch.arange(height)[:, None], torch.arange(width)
+        levels = (rows * _LATTICE[0] + columns * _LATTICE[1]) % PERIOD
+        return self.shift + self.scale * ((levels + 0.5) / PERIOD - 0.5)
+
     def rounded(self, values: Tensor) -> Tensor:
-        """Values as they are after quantization and back."""
-        return _nearest((values - self.shift) / self.scale, -LEVELS - 1) * self.scale + self.shift
+        """Values [windows, channels, h, w] as they are after quantization and back."""
+        shifts = self.shifts(*values.shape[2:])
+        return _nearest((values - shifts) / self.scale, -LEVELS - 1) * self.scale + shifts
+
+
+def is_dithered(height: int, width: int) -> bool:
+    """Whether a map of this size is."""
+    return height * width >= _LARGE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

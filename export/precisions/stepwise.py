@@ -41,6 +41,12 @@ def geometry(node: NodeProto) -> Geometry:
     return Geometry(found.get("strides", [1])[0], found.get("pads", [0])[0], found.get("group", 1))
 
 
+def kernel_size(node: NodeProto) -> int:
+    """Rows, and columns, of a Conv's kernel."""
+    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return int(found["kernel_shape"][0])
+
+
 class Stepwise:
     """A finished FP32 graph. Raises ExportError for a backbone with an operator that is not known here."""
 
