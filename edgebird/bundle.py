@@ -5,6 +5,7 @@ docs/bundle.md describes the files.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from edgebird.card import Card, Precision, parse_card, read_card
@@ -27,6 +29,8 @@ from edgebird.types import FloatArray
 
 CARD_FILE = "card.json"
 GOLDEN_FILE = "golden.npz"
+# What reading golden data that are damaged raises.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, soundfile.SoundFileError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,15 +38,37 @@ class GoldenData:
     """Real audio and what the original network says of it.
 
     audio: int16 [windows, window_samples], full scale 32768. scores: float64 [windows, classes]. names: what is heard.
+    recordings: which recording each window is of; () if nobody noted it.
     """
 
     audio: NDArray[np.int16]
     scores: NDArray[np.float64]
     names: tuple[str, ...]
+    recordings: tuple[str, ...] = ()
 
     def windows(self) -> FloatArray:
         """The audio as models take it: float32 [windows, window_samples], -1 to 1."""
         return self.audio.astype(np.float32) / 32768.0
+
+
+def read_golden(path: Path) -> GoldenData:
+    """Golden data from its file: the audio as FLAC, or as it is. Raises what reading a damaged file raises."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        names, scores = tuple(map(str, arrays["names"])), arrays["scores"]
+        recordings = tuple(map(str, arrays["recordings"])) if "recordings" in arrays else ()
+        if "flac" not in arrays:
+            return GoldenData(arrays["audio"], scores, names, recordings)
+        samples, _rate = soundfile.read(io.BytesIO(arrays["flac"].tobytes()), dtype="int16")
+        return GoldenData(samples.reshape(len(names), -1), scores, names, recordings)
+
+
+def write_golden(path: Path, golden: GoldenData, sample_rate: int) -> None:
+    """Write golden data with its audio as FLAC, which is a third of its size."""
+    flac = io.BytesIO()
+    soundfile.write(flac, golden.audio.reshape(-1), sample_rate, format="FLAC", subtype="PCM_16")
+    audio = np.frombuffer(flac.getvalue(), np.uint8)
+    names, recordings = np.array(golden.names), np.array(golden.recordings, np.str_)
+    np.savez_compressed(path, flac=audio, scores=golden.scores, names=names, recordings=recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +91,15 @@ class Bundle:
             raise BundleError(f"{self.path}: no {precision} graph in this bundle, it has {have}") from None
 
     def graph_of(self, precision: str) -> Precision:
-        """What the card says of the graph that a precision is computed from; raises BundleError if there is none."""
+        """What the card says of the graph that a precision is computed from; raises BundleError if there is none, or
+        if the export found that it must not be.
+        """
         name = BF16_OF.get(precision, precision)
         self.model(name)
-        return self.card.precisions[name]
+        graph = self.card.precisions[name]
+        if precision in graph.refuses:
+            raise BundleError(f"{self.path}: {precision} was refused when it was exported: {graph.refuses[precision]}")
+        return graph
 
     def golden(self) -> GoldenData:
         """Read the golden data; raises BundleError if there is none or it does not fit the card."""
@@ -76,9 +107,8 @@ class Bundle:
             raise BundleError(f"{self.path}: this bundle has no golden data, so nothing can be proven with it")
         path = self.path / self.card.golden.file
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                data = GoldenData(arrays["audio"], arrays["scores"], tuple(map(str, arrays["names"])))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            data = read_golden(path)
+        except _DAMAGED as error:
             raise BundleError(f"{path}: not golden data: {error}") from error
         wanted = (len(data.names), self.card.window_samples), (len(data.names), len(self.card.labels))
         if (data.audio.shape, data.scores.shape) != wanted:

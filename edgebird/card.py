@@ -54,7 +54,8 @@ class Precision:
     why. share: of a window's multiplications, how many are in lower precision; None where nobody counted.
     costs: node in lower precision -> root mean square of the score differences that it alone causes, if measured.
     lint: engine and its versions -> node that it does not take -> why; empty for an engine that takes all.
-    refused: how many graphs the same proofs had refused before it.
+    refused: how many graphs the same proofs had refused before it. refuses: what an engine would make of it, such as
+    `bf16`, and must not, for it was beyond its tolerance when it was exported -> by how much.
     """
 
     file: str
@@ -68,14 +69,20 @@ class Precision:
     costs: Mapping[str, float] = field(default_factory=dict)
     lint: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     refused: int = 0
+    refuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The file with real audio windows and the original network's scores of them."""
+    """The file with real audio windows and the original network's scores of them.
+
+    windows, recordings: how many windows, of how many recordings; 0 in cards of before they were counted.
+    """
 
     file: str
     sha256: str
+    windows: int = 0
+    recordings: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from edgebird.types import FloatArray
 
 MIN_TOP_SCORE = 0.3  # windows whose best label scores less have no top label to agree on
 MIN_TOP1_AGREEMENT = 0.99
+CONFIDENCE = 0.95  # of the bound on the share of windows beyond the tolerance
+FURTHER_SIZES = 12  # windows that are scored at batch sizes but the first, which must make no difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,13 @@ BF16_OF = {"bf16": "fp32", "int8+bf16": "int8"}
 class Parity:
     """How far scores are from the original's, over all windows and labels.
 
-    max_abs, p99: of the absolute difference. p99 is never interpolated but the larger neighbour, so that windows which
-    are scored twice do not change it; of 100 differences or fewer it is the largest.
-    top1_agreement: share of the windows with a top label (`top1_windows`) in which both agree on it. worst_window:
-    index of the window with the largest difference.
+    windows: how many, each counted once. max_abs, p99: of the absolute difference. p99 is never interpolated but the
+    larger neighbour, so that windows which are scored twice do not change it; of 100 differences or fewer it is the
+    largest. top1_agreement: share of the windows with a top label (`top1_windows`) in which both agree on it within the
+    tolerance; top1_other: in how many of them another label is on top, however close. worst_window: index of the window
+    with the largest difference. window_p99: the 99 % of the window whose own is largest. beyond: windows that alone are
+    beyond the tolerance, their own 99 % or their largest difference; beyond_bound: the share of windows that are, at
+    most, with a confidence of 95 %.
     """
 
     windows: int
@@ -51,6 +57,10 @@ class Parity:
     top1_agreement: float
     top1_windows: int
     worst_window: int
+    top1_other: int = 0
+    window_p99: float = 0.0
+    beyond: int = 0
+    beyond_bound: float = 1.0
 
     def passes(self, tolerance: Tolerance) -> bool:
         """Whether it is within the tolerance and agrees on the top label in at least 99 % of the windows."""
@@ -105,6 +115,10 @@ class Proof:
             f"{window} {self.name!r}"
         )
 
+    def bound(self) -> str:
+        """How many windows were beyond the tolerance, and how many others may be."""
+        return told_bound(self.parity.beyond, self.parity.windows)
+
     def require(self, claim: str) -> Parity:
         """The parity. Raises ParityError with what failed (`the engine does not score as ...`) unless it passed."""
         if not self.passed:
@@ -119,21 +133,23 @@ def prove(
     tolerance: Tolerance,
     group: int = 1,
 ) -> Proof:
-    """Score all windows at each batch size, and compare with the scores they must have.
+    """Score all windows at the first batch size and some at each other one, and compare with the scores they must have.
 
     score: windows [batch, samples] -> scores [batch, classes]. sizes: the last batch of each is filled up with windows
     from the first on. group: windows that share a floor; where they are no whole groups, nothing is filled up.
 
     Raises ScoreError if a score is not finite.
     """
-    windows, count = evidence.windows(), len(evidence.names)
-    orders, scores = [], []
+    windows, total = evidence.windows(), len(evidence.names)
+    orders: list[NDArray[np.intp]] = []
+    scores: list[FloatArray] = []
     for size in sizes:
-        rows = -(-count // size) * size if count % group == 0 else count
-        orders.append(np.arange(rows) % count)
+        count = min(total, max(FURTHER_SIZES, size)) if orders else total
+        rows = -(-count // size) * size if total % group == 0 else count
+        orders.append(np.arange(rows) % total)
         scores.append(score_in_groups(score, windows[orders[-1]], size))
     order = np.concatenate(orders)
-    parity = compare(evidence.scores[order], np.concatenate(scores), tolerance)
+    parity = compare(evidence.scores[order], np.concatenate(scores), tolerance, order)
     worst = int(order[parity.worst_window])
     return Proof(parity, tolerance, worst, evidence.names[worst])
 
@@ -143,28 +159,74 @@ def score_in_groups(score: Callable[[FloatArray], FloatArray], windows: FloatArr
     return np.concatenate([score(windows[i : i + size]) for i in range(0, len(windows), size)])
 
 
-def compare(reference: NDArray[Any], scores: NDArray[Any], tolerance: Tolerance) -> Parity:
-    """Compare scores with the original's, both [windows, classes], 0 to 1.
+def compare(
+    reference: NDArray[Any], scores: NDArray[Any], tolerance: Tolerance, windows: NDArray[np.intp] | None = None
+) -> Parity:
+    """Compare scores with the original's, both [rows, classes], 0 to 1.
 
-    A window's top label agrees if the original scores it within `tolerance.max` of its best. Raises ScoreError if a
-    score is not finite, ValueError if the shapes differ.
+    A window's top label agrees if the original scores it within `tolerance.max` of its best. windows: which window each
+    row is of, [rows]; None: each of its own.
+
+    Raises ScoreError if a score is not finite, ValueError if the shapes differ.
     """
     if reference.shape != scores.shape:
         raise ValueError(f"{scores.shape = } but {reference.shape = }")
     check_finite(scores)
+    windows = np.arange(len(scores)) if windows is None else windows
     difference = np.abs(scores.astype(np.float64) - reference)
+    largest, p99 = difference.max(axis=1), np.percentile(difference, 99, axis=1, method="higher")
+    beyond = len(np.unique(windows[(largest > tolerance.max) | (p99 > tolerance.p99)]))
+    count = len(np.unique(windows))
     best = reference.max(axis=1)
-    chosen = np.take_along_axis(reference, scores.argmax(axis=1)[:, None], axis=1)[:, 0]
+    top = scores.argmax(axis=1)
+    chosen = np.take_along_axis(reference, top[:, None], axis=1)[:, 0]
     counted = best >= MIN_TOP_SCORE
     agrees = chosen[counted] >= best[counted] - tolerance.max
+    other = counted & (chosen < best)
     return Parity(
-        windows=len(scores),
+        windows=count,
         max_abs=float(difference.max()),
         p99=float(np.percentile(difference, 99, method="higher")),
         top1_agreement=float(agrees.mean()) if len(agrees) else 1.0,
-        top1_windows=int(counted.sum()),
-        worst_window=int(difference.max(axis=1).argmax()),
+        top1_windows=len(np.unique(windows[counted])),
+        worst_window=int(largest.argmax()),
+        top1_other=len(np.unique(windows[other])),
+        window_p99=float(p99.max()),
+        beyond=beyond,
+        beyond_bound=share_bound(beyond, count),
     )
+
+
+def share_bound(found: int, windows: int, confidence: float = CONFIDENCE) -> float:
+    """The share of all windows that is like the `found` ones among `windows`, at most: the exact binomial bound.
+
+    C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), one-sided: with a larger share, so few would be found with a
+    probability below 1 - confidence. Windows of one recording are alike, so of few recordings it promises too much.
+    """
+    if found >= windows:
+        return 1.0
+    low, high = 0.0, 1.0
+    while high - low > 1e-9:
+        share = (low + high) / 2
+        if _at_most(found, windows, share) > 1 - confidence:
+            low = share
+        else:
+            high = share
+    return high
+
+
+def _at_most(found: int, windows: int, share: float) -> float:
+    """Probability of `found` or fewer of `windows`, each with the probability `share`, 0 to 1 exclusive."""
+    hit, miss = math.log(share), math.log1p(-share)
+    ways = (math.lgamma(windows + 1) - math.lgamma(k + 1) - math.lgamma(windows - k + 1) for k in range(found + 1))
+    return math.fsum(math.exp(way + k * hit + (windows - k) * miss) for k, way in enumerate(ways))
+
+
+def told_bound(beyond: int, windows: int, recordings: int = 0) -> str:
+    """Evidence in words: how many windows of how many recordings (0: nobody counted), and what follows for others."""
+    of = f" of {recordings} recordings" if recordings else ""
+    bound = f"of others at most {share_bound(beyond, windows):.1%}, confidence {CONFIDENCE:.0%}"
+    return f"{beyond} of {windows} windows{of} beyond the tolerance ({bound})"
 
 
 def check_finite(scores: NDArray[Any]) -> None:

@@ -14,11 +14,12 @@ from edgebird.runtimes import RuntimeOptions, open_runtime
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came out for one precision in one runtime."""
+    """What came out for one precision in one runtime. recordings: how many the golden windows are of, 0: not known."""
 
     precision: str
     runtime: str
     proof: Proof
+    recordings: int = 0
 
     @property
     def passed(self) -> bool:
@@ -49,6 +50,7 @@ class Verification:
             "tolerance": asdict(self.tolerance),
             "parity": self.parity.to_json(),
             "worst_window_name": self.worst,
+            "recordings": self.recordings,
         }
 
 
@@ -74,4 +76,4 @@ def verify(
             proof = prove(engine.infer, golden, sizes, TOLERANCES[name], floor_group(bundle.card.db_floor))
         finally:
             engine.close()
-        yield Verification(name, engine.name, proof)
+        yield Verification(name, engine.name, proof, len(set(golden.recordings)))

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from edgebird import __version__
-from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle
+from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle, write_golden
 from edgebird.card import OPSET, Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.export import graph
 from edgebird.export.families.family import Family
@@ -24,10 +24,11 @@ from edgebird.export.families.registry import read_family
 from edgebird.export.labels import labels_for
 from edgebird.export.operators import lint
 from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes, map_tensors
-from edgebird.export.precisions.gate import scorer
-from edgebird.export.precisions.lower import Lowered, lower, read_recordings
+from edgebird.export.precisions.bf16 import Bf16
+from edgebird.export.precisions.gate import Known, scorer
+from edgebird.export.precisions.lower import Lowered, Recordings, evidence, judge_made, lower, read_recordings
 from edgebird.files import file_sha256
-from edgebird.parity import TOLERANCES, Parity, prove
+from edgebird.parity import TOLERANCES, Parity, prove, told_bound
 from edgebird.types import FloatArray, Label
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,10 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
     """
     with new_bundle(request.out, request.force) as folder:
         family, checkpoints = read_family(request.folds, request.experiment, request.weights)
-        recordings = read_recordings(request.calibration, family) if request.precisions else None
+        recordings = read_recordings(request.calibration, family, tell) if request.precisions else None
+        for name in request.precisions:
+            assert recordings is not None
+            recordings.require_enough(name)  # said before the work
         originals = family.load(checkpoints, request.experiment, request.db_floor)
         for source, checkpoint in zip(originals.sources, checkpoints, strict=True):
             tell(f"read      {source.experiment} {source.file}{checkpoint.hint}")
@@ -70,30 +74,58 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
         tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")
         essentials = _essentials(family, labels, originals.sources, request.db_floor)
         model, parity = build_graph(originals.freeze(), golden, essentials, tell)
-        precisions = {"fp32": _write_graph(folder, "fp32", model, parity, tell)}
         fp32 = Fp32Graph(model, backbone_nodes(model, family.block), floor_group(request.db_floor))
-        for name in request.precisions:
-            assert recordings is not None
-            lowered = lower(name, fp32, golden, recordings, tell)
-            precisions[name] = _write_lowered(folder, lowered, tell)
         card = Card(
             labels=labels,
             sample_rate=family.sample_rate,
             window_samples=family.window_samples,
             input=Tensor(graph.INPUT, (graph.BATCH, family.window_samples)),
             output=Tensor(graph.OUTPUT, (graph.BATCH, len(labels))),
-            precisions=precisions,
+            precisions={"fp32": _write_graph(folder, "fp32", model, parity, tell)},
             db_floor=request.db_floor,
             images=graph.image_tensors(model),
             maps=map_tensors(model, fp32.backbone),
             folds=tuple(originals.sources),
-            golden=_write_golden(folder / GOLDEN_FILE, golden),
+            golden=_write_golden(folder / GOLDEN_FILE, golden, family.sample_rate),
             edgebird=__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
+        if recordings is not None:
+            lower_precisions = _Lower(fp32, golden, recordings, card, tell)
+            card = replace(card, precisions=lower_precisions.write(folder, request.precisions))
         (folder / CARD_FILE).write_bytes(card.to_bytes())
     tell(f"wrote     {request.out}")
     return open_bundle(request.out)
+
+
+class _Lower:
+    """The graphs of lower precision beside that in FP32, and what engines make of them.
+
+    card: of the bundle so far.
+    """
+
+    def __init__(
+        self, fp32: Fp32Graph, golden: GoldenData, recordings: Recordings, card: Card, tell: Callable[[str], None]
+    ) -> None:
+        self._fp32, self._recordings, self._card, self._tell = fp32, recordings, card, tell
+        self._known = evidence(fp32, golden, recordings.held_out)
+        self._engine = Bf16(card, tell)
+
+    def write(self, folder: Path, precisions: Sequence[str]) -> dict[str, Precision]:
+        """Write them into a folder; what the card says of all graphs."""
+        proofs, refused = judge_made(self._fp32, self._known, self._engine)
+        if refused:
+            self._tell(f"bf16      refused, nothing will run it: {refused}")
+        fp32 = replace(
+            self._card.precisions["fp32"],
+            proofs=_told_proofs(proofs, self._known),
+            refuses={"bf16": refused} if refused else {},
+        )
+        written = {"fp32": fp32}
+        for name in precisions:
+            lowered = lower(name, self._fp32, self._known, self._recordings, self._tell, self._engine)
+            written[name] = _write_lowered(folder, lowered, self._known, self._tell)
+        return written
 
 
 def build_graph(
@@ -148,17 +180,19 @@ def _write_graph(
     return Precision(path.name, file_sha256(path), OPSET, tolerance, parity.to_json(), lint=refused)
 
 
-def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) -> Precision:
+def _write_lowered(folder: Path, lowered: Lowered, known: Sequence[Known], tell: Callable[[str], None]) -> Precision:
     made = lowered.candidate
     for node, reason in made.kept.items():
         tell(f"kept      {node} in FP32: {reason}")
-    proofs = {name: parity.to_json() for name, parity in lowered.proofs.items()}
     worst = max(parity.max_abs for parity in lowered.proofs.values())
     tell(f"{made.precision:<9} largest score difference {worst:.1e}, with {made.share:.0%} of the multiplications")
+    for its in known:
+        found = max((p for name, p in lowered.proofs.items() if name.startswith(its.name)), key=lambda p: p.beyond)
+        tell(f"{made.precision:<9} {its.name}: {told_bound(found.beyond, found.windows, its.recordings)}")
     written = _write_graph(folder, made.precision, made.model, lowered.parity, tell)
     return replace(
         written,
-        proofs=proofs,
+        proofs=_told_proofs(lowered.proofs, known),
         kept=made.kept,
         share=round(made.share, 4),
         costs=_short(made.costs),
@@ -166,11 +200,19 @@ def _write_lowered(folder: Path, lowered: Lowered, tell: Callable[[str], None]) 
     )
 
 
+def _told_proofs(proofs: Mapping[str, Parity], known: Sequence[Known]) -> dict[str, dict[str, Any]]:
+    """Each proof as the card has it, with how many recordings its windows are of."""
+    recordings = {its.name: its.recordings for its in known}
+    return {
+        name: parity.to_json() | {"recordings": recordings[name.partition(",")[0]]} for name, parity in proofs.items()
+    }
+
+
 def _short(costs: Mapping[str, float]) -> dict[str, float]:
     """Three digits of each."""
     return {name: float(f"{cost:.2e}") for name, cost in costs.items()}
 
 
-def _write_golden(path: Path, golden: GoldenData) -> Golden:
-    np.savez_compressed(path, audio=golden.audio, scores=golden.scores, names=np.array(golden.names))
-    return Golden(path.name, file_sha256(path))
+def _write_golden(path: Path, golden: GoldenData, sample_rate: int) -> Golden:
+    write_golden(path, golden, sample_rate)
+    return Golden(path.name, file_sha256(path), len(golden.names), len(set(golden.recordings)))

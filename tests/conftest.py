@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 import soundfile
 
-from edgebird.bundle import Bundle, open_bundle
+from edgebird.bundle import Bundle, GoldenData, open_bundle
+from edgebird.export.families.folds import windows
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # users have it not: what cannot be written is seen at the end too
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: with a thread on each core, torch's would wait for each other
@@ -40,6 +41,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What tests and the commands they start keep for the user is not kept for the user."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_golden_windows() -> Iterator[pytest.MonkeyPatch]:
+    """Exports of the fold models with the first twelve of their golden windows, those that the author's code scored:
+    all of them would take five times as long. Undo it where all count.
+    """
+    every = windows.golden_windows()
+    count = len(windows.FIRST)
+    first = GoldenData(every.audio[:count], every.scores[:count], every.names[:count], every.recordings[:count])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "golden_windows", lambda: first)
+        yield patch
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +104,8 @@ def bundle_copy(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """23.3 s of real audio (the golden windows), 32 kHz, 16 bit."""
-    from edgebird.export.families.folds.golden import golden_audio
-
     path = tmp_path_factory.mktemp("audio") / "20230524_153000.WAV"
-    soundfile.write(path, golden_audio().reshape(-1)[: int(23.3 * 32000)], 32000, subtype="PCM_16")
+    soundfile.write(path, windows.golden_audio().reshape(-1)[: int(23.3 * 32000)], 32000, subtype="PCM_16")
     return path
 
 

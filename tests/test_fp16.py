@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.bundle import Bundle
+from edgebird.bundle import GOLDEN_FILE, Bundle, read_golden
 from edgebird.errors import AudioError, ParityError, UsageError
 from edgebird.parity import TOLERANCES
 from edgebird.verification import verify
@@ -22,12 +23,13 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from edgebird import demo  # noqa: E402
 from edgebird.cli import export as command  # noqa: E402
-from edgebird.demo import RECORDING  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
+from edgebird.export.precisions.audio import Windows  # noqa: E402
 from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
 from edgebird.export.precisions.gate import scorer  # noqa: E402
+from edgebird.export.precisions.shipped import shipped  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
 
@@ -177,29 +179,81 @@ def record(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_windows_that_prove_are_never_those_that_calibrated(tmp_path: Path) -> None:
-    """Else a graph would be proven on what it was fitted to."""
-    used, held_out = audio.read_calibration([record(tmp_path / "mine.wav", 47)], FOLDS)
-    assert used.names == tuple(f"mine.wav at {s} s" for s in (0, 5, 15, 20, 30, 35))
-    assert held_out.names[:3] == ("mine.wav at 10 s", "mine.wav at 25 s", "mine.wav at 40 s")
-    assert {name.partition(" ")[0] for name in held_out.names[3:]} == {RECORDING.name}
-    np.testing.assert_allclose(held_out.audio[1][[0, -1]], [0.025, 0.029], atol=1e-4)
+def files(names: Sequence[str]) -> set[str]:
+    """The files that windows are of."""
+    return {name.partition(" at ")[0] for name in names}
+
+
+def test_a_recording_that_proves_never_calibrates(tmp_path: Path) -> None:
+    """Else a graph would be proven on what it was fitted to, or on the next five seconds of it."""
+    mine = [record(tmp_path / f"{name}.wav", 12 + index) for index, name in enumerate("abcde")]
+    used, held_out = audio.read_calibration(mine, FOLDS)
+    assert files(used.names) == {"a.wav", "c.wav", "d.wav"}
+    assert used.recordings == 3
+    shipped_files = {part.file.name for part in shipped("held-out") if part.file}
+    assert files(held_out.names) == {"b.wav", "e.wav"} | shipped_files
     without = audio.read_calibration([], FOLDS)
-    assert not {*without[0].names} & {*without[1].names}
+    assert not files(without[0].names) & files(without[1].names)
+
+
+def test_windows_are_those_of_detection_with_padded_quiet_and_clipped_ones_among_them(tmp_path: Path) -> None:
+    """A graph that is right for full windows was wrong for the last one of every recording."""
+    used, _ = audio.read_calibration([record(tmp_path / "mine.wav", 37)], FOLDS)
+    assert used.names[:8] == (*(f"mine.wav at {s} s" for s in range(0, 35, 5)), "mine.wav at 35 s, its end")
+    assert not used.audio[7][64000:].any()
+    assert used.audio[7][:64000].any()
+    assert used.names[8] == "mine.wav at 0 s, then silent"
+    _, held_out = audio.read_calibration([], FOLDS)
+    for kind in ("then silent", "silent before", "50 dB down", "clipping", "DC offset", "its end"):
+        assert any(kind in name for name in held_out.names), kind
 
 
 def test_a_long_recording_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A night of audio would take the memory and the hours of a computer."""
     monkeypatch.setattr(audio, "MOST_WINDOWS", 4)
-    used, held_out = audio.read_calibration([record(tmp_path / "night.wav", 60)], FOLDS)
-    assert used.names + held_out.names[:1] == tuple(f"night.wav at {s} s" for s in (0, 20, 40))
+    used, _ = audio.read_calibration([record(tmp_path / "night.wav", 60)], FOLDS)
+    assert used.names[:3] == tuple(f"night.wav at {s} s" for s in (0, 20, 40))
 
 
 def test_calibration_that_cannot_be_used_is_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"none\.wav"):
         audio.read_calibration([tmp_path / "none.wav"], FOLDS)
-    with pytest.raises(AudioError, match="nothing to calibrate with: give recordings of 5 s or more"):
-        audio.read_calibration([record(tmp_path / "short.wav", 3)], FOLDS)
+    soundfile.write(tmp_path / "short.wav", np.full(8000, 0.1), 32000)
+    with pytest.raises(AudioError, match="nothing to calibrate with"):
+        audio.read_calibration([tmp_path / "short.wav"], FOLDS)
+
+
+def test_no_recording_that_comes_with_edgebird_is_in_two_sets() -> None:
+    """Songs cut out of one recording are one recording."""
+    sets = {name: {part.recording for part in shipped(name)} for name in ("golden", "held-out", "calibration")}
+    assert not sets["golden"] & sets["held-out"]
+    assert not sets["calibration"] & (sets["golden"] | sets["held-out"])
+    named = {part.recording for part in shipped("golden")}
+    assert {*read_golden(demo.BUNDLE / GOLDEN_FILE).recordings} == named
+
+
+def test_what_comes_with_edgebird_is_enough_to_prove() -> None:
+    _, held_out = audio.read_calibration([], FOLDS)
+    assert len(held_out.names) >= lower.ENOUGH
+    golden = read_golden(demo.BUNDLE / GOLDEN_FILE)
+    assert len(golden.names) >= 60
+    assert len(set(golden.recordings)) >= 8
+    padded = [not window[-16000:].any() and bool(window.any()) for window in golden.audio]
+    assert sum(padded) >= 8
+
+
+def test_what_proves_does_not_when_it_calibrates(tmp_path: Path) -> None:
+    """Copied under another name it is the same recording; then too little is left, and the export says how much."""
+    parts = [part for part in shipped("held-out") if part.file and "CHE_01" in part.recording]
+    mine = tmp_path / "my garden.ogg"
+    mine.write_bytes(parts[0].file.read_bytes())  # type: ignore[union-attr]
+    used, held_out = audio.read_calibration([mine], FOLDS)
+    assert files(used.names) == {mine.name}
+    assert parts[0].file.name not in files(held_out.names)  # type: ignore[union-attr]
+    few = lower.Recordings(used, Windows(held_out.audio[:50], held_out.names[:50], 9), 5.0)
+    with pytest.raises(ParityError, match=r"int8 is not written: 50 windows .* give 3 more minutes of --calibration"):
+        few.require_enough("int8")
+    lower.Recordings(used, Windows(held_out.audio[:60], held_out.names[:60], 9), 5.0).require_enough("int8")
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from edgebird.export.families.folds.experiments import EXPERIMENTS, WINDOW_SAMPL
 from edgebird.export.families.folds.fourier import real_fourier, spread_filters  # noqa: E402
 from edgebird.export.families.folds.freeze import FrozenBlock, freeze  # noqa: E402
 from edgebird.export.families.folds.frontend import Spectrum, _smoother, freeze_frontend  # noqa: E402
-from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
 from edgebird.export.families.folds.network import Block, BlockShape, FoldModel  # noqa: E402
+from edgebird.export.families.folds.windows import golden_audio  # noqa: E402
 from tests.seeded import narrow_architecture, seeded_model  # noqa: E402
 
 

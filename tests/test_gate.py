@@ -28,7 +28,7 @@ def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> 
     assert isinstance(fault, Fault)
     told = str(fault.error())
     assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
-    assert "worst held out window 'wren'; suspected: stem (" in told
+    assert "worst held out window 'wren', 1 of 3 windows beyond; suspected: stem (" in told
     assert "\n" not in told
 
 
@@ -89,3 +89,29 @@ def test_the_block_that_mends_most_is_suspected_first() -> None:
     assert "suspected: stages.0.0 (0 with it in FP32), stem (0.1 with it in FP32), final_conv (0.2 with" in str(
         fault.error()
     )
+
+
+def test_a_graph_that_uses_up_all_of_the_tolerance_is_refused() -> None:
+    """Other audio is worse than the worst that was heard, the more so for what was fitted to some."""
+    heard = levels(*np.linspace(0.1, 0.9, 20))
+    evidence = known("held out", heard, heard[:, :1] + np.float32(0.043))
+    graph = toy(1, 1)
+    fitted = Candidate("int8", graph, {"quantized": graph}, {}, lambda _names: graph)
+    fault = judge(fitted, [evidence])
+    assert isinstance(fault, Fault)
+    assert str(fault).startswith("too close to the tolerance (80% of it may be used up, as other audio may be worse): ")
+    within = known("held out", heard, heard[:, :1] + np.float32(0.039))
+    assert not isinstance(judge(fitted, [within]), Fault)
+
+
+def test_what_an_engine_makes_of_a_graph_has_a_gate_of_its_own() -> None:
+    """INT8 with its rest in bf16 is what is run: proven with a float rest alone, it was beyond its tolerance."""
+    heard, graph = levels(0.2, 0.4, 0.6), toy(1, 1)
+    fitted = Candidate("int8", graph, {"quantized": graph}, {}, lambda _names: graph)
+    evidence = [known("golden", heard, heard[:, :1])]
+    proofs = judge(fitted, evidence, {"int8+bf16": lambda windows: windows[:, :1] + np.float32(0.03)})
+    assert isinstance(proofs, dict)
+    assert proofs["golden, int8+bf16"].max_abs == pytest.approx(0.03, abs=1e-6)
+    fault = judge(fitted, evidence, {"int8+bf16": lambda windows: windows[:, :1] + np.float32(0.06)})
+    assert isinstance(fault, Fault)
+    assert fault.way == "int8+bf16"

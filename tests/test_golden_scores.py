@@ -57,7 +57,9 @@ CASES = [*((name, "window") for name in FOLD_NUMBER), ("exp105", "batch"), (ENSE
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
 def case(
-    request: pytest.FixtureRequest, full_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    full_folds: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, Bundle]]:
     """A fold or the ensemble, exported; one at a time is on the disk."""
     name, db_floor = request.param
@@ -94,14 +96,14 @@ def test_the_seeded_weights_are_those_the_logits_were_made_with(name: str) -> No
 def test_scores_are_those_of_the_authors_code(case: tuple[str, Bundle]) -> None:
     name, bundle = case
     wanted = author_scores(name, bundle.card.db_floor)
-    golden = bundle.golden()
-    audio = golden.windows()[: len(wanted)]
+    stored = bundle.golden()
+    audio = stored.windows()[: len(wanted)]
     group = 4 if bundle.card.db_floor == "batch" else 1
     runtime = edgebird.open_runtime(bundle, "ort-cpu")
     scores = np.concatenate([runtime.infer(audio[i : i + group]) for i in range(0, len(audio), group)])
     runtime.close()
     assert np.abs(scores - wanted).max() <= REACHED
-    assert np.abs(golden.scores[: len(wanted)] - wanted).max() <= REACHED  # and so does what the bundle is held to
+    assert np.abs(stored.scores[: len(wanted)] - wanted).max() <= REACHED  # and so does what the bundle is held to
 
 
 def test_the_bundle_is_small_and_its_card_tells_how_exact_it_is(case: tuple[str, Bundle]) -> None:

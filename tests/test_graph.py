@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.bundle import Bundle, open_bundle
+from edgebird.bundle import Bundle, GoldenData, open_bundle
 from edgebird.errors import ParityError
 from edgebird.types import FloatArray
 from tests.conftest import require
@@ -23,9 +23,9 @@ torch, onnx = require("torch"), require("onnx")
 
 from edgebird.export import graph  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
-from edgebird.export.families.folds import golden, load  # noqa: E402
+from edgebird.export.families.folds import load  # noqa: E402
+from edgebird.export.families.folds import windows as golden  # noqa: E402
 from edgebird.export.families.folds.experiments import WINDOW_SAMPLES  # noqa: E402
-from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
 from edgebird.export.operators import TENSORRT  # noqa: E402
 from edgebird.runtimes.ort import session_of  # noqa: E402
 from edgebird.runtimes.trt.build import build_engine  # noqa: E402
@@ -43,9 +43,9 @@ SCALAR_POWERS = 2  # Mul by a constant: of GeM p and 1 / p, of PCEN -alpha and r
 
 def few_golden_windows(patch: pytest.MonkeyPatch, count: int) -> None:
     """Fewer than there are: sooner, and enough for what is tested here."""
-    audio = golden_audio()[:count]
-    patch.setattr(golden, "golden_audio", lambda: audio)
-    patch.setattr(golden, "NAMES", golden.NAMES[:count])
+    every = golden.golden_windows()
+    first = GoldenData(every.audio[:count], every.scores[:count], every.names[:count])
+    patch.setattr(golden, "golden_windows", lambda: first)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def model(name: str, models: dict[str, Any]) -> Any:
 
 
 def windows(count: int) -> FloatArray:
-    return golden_audio()[:count].astype(np.float32) / 32768.0
+    return golden.golden_audio()[:count].astype(np.float32) / 32768.0
 
 
 def constants(model: Any) -> dict[str, Any]:

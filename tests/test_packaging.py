@@ -72,7 +72,7 @@ def test_the_wheel_holds_every_file_of_the_tree_and_no_other(tree: Path, wheel: 
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert found == wanted
-    assert {"edgebird/py.typed", "edgebird/export/families/folds/data/golden.flac", "edgebird/cli/app.py"} <= found
+    assert {"edgebird/py.typed", "edgebird/export/data/recordings/recordings.csv", "edgebird/cli/app.py"} <= found
 
 
 def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
@@ -98,7 +98,7 @@ import edgebird, edgebird.benchmarks.latency, edgebird.detection, edgebird.expor
 from importlib import resources
 from edgebird.export.families.folds.labels import birdclef2023
 assert len(birdclef2023()) == 264
-assert resources.files("edgebird.export.families.folds").joinpath("data/golden.flac").is_file()
+assert resources.files("edgebird.export").joinpath("data/recordings/CHE_01_20190101_163410.ogg").is_file()
 print(edgebird.__file__, edgebird.runtimes.__file__, edgebird.export.__file__, edgebird.benchmarks.__file__)
 """
 

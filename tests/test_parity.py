@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgebird.errors import ParityError, ScoreError
-from edgebird.parity import TOLERANCES, Proof, Tolerance, prove
+from edgebird.parity import TOLERANCES, Proof, Tolerance, compare, prove, share_bound
 from edgebird.types import FloatArray
 from tests.foreign import tone_card
 
@@ -96,7 +96,7 @@ def test_windows_that_share_a_floor_are_not_scored_beside_others_than_they_were_
     score = wrong(lambda windows, _scores: given.append(len(windows)))
     assert prove(score, HEARD, (4,), TOLERANCES["fp32"], group=4).parity.windows == len(HEARD.names)
     assert given == [4, 2]
-    assert prove(score, HEARD, (6, 9), TOLERANCES["fp32"], group=3).parity.windows == 6 + 9
+    assert prove(score, HEARD, (6, 9), TOLERANCES["fp32"], group=3).parity.windows == 6
     assert given[2:] == [6, 9]
 
 
@@ -158,3 +158,44 @@ def test_an_engine_is_proven_at_the_batches_it_will_be_given(
 ) -> None:
     """Alone, in fours, and as many as it takes; windows that share a floor in their groups and no other way."""
     assert tone_card(8000, "batch", db_floor=db_floor).proof_sizes(largest) == sizes
+
+
+# --------------------------------------------------------------------------------------------- what follows for others
+@pytest.mark.parametrize(
+    ("found", "windows", "bound"),
+    [
+        (0, 60, 1 - 0.05 ** (1 / 60)),
+        (0, 1, 0.95),
+        (1, 12, 0.3387),  # the exact ones of Clopper and Pearson, one-sided
+        (3, 20, 0.3437),
+        (10, 100, 0.1637),
+        (60, 60, 1.0),
+    ],
+)
+def test_the_bound_on_other_windows_is_the_exact_binomial_one(found: int, windows: int, bound: float) -> None:
+    """Twelve windows without a fault say little: up to a fifth of others may be wrong."""
+    assert share_bound(found, windows) == pytest.approx(bound, abs=2e-4)
+
+
+def test_the_bound_of_very_many_windows_can_be_computed() -> None:
+    assert share_bound(50, 100_000) == pytest.approx(6.3e-4, rel=0.05)
+
+
+def test_windows_beyond_the_tolerance_are_counted_once_each() -> None:
+    """Scored alone and in fours, one window is still one."""
+
+    def off(windows: FloatArray, scores: FloatArray) -> None:
+        scores[crane(windows), 1] += 0.02
+
+    parity = proof(wrong(off), 1, 4).parity
+    assert (parity.windows, parity.beyond) == (6, 1)
+    assert parity.beyond_bound == share_bound(1, 6)
+    assert parity.window_p99 == pytest.approx(0.02, abs=1e-6)
+    assert proof(right, 1, 4).parity.beyond == 0
+
+
+def test_another_label_on_top_counts_however_close_it_was() -> None:
+    """The tolerant count lets it pass; a list of species shows it."""
+    reference, scores = np.array([[0.5, 0.49], [0.9, 0.1]]), np.array([[0.49, 0.5], [0.9, 0.1]])
+    parity = compare(reference, scores, Tolerance(0.05, 0.15))
+    assert (parity.top1_agreement, parity.top1_other, parity.top1_windows) == (1.0, 1, 2)

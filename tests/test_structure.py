@@ -49,7 +49,7 @@ LAYERS = [
     ["edgebird.events", "edgebird.formats", "edgebird.species", "edgebird.scoring", "edgebird.settings"],
     ["edgebird.detection"],
     ["edgebird.sinks"],
-    ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.doctor"],
+    ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.agreement", "edgebird.doctor"],
     ["edgebird.demo"],
     ["edgebird.capture"],  # another process
     ["edgebird.live"],
@@ -90,7 +90,7 @@ THIRD_PARTY = {
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
 }
 # The only modules that cannot be imported without the `export` extra.
-PRECISIONS = ("fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
+PRECISIONS = ("bf16", "fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
 FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
 NEED_TORCH |= {"edgebird.export.unpickling", "edgebird.export.weights"}

@@ -1,27 +1,32 @@
 """Real audio for lower precisions: windows to calibrate with, and others to prove with.
 
-Of the recordings given (by default the one that comes with the demo) every third window is held out: it proves and is
-never calibrated with. When recordings are given, all of the demo's is held out as well.
+By default both come with edgebird (shipped.py). Of recordings that are given every third proves (of two the second),
+beside those that come with edgebird, and the others calibrate. A recording does only one of the two, and windows are
+cut as detection cuts them, the last of each filled up with silence. To both some are added that were made quiet,
+clipped or silent in part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.demo import RECORDING
 from edgebird.errors import AudioError
 from edgebird.export.families.family import Family
+from edgebird.export.precisions.shipped import Shipped, shipped
+from edgebird.files import file_sha256
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray
 from edgebird.windows import Windower
 
-MOST_WINDOWS = 96  # of all recordings; of more every second, every fourth, ... window is taken
-_HELD_OUT = 3
+MOST_WINDOWS = 96  # of all recordings given, of each kind; of more every second, every fourth, ... window is taken
+MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored, as in detection
+_HELD_OUT = 3  # every third recording
+_CHANGED = 8  # windows for each that is added changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,28 +44,62 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Real windows, float32 [windows, samples], and where each is from: `dawn.wav at 35 s`."""
+    """Real windows, float32 [windows, samples], where each is from: `dawn.wav at 35 s`, and of how many recordings."""
 
     audio: FloatArray
     names: tuple[str, ...]
+    recordings: int
 
 
-def read_calibration(recordings: Sequence[Path], family: Family) -> tuple[Windows, Windows]:
-    """Windows as a family takes them, to calibrate with and held out, of recordings and folders; none: the demo's.
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """A file, and the recording that it is, or is a part of."""
 
-    Raises AudioError for what cannot be read or is too short.
+    path: Path
+    name: str
+
+
+def read_calibration(
+    recordings: Sequence[Path], family: Family, tell: Callable[[str], None] = lambda _line: None
+) -> tuple[Windows, Windows]:
+    """Windows as a family takes them, to calibrate with and held out, of recordings and folders; none: those shipped.
+
+    tell: takes what is left out, and why. Raises AudioError for what cannot be read or is too short.
     """
-    found, errors = find_audio(recordings or (RECORDING,))
+    used = [_Recording(part.file, part.recording) for part in shipped("calibration") if part.file]
+    held_out = shipped("held-out")
+    given: list[_Recording] = []
+    if recordings:
+        used, given, held_out = _divided(recordings, held_out, tell)
+    proving = [_Recording(part.file, part.recording) for part in held_out if part.file]
+    calibration = _read(used, family, MOST_WINDOWS)
+    if calibration is None:
+        names = ", ".join(map(str, recordings))
+        raise AudioError(f"{names}: nothing to calibrate with: give recordings of {MIN_TAIL_S:g} s or more")
+    parts = [found for found in (_read(proving, family), _read(given, family, MOST_WINDOWS)) if found]
+    return _with_changes(calibration), _with_changes(_joined(parts, family))
+
+
+def _divided(
+    recordings: Sequence[Path], held_out: Sequence[Shipped], tell: Callable[[str], None]
+) -> tuple[list[_Recording], list[_Recording], list[Shipped]]:
+    """Files to calibrate with, files to hold out, and what is left to hold out of what came with edgebird."""
+    found, errors = find_audio(recordings)
     if errors:
         raise errors[0]
-    named = _spread(window for audio in found for window in _windows(audio.path, family))
-    used = [window for index, window in enumerate(named) if index % _HELD_OUT != _HELD_OUT - 1]
-    held_out = [window for index, window in enumerate(named) if index % _HELD_OUT == _HELD_OUT - 1]
-    held_out += _windows(RECORDING, family) if recordings else []
-    if not used:
-        names, seconds = ", ".join(map(str, recordings)), family.window_samples / family.sample_rate
-        raise AudioError(f"{names}: nothing to calibrate with: give recordings of {seconds:g} s or more")
-    return _stacked(used), _stacked(held_out)
+    digests = {file_sha256(audio.path): audio.path for audio in found}  # a copy is the same recording
+    golden = {part.sha256 for part in shipped("golden")}
+    for digest in digests.keys() & golden:
+        tell(f"left out  {digests.pop(digest)}: golden windows are of this recording")
+    files = [_Recording(path, str(path)) for path in digests.values()]
+    used = [file for index, file in enumerate(files) if index % _HELD_OUT != 1]
+    given = [file for index, file in enumerate(files) if index % _HELD_OUT == 1]
+    known = {part.recording for part in held_out if digests.keys() & {part.sha256, *_digest_of(part)}}
+    return used, given, [part for part in held_out if part.recording not in known]
+
+
+def _digest_of(part: Shipped) -> list[str]:
+    return [file_sha256(part.file)] if part.file else []
 
 
 def varied(audio: FloatArray, count: int, seed: int) -> FloatArray:
@@ -89,10 +128,10 @@ def _variation(audio: FloatArray, random: np.random.Generator) -> FloatArray:
         window += random.standard_normal(size) * np.sqrt(np.mean(window**2)) * 10 ** random.uniform(-2.5, 0)
     if random.random() < 0.4:
         window *= 10 ** random.uniform(-2.5, 1.5)
-    if random.random() < 0.15:
-        window[random.integers(size) :] = 0
-    rounded: FloatArray = (np.round(window * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
-    return rounded
+    if random.random() < 0.3:
+        start = random.integers(size)
+        window[slice(start, None) if random.random() < 0.7 else slice(0, start)] = 0
+    return _rounded(window)
 
 
 def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
@@ -103,26 +142,88 @@ def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArr
     return np.fft.irfft(spectrum * 10 ** (random.uniform(-1, 1) * (place - 0.3) + 0.4 * waves), len(window))
 
 
+def _changed(audio: FloatArray, index: int) -> tuple[FloatArray, str]:
+    """A window [samples] as stations have them too, the kinds in turn, and what was done to it."""
+    size = len(audio)
+    window = audio.astype(np.float64)
+    part = (0.12, 0.35, 0.6, 0.85)[index // 5 % 4]
+    kind = index % 5
+    if kind == 0:
+        window[round(part * size) :] = 0
+        told = "then silent"
+    elif kind == 1:
+        window *= 10**-2.5
+        told = "50 dB down"
+    elif kind == 2:
+        window[: round((1 - part) * size)] = 0
+        told = "silent before"
+    elif kind == 3:
+        window *= 10**1.5
+        told = "30 dB up, clipping"
+    else:
+        window += 0.02
+        told = "with a DC offset of 0.02"
+    return _rounded(window), told
+
+
+def _rounded(window: NDArray[np.float64]) -> FloatArray:
+    """To 16 bits, as recordings are."""
+    rounded: FloatArray = (np.round(window * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
+    return rounded
+
+
+def _with_changes(windows: Windows) -> Windows:
+    """With one in eight added changed, the windows that are taken for it evenly spread."""
+    taken = range(0, len(windows.names), _CHANGED)
+    changed = [_changed(windows.audio[place], index) for index, place in enumerate(taken)]
+    names = [f"{windows.names[place]}, {told}" for place, (_, told) in zip(taken, changed, strict=True)]
+    if not changed:
+        return windows
+    audio = np.concatenate([windows.audio, np.stack([audio for audio, _ in changed])])
+    return Windows(audio, (*windows.names, *names), windows.recordings)
+
+
+def _read(recordings: Sequence[_Recording], family: Family, most: int | None = None) -> Windows | None:
+    """Windows of recordings, at most so many, evenly over all; None if there are none."""
+    named = ((recording.name, *window) for recording in recordings for window in _windows(recording.path, family))
+    kept = _spread(named, most)
+    if not kept:
+        return None
+    names, audio = tuple(name for _, name, _ in kept), np.stack([audio for _, _, audio in kept])
+    return Windows(audio, names, len({recording for recording, _, _ in kept}))
+
+
+def _joined(parts: Sequence[Windows], family: Family) -> Windows:
+    """Windows of several sets without a recording in common."""
+    none = np.zeros((0, family.window_samples), np.float32)
+    return Windows(
+        np.concatenate([none, *(part.audio for part in parts)]),
+        tuple(name for part in parts for name in part.names),
+        sum(part.recordings for part in parts),
+    )
+
+
 def _windows(path: Path, family: Family) -> Iterator[tuple[str, FloatArray]]:
-    """Whole windows of a recording, one after the other, with their names."""
-    size = family.window_samples
-    windower = Windower(size, size, min_tail=size)
-    for block in FileSource(path, family.sample_rate).blocks():
+    """Windows of a recording, one after the other, the last filled up with zeros; with their names."""
+    size, rate = family.window_samples, family.sample_rate
+    windower = Windower(size, size, min_tail=round(MIN_TAIL_S * rate))
+    for block in FileSource(path, rate).blocks():
         for window in windower.push(block):
-            yield f"{path.name} at {window.start / family.sample_rate:g} s", window.samples
+            yield f"{path.name} at {window.start / rate:g} s", window.samples
+    for window in windower.finish():
+        yield f"{path.name} at {window.start / rate:g} s, its end", window.samples
 
 
-def _spread(windows: Iterable[tuple[str, FloatArray]]) -> list[tuple[str, FloatArray]]:
-    """At most MOST_WINDOWS, evenly over the recordings, however long they are."""
-    kept: list[tuple[str, FloatArray]] = []
+_Named = tuple[str, str, FloatArray]
+
+
+def _spread(windows: Iterable[_Named], most: int | None) -> list[_Named]:
+    """At most so many, evenly over the recordings, however long they are."""
+    kept: list[_Named] = []
     step = 1
     for index, window in enumerate(windows):
         if index % step == 0:
             kept.append(window)
-        if len(kept) > MOST_WINDOWS:
+        if most and len(kept) > most:
             kept, step = kept[::2], step * 2
     return kept
-
-
-def _stacked(named: Sequence[tuple[str, FloatArray]]) -> Windows:
-    return Windows(np.stack([audio for _, audio in named]), tuple(name for name, _ in named))

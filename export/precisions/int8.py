@@ -2,14 +2,14 @@
 
 Each convolution is rounded by itself (rounding.py), and its effect on the scores measured. Errors of different
 convolutions add up as variances do, so those come first that cost least for the multiplications they bring; how many
-is found by measuring all of them together. Of few windows some are rounded with and chosen with alike, which is why
+is found by measuring all of them together, on other windows than they were rounded with. These are few, which is why
 only half of the tolerance is used up. What proves the result is never seen here; if it refuses it, less is used up, and
 the rest is as before. What is not chosen stays in FP32, with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from edgebird.types import FloatArray
 # Of the tolerance: other windows were up to 2.5 times as far off as the worst it was chosen with. The smaller ones are
 # for what was refused.
 MARGINS = (0.5, 0.35, 0.25)
-_ROUND, _CHOOSE = (12, 12), (6, 6)  # windows to do it with: as recorded at the most, and made of them
+_ROUND, _CHOOSE = (12, 12), (12, 8)  # windows to do it with: as recorded at the most, and made of them
+_COSTS = 3  # every third of those to choose with measures what each convolution costs alone
+_MISSES = 8  # convolutions that do not fit any more, one after the other: then the rest is not tried
 
 
 def to_int8(
@@ -41,7 +43,8 @@ def to_int8(
     network, group = Stepwise(fp32), fp32.group
     with torch.inference_mode():
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
-        trial = _Trial(network, quantized, _windows(calibration, *_CHOOSE, group))
+        others = calibration[1::2] if len(calibration) > 1 else calibration
+        trial = _Trial(network, quantized, _windows(others, *_CHOOSE, group))
         costs = trial.costs(tell)
         shares = {name: low_share(fp32.model, {name}) for name in quantized}
     ordered = sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name])
@@ -110,25 +113,29 @@ def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None
 
 # -------------------------------------------------------------------------------------------------------------- choice
 class _Trial:
-    """What convolutions in INT8 do to the scores of windows, of which some may be those that they were rounded with."""
+    """What convolutions in INT8 do to the scores of windows."""
 
     def __init__(self, network: Stepwise, quantized: Mapping[str, Quantized], audio: FloatArray) -> None:
         self._network, self._quantized = network, quantized
         self._images = network.images(audio)
         self._reference = network.scores(network.walk(self._images))
+        self._measured: dict[
+            frozenset[str], tuple[float, float]
+        ] = {}  # convolutions in INT8 -> largest, 99 % of one window
 
     def costs(self, tell: Callable[[str], None]) -> dict[str, float]:
         """Convolution -> root mean square of the score differences that it alone causes."""
         squares = dict.fromkeys(self._quantized, 0.0)
-        count = len(self._reference)
-        for window in range(count):  # one after the other: all tensors are kept
+        measured = range(0, len(self._reference), _COSTS)
+        count = len(measured)
+        for done, window in enumerate(measured):  # one after the other: all tensors are kept
             values = self._network.walk({n: v[window : window + 1] for n, v in self._images.items()}, keep_all=True)
             reference = self._network.scores(values)
             for node in self._network.convolutions:
                 output = self._quantized[node.name].compute(node, values[node.input[0]])
                 scores = self._network.scores(self._network.with_output(values, node, output))
                 squares[node.name] += float(np.mean((scores - reference) ** 2)) / count
-            tell(f"int8      effect of each on the scores: {window + 1} of {count} windows")
+            tell(f"int8      effect of each on the scores: {done + 1} of {count} windows")
         return {name: float(np.sqrt(square)) for name, square in squares.items()}
 
     def most(self, ordered: Sequence[str], margin: float, tell: Callable[[str], None]) -> tuple[str, ...]:
@@ -138,20 +145,32 @@ class _Trial:
             count = (fits + fails) // 2
             fits, fails = (count, fails) if self._fits(ordered[:count], margin, tell) else (fits, count)
         chosen = tuple(ordered[:fits])
+        misses = 0
         for name in ordered[fits + 1 :]:
+            if misses == _MISSES:
+                break
             if self._fits((*chosen, name), margin, tell):
-                chosen = (*chosen, name)
+                chosen, misses = (*chosen, name), 0
+            else:
+                misses += 1
         return chosen
 
     def _fits(self, names: Sequence[str], margin: float, tell: Callable[[str], None]) -> bool:
         """Whether every single window stays within the margin: what proves it may be a single one, like the worst."""
+        together = frozenset(names)
+        if together not in self._measured:
+            self._measured[together] = largest, p99 = self._off(together)
+            tell(f"int8      {len(names)} convolutions: scores {largest:.2g} off at most (99 %: {p99:.2g})")
+        largest, p99 = self._measured[together]
+        allowed = TOLERANCES["int8"]
+        return largest <= margin * allowed.max and p99 <= margin * allowed.p99
+
+    def _off(self, names: Container[str]) -> tuple[float, float]:
+        """How far scores are off with these convolutions in INT8: the largest, and the 99 % of the worst window."""
 
         def replace(node: NodeProto, values: Values) -> Tensor | None:
             return self._quantized[node.name].compute(node, values[node.input[0]]) if node.name in names else None
 
         scores = self._network.scores(self._network.walk(self._images, replace))
         difference = np.abs(scores - self._reference)
-        largest, p99 = float(difference.max()), float(np.percentile(difference, 99, axis=1).max())
-        tell(f"int8      {len(names)} convolutions: scores {largest:.2g} off at most (99 %: {p99:.2g})")
-        allowed = TOLERANCES["int8"]
-        return largest <= margin * allowed.max and p99 <= margin * allowed.p99
+        return float(difference.max()), float(np.percentile(difference, 99, axis=1).max())

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import ModelProto
+
 from edgebird.bundle import GoldenData
-from edgebird.errors import ParityError
+from edgebird.errors import ParityError, ScoreError
 from edgebird.export.families.family import Family
 from edgebird.export.precisions.audio import HeldOut, Windows, read_calibration
 from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
-from edgebird.export.precisions.gate import Candidate, Fault, Known, judge, scorer
+from edgebird.export.precisions.gate import Candidate, Fault, Known, Score, complaint, judge, scorer
 from edgebird.export.precisions.int8 import to_int8
-from edgebird.parity import Parity, score_in_groups
+from edgebird.parity import BF16_OF, TOLERANCES, Parity, prove, score_in_groups
 from edgebird.types import FloatArray
 
 Tell = Callable[[str], None]
-_ENOUGH = 12  # windows held out, of one minute: with fewer a trained fold passed that failed on other audio
+# A precision that an engine makes of a graph, and the graph -> what scores with it on this machine, None if nothing.
+Engine = Callable[[str, ModelProto], AbstractContextManager[Score | None]]
+ENOUGH = 60  # windows held out: of fewer without a fault, more than one in twenty may be beyond the tolerance
+_SHARE = 3  # every third recording given is held out
 # Precision -> what makes it of the FP32 graph, the calibration windows and the golden windows: candidates, each more
 # careful than the one before. It may tell how far it is. INT8 is fitted to what it sees, so it does not see the golden
 # windows.
@@ -30,10 +37,7 @@ CONVERTERS: dict[str, Callable[[Fp32Graph, FloatArray, FloatArray, Tell], Iterab
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lowered:
-    """A graph that passed. proofs: `golden, rounded` -> parity. parity: the worst on the golden windows.
-
-    refused: how many candidates did not pass before it.
-    """
+    """A graph that passed. proofs: `golden, rounded` -> parity. refused: how many candidates did not pass before it."""
 
     candidate: Candidate
     proofs: dict[str, Parity]
@@ -41,51 +45,97 @@ class Lowered:
 
     @property
     def parity(self) -> Parity:
-        """What the card keeps first: `verify` compares with the same windows."""
-        return max((p for name, p in self.proofs.items() if name.startswith("golden")), key=lambda p: p.max_abs)
+        """What the card keeps first: the worst on the golden windows, with which `verify` compares."""
+        return max((self.proofs[f"golden, {way}"] for way in self.candidate.ways), key=lambda parity: parity.max_abs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recordings:
-    """Real windows to calibrate with, and others that only prove."""
+    """Real windows to calibrate with, and others, of other recordings, that only prove. window_s: length of each."""
 
     calibration: Windows
     held_out: Windows
+    window_s: float
+
+    def require_enough(self, precision: str) -> None:
+        """Raise ParityError, saying how much is missing, unless enough is held out to prove a precision."""
+        missing = ENOUGH - len(self.held_out.names)
+        if missing > 0:
+            minutes = math.ceil(missing * self.window_s * _SHARE / 60)
+            raise ParityError(
+                f"{precision} is not written: {len(self.held_out.names)} windows that nothing was calibrated with "
+                f"cannot prove it, {ENOUGH} can: give {minutes} more minutes of --calibration, in three or more "
+                "recordings (every third is held out)"
+            )
 
 
-def read_recordings(paths: Sequence[Path], family: Family) -> Recordings:
+def read_recordings(paths: Sequence[Path], family: Family, tell: Tell) -> Recordings:
     """See `read_calibration`."""
-    return Recordings(*read_calibration(paths, family))
+    return Recordings(*read_calibration(paths, family, tell), family.window_samples / family.sample_rate)
 
 
-def lower(precision: str, fp32: Fp32Graph, golden: GoldenData, recordings: Recordings, tell: Tell) -> Lowered:
-    """Convert the finished FP32 graph and prove the result on the golden windows and on those held out.
-
-    Of several candidates it is the first that passes.
-
-    The golden windows' scores are the original network's, those of the others the FP32 graph's. tell: takes a line per
-    step. Raises ExportError, ParityError, ScoreError.
+def evidence(fp32: Fp32Graph, golden: GoldenData, held_out: Windows) -> list[Known]:
+    """What every lower precision is held to: the golden windows, with the original network's scores, and those held
+    out, with those of the FP32 graph.
     """
-    held_out, group = recordings.held_out, fp32.group
-    if precision == "int8" and len(held_out.names) < _ENOUGH:
-        tell(
-            f"{precision:<9} held out {len(held_out.names)} windows beside the {len(golden.names)} golden ones: little "
-            "to prove with; give --calibration recordings of the place where it will listen"
-        )
-    reference = score_in_groups(scorer(fp32.model), held_out.audio, group)
-    evidence = [
-        Known("golden", golden, group),
-        Known("held out", HeldOut(held_out.audio, reference, held_out.names), group),
+    reference = score_in_groups(scorer(fp32.model), held_out.audio, fp32.group)
+    return [
+        Known("golden", golden, fp32.group, len(set(golden.recordings))),
+        Known("held out", HeldOut(held_out.audio, reference, held_out.names), fp32.group, held_out.recordings),
     ]
-    candidates = CONVERTERS[precision](fp32, recordings.calibration.audio, golden.windows(), tell)
+
+
+def nothing_made(_precision: str, _model: ModelProto) -> AbstractContextManager[Score | None]:
+    """An `Engine` for a machine that makes no precision of its own."""
+    return nullcontext()
+
+
+def lower(
+    precision: str, fp32: Fp32Graph, known: Sequence[Known], recordings: Recordings, tell: Tell, engine: Engine
+) -> Lowered:
+    """Convert the finished FP32 graph and prove the result on all evidence; what is made of it here (engine) as well.
+
+    Of several candidates it is the first that passes. tell: takes a line per step. Raises ExportError, ParityError,
+    ScoreError.
+    """
+    recordings.require_enough(precision)
+    golden = known[0].evidence.windows()
     faults: list[Fault] = []
-    for candidate in candidates:
+    for candidate in CONVERTERS[precision](fp32, recordings.calibration.audio, golden, tell):
         if faults:
             tell(f"{precision:<9} refused: {faults[-1]}; now with fewer of its nodes")
-        judged = judge(candidate, evidence)
+        with _engines(candidate, engine) as engines:
+            judged = judge(candidate, known, engines)
         if not isinstance(judged, Fault):
             return Lowered(candidate, judged, len(faults))
         faults.append(judged)
     if not faults:
         raise ParityError(f"{precision} is not written: none of its nodes can be in it within the tolerance")
     raise faults[-1].error()
+
+
+@contextmanager
+def _engines(candidate: Candidate, engine: Engine) -> Iterator[Mapping[str, Score]]:
+    """What scores in the precision that is made of a candidate, if any is and this machine can."""
+    made = [name for name, graph in BF16_OF.items() if graph == candidate.precision]
+    if not made:
+        yield {}
+        return
+    with engine(made[0], candidate.model) as score:
+        yield {made[0]: score} if score else {}
+
+
+def judge_made(fp32: Fp32Graph, known: Sequence[Known], engine: Engine) -> tuple[dict[str, Parity], str]:
+    """Of bf16, made of the FP32 graph: its proofs, and why it is refused; both empty where nothing makes it."""
+    proofs: dict[str, Parity] = {}
+    with engine("bf16", fp32.model) as score:
+        for its in known if score else ():
+            assert score is not None
+            try:
+                proof = prove(score, its.evidence, (its.group,), TOLERANCES["bf16"], its.group)
+            except ScoreError as error:
+                return proofs, str(error)
+            proofs[f"{its.name}, bf16"] = proof.parity
+            if told := complaint(proof, its):
+                return proofs, told
+    return proofs, ""
