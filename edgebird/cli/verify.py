@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from edgebird.cli import shell
 from edgebird.cli.options import BundleArgument, RuntimeOption, ThreadsOption
 
+if TYPE_CHECKING:
+    from edgebird.agreement import Agreement
+    from edgebird.verification import Verification
+
 NAME = "verify"
+_HEADER = "precision  threshold  in FP32   kept   lost    new"
 
 
 def run(
@@ -17,6 +24,14 @@ def run(
     runtime: RuntimeOption = "auto",
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="P", help="Only this graph; default: every one of the bundle.")
+    ] = None,
+    audio: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--audio",
+            metavar="FOLDER",
+            help="Recordings: also compare the detections of lower precisions with those in FP32.",
+        ),
     ] = None,
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -32,20 +47,46 @@ def run(
     from edgebird.bundle import open_bundle
     from edgebird.verification import verify
 
+    opened = open_bundle(bundle)
     results = []
-    for result in verify(open_bundle(bundle), runtime, precision, threads, shell.say):
+    for result in verify(opened, runtime, precision, threads, shell.say):
         results.append(result)
-        parity, tolerance = result.parity, result.tolerance
         if not as_json:
-            shell.result(
-                f"{result.precision} on {result.runtime}: {'PASSED' if result.passed else 'FAILED'}\n"
-                f"  largest score difference {parity.max_abs:.1e} (allowed {tolerance.max:g}), "
-                f"99 % within {parity.p99:.1e} (allowed {tolerance.p99:g})\n"
-                f"  top label agrees in {parity.top1_agreement:.0%} of {parity.top1_windows} windows\n"
-                f"  worst window: {result.worst}"
-            )
+            shell.result(_told(result))
     passed = all(result.passed for result in results)
+    content: dict[str, Any] = {"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}
+    if audio:
+        from edgebird.agreement import agreements
+
+        precisions = [precision] if precision and precision != "fp32" else []
+        found = list(agreements(opened, audio, runtime, precisions, threads, shell.say))
+        content["detections"] = [its.to_json() for its in found]
+        if not as_json:
+            shell.result(_table(found))
     if as_json:
-        shell.result(json.dumps({"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}))
+        shell.result(json.dumps(content))
     if not passed:
         raise typer.Exit(shell.FAILED)
+
+
+def _told(result: Verification) -> str:
+    from edgebird.parity import told_bound
+
+    parity, tolerance = result.parity, result.tolerance
+    return (
+        f"{result.precision} on {result.runtime}: {'PASSED' if result.passed else 'FAILED'}\n"
+        f"  largest score difference {parity.max_abs:.1e} (allowed {tolerance.max:g}), "
+        f"99 % within {parity.p99:.1e} (allowed {tolerance.p99:g})\n"
+        f"  {told_bound(parity.beyond, parity.windows, result.recordings)}\n"
+        f"  top label agrees in {parity.top1_agreement:.0%} of {parity.top1_windows} windows; "
+        f"however close, another is on top in {parity.top1_other}\n"
+        f"  worst window: {result.worst}"
+    )
+
+
+def _table(found: Sequence[Agreement]) -> str:
+    """Detections of lower precisions beside those in FP32."""
+    if not found:
+        return "no lower precision to compare"
+    rows = (f"{a.precision:<9}  {a.threshold:>9g}  {a.fp32:>7}  {a.kept:>5}  {a.lost:>5}  {a.new:>5}" for a in found)
+    return "\n".join((_HEADER, *rows))
