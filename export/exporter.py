@@ -26,7 +26,7 @@ from edgebird.export.operators import lint
 from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes, map_tensors
 from edgebird.export.precisions.bf16 import Bf16
 from edgebird.export.precisions.gate import Known, scorer
-from edgebird.export.precisions.lower import Lowered, Recordings, evidence, judge_made, lower, read_recordings
+from edgebird.export.precisions.lower import Lowered, Made, Recordings, evidence, judge_made, lower, read_recordings
 from edgebird.files import file_sha256
 from edgebird.parity import TOLERANCES, Parity, prove, told_bound
 from edgebird.types import FloatArray, Label
@@ -113,15 +113,8 @@ class _Lower:
 
     def write(self, folder: Path, precisions: Sequence[str]) -> dict[str, Precision]:
         """Write them into a folder; what the card says of all graphs."""
-        proofs, refused = judge_made(self._fp32, self._known, self._engine)
-        if refused:
-            self._tell(f"bf16      refused, nothing will run it: {refused}")
-        fp32 = replace(
-            self._card.precisions["fp32"],
-            proofs=_told_proofs(proofs, self._known),
-            refuses={"bf16": refused} if refused else {},
-        )
-        written = {"fp32": fp32}
+        made = judge_made("fp32", self._fp32.model, self._known, self._engine)
+        written = {"fp32": _with_made(self._card.precisions["fp32"], made, self._known, self._tell)}
         for name in precisions:
             lowered = lower(name, self._fp32, self._known, self._recordings, self._tell, self._engine)
             written[name] = _write_lowered(folder, lowered, self._known, self._tell)
@@ -190,7 +183,7 @@ def _write_lowered(folder: Path, lowered: Lowered, known: Sequence[Known], tell:
         found = max((p for name, p in lowered.proofs.items() if name.startswith(its.name)), key=lambda p: p.beyond)
         tell(f"{made.precision:<9} {its.name}: {told_bound(found.beyond, found.windows, its.recordings)}")
     written = _write_graph(folder, made.precision, made.model, lowered.parity, tell)
-    return replace(
+    written = replace(
         written,
         proofs=_told_proofs(lowered.proofs, known),
         kept=made.kept,
@@ -198,6 +191,21 @@ def _write_lowered(folder: Path, lowered: Lowered, known: Sequence[Known], tell:
         costs=_short(made.costs),
         refused=lowered.refused,
     )
+    return _with_made(written, lowered.made, known, tell)
+
+
+def _with_made(
+    graph: Precision, made: Sequence[Made], known: Sequence[Known], tell: Callable[[str], None]
+) -> Precision:
+    """What the card says of a graph, with what engines make of it."""
+    for its in made:
+        if its.refused:
+            tell(f"{its.precision:<9} refused, nothing will run it: {its.refused}")
+        for name, parity in its.proofs.items():
+            tell(f"{its.precision:<9} {name}: largest score difference {parity.max_abs:.1e}, 99 % {parity.p99:.1e}")
+    proofs = {name: proof for its in made for name, proof in _told_proofs(its.proofs, known).items()}
+    refuses = {its.precision: its.refused for its in made if its.refused}
+    return replace(graph, proofs={**graph.proofs, **proofs}, refuses=refuses)
 
 
 def _told_proofs(proofs: Mapping[str, Parity], known: Sequence[Known]) -> dict[str, dict[str, Any]]:

@@ -257,3 +257,24 @@ def test_only_bundles_are_ever_replaced(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not a bundle"), new_bundle(tmp_path / "home" / "thesis.tex", force=True):
         pass
     assert (tmp_path / "home" / "thesis.tex").exists()
+
+
+def test_golden_data_of_before_they_were_compressed_are_read(bundle_copy: Path) -> None:
+    """Bundles on devices are years old."""
+    golden = open_bundle(bundle_copy).golden()
+    plain = {"audio": golden.audio, "scores": golden.scores, "names": np.array(golden.names)}
+    np.savez_compressed(bundle_copy / "golden.npz", **plain)
+    found = edgebird.seal(bundle_copy).golden()
+    np.testing.assert_array_equal(found.audio, golden.audio)
+    assert (found.names, found.recordings) == (golden.names, ())
+    assert golden.recordings
+
+
+def test_what_the_export_refused_is_not_opened(bundle: Bundle) -> None:
+    """bf16 of a fold may be beyond its tolerance: no command runs it, and each says why."""
+    graph = replace(bundle.card.precisions["fp32"], refuses={"bf16": "scores differ by up to 0.2"})
+    refusing = Bundle(bundle.path, replace(bundle.card, precisions={"fp32": graph}))
+    assert bundle.graph_of("bf16") == bundle.card.precisions["fp32"]
+    assert refusing.graph_of("fp32") == graph
+    with pytest.raises(BundleError, match=r"bf16 was refused when it was exported: scores differ by up to 0\.2"):
+        refusing.graph_of("bf16")

