@@ -37,7 +37,8 @@ def rows(bundle: Bundle) -> Iterator[str]:
     try:
         times = _times(bundle, opened)
         for name, precision in bundle.card.precisions.items():
-            yield _row(bundle, name, list(precision.proofs.values()) or [precision.parity], precision, times)
+            own = [proof for what, proof in precision.proofs.items() if what.rpartition(", ")[2] not in BF16_OF]
+            yield _row(bundle, name, own or [precision.parity], precision, times)
         size = max(bundle.card.batches)
         for name, graph in BF16_OF.items():
             if runtime := opened.get(("openvino", name)):

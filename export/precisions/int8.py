@@ -27,7 +27,7 @@ from edgebird.types import FloatArray
 
 # Of the tolerance: other windows were up to 2.5 times as far off as the worst it was chosen with. The smaller ones are
 # for what was refused.
-MARGINS = (0.5, 0.35, 0.25)
+MARGINS = (0.5, 0.25, 0.12, 0.06)
 _ROUND, _CHOOSE = (12, 12), (12, 8)  # windows to do it with: as recorded at the most, and made of them
 _COSTS = 3  # every third of those to choose with measures what each convolution costs alone
 _MISSES = 8  # convolutions that do not fit any more, one after the other: then the rest is not tried
