@@ -120,8 +120,9 @@ def complaint(proof: Proof, known: Known, part: float = PART) -> str:
     told = f"{proof.explain(known.name)}, {parity.beyond} of {parity.windows} windows beyond"
     if not proof.passed:
         return told
-    # Where a dozen windows have 100 differences or fewer, the largest of them is the 99 %.
-    p99 = parity.window_p99 if _FEW_WINDOWS * known.evidence.scores.shape[1] <= 100 else parity.p99
+    p99 = parity.p99
+    if _FEW_WINDOWS * known.evidence.scores.shape[1] <= 100:  # of a dozen windows the largest difference is the 99 %
+        p99 = parity.window_p99 if part < PART else parity.window_p99 * part
     if parity.max_abs > part * allowed.max or p99 > part * allowed.p99:
         return f"too close to the tolerance ({part:.0%} of it may be used up, as other audio may be worse): {told}"
     return ""
