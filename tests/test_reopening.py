@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from edgebird.live.captured import LiveOptions, LiveSource
 from edgebird.live.process import Capture
@@ -20,18 +19,10 @@ from edgebird.types import FloatArray
 from tests.conftest import require
 from tests.hls import Channel, encoded_segments
 from tests.live_servers import wait_until
+from tests.sounds import encoded
 from tests.web_server import RATE, Radio, WebServer, song, web_server
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _av() -> None:
-    require("av")
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as server:
-        yield server
+SOUND_S = 25.0
 
 
 class Heart:
@@ -59,12 +50,18 @@ class Heart:
         self.read()
         return [(round((p.end - p.start) / RATE, 2), p.reason) for p in self._pieces if isinstance(p, Lost)]
 
+    @property
+    def seconds(self) -> float:
+        """How much is heard and lost in all."""
+        self.read()
+        return sum(len(p.block.samples) if isinstance(p, Heard) else p.end - p.start for p in self._pieces) / RATE
+
     def wait_for(self, seconds: float) -> None:
         """Wait until so much is heard and lost in all."""
-        wait_until(lambda: len(self.audio) >= seconds * RATE, f"{seconds} s of sound", 30)
+        wait_until(lambda: self.seconds >= seconds, f"{seconds} s of sound", 60)
 
     def wait_state(self, state: str) -> None:
-        wait_until(lambda: self.read() or state in self.states, state, 15)
+        wait_until(lambda: self.read() or state in self.states, state, 40)
 
 
 @contextmanager
@@ -83,29 +80,27 @@ def drift_s(audio: FloatArray, sent: FloatArray) -> float:
 
     Above 0 sound is missing that was not told as lost; below 0 it is there twice, or was told as lost and came.
     """
-    offsets = []
-    for start in range(0, len(audio) - RATE, RATE // 2):
+    starts = range(0, len(audio) - RATE, RATE // 2)
+    first, last = _offset(audio, sent, starts), _offset(audio, sent, reversed(starts))
+    assert first is not None, "this is not the sound that was sent"
+    assert last is not None
+    return (last - first) / RATE
+
+
+def _offset(audio: FloatArray, sent: FloatArray, starts: Iterable[int]) -> int | None:
+    """How much later in `sent` a second of `audio` stands: the first that begins at one of `starts` and is whole."""
+    for start in starts:
         part = audio[start : start + RATE]
         if np.abs(part).reshape(-1, RATE // 100).max(1).min() > 0 and (end := overlap(part, sent, RATE, 0)):
-            offsets.append(end - RATE - start)
-    assert len(offsets) > 4, "this is not the sound that was sent"
-    return (offsets[-1] - offsets[0]) / RATE
+            return end - RATE - start
+    return None
 
 
-def encode(sound: FloatArray, form: str) -> bytes:
-    """MP3, or Ogg with Vorbis or Opus."""
-    file = io.BytesIO()
-    kind, subtype = {"mp3": ("MP3", None), "vorbis": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}[form]
-    soundfile.write(file, sound if form != "opus" else np.repeat(sound, 1), RATE, format=kind, subtype=subtype)
-    return file.getvalue()
-
-
-@pytest.mark.slow
-def test_a_burst_after_a_reconnect_is_heard_once(server: WebServer) -> None:
+def burst(server: WebServer, folder: Path) -> None:
     """Icecast sends its last 64 KB to everyone who connects."""
-    sound = song(40)
-    mp3 = encode(sound, "mp3")
-    speed = len(mp3) / 40
+    sound = song(SOUND_S)
+    mp3 = encoded(sound[:, None], RATE, "mp3")
+    speed = len(mp3) / SOUND_S
     server.routes["/birds"] = Radio(mp3, speed, burst=round(4 * speed))
     with listening(server.url("/birds")) as heart:
         began = time.monotonic()
@@ -121,11 +116,10 @@ def test_a_burst_after_a_reconnect_is_heard_once(server: WebServer) -> None:
     assert len(audio) / RATE <= wall_s + 4.5, "the account is no longer than the time that has passed, and one burst"
 
 
-@pytest.mark.slow
-def test_a_loss_longer_than_the_burst_is_told_as_long_as_it_was(server: WebServer) -> None:
-    sound = song(40)
-    mp3 = encode(sound, "mp3")
-    speed = len(mp3) / 40
+def loss(server: WebServer, folder: Path) -> None:
+    sound = song(SOUND_S)
+    mp3 = encoded(sound[:, None], RATE, "mp3")
+    speed = len(mp3) / SOUND_S
     server.routes["/birds"] = Radio(mp3, speed, burst=round(0.7 * speed))
     with listening(server.url("/birds")) as heart:
         heart.wait_for(3)
@@ -135,25 +129,24 @@ def test_a_loss_longer_than_the_burst_is_told_as_long_as_it_was(server: WebServe
         time.sleep(1.2)
         server.down = False
         heart.wait_state("recovered")
-        heart.wait_for(len(heart.audio) / RATE + 3)
+        heart.wait_for(heart.seconds + 3)
     audio = heart.audio
     lost_s = sum(seconds for seconds, _ in heart.lost_s)
     assert lost_s > 0.5
     assert drift_s(audio, sound) == pytest.approx(0, abs=0.3), "the loss is told too long or short"
 
 
-@pytest.mark.slow
-def test_hls_is_heard_without_a_gap_and_no_segment_twice(server: WebServer, tmp_path: Path) -> None:
-    """Segments of 3 s with a timeout of 1 s: every wait would be a stall. The server is away for a time, too."""
-    sound = song(40)
-    channel = Channel(encoded_segments(sound, 3.0, tmp_path), 3.0, window=4)
+def hls(server: WebServer, folder: Path) -> None:
+    """Segments of 2 s with a timeout of 1 s: every wait would be a stall. The server is away for a time, too."""
+    sound = song(SOUND_S)
+    channel = Channel(encoded_segments(sound, 2.0, folder), 2.0, window=4)
     channel.serve(server)
     with listening(server.url("/live/birds.m3u8"), timeout_s=1) as heart:
-        heart.wait_for(11)
+        heart.wait_for(7.9)
         server.down = True
-        time.sleep(2)
+        time.sleep(1.5)
         server.down = False
-        heart.wait_for(16)
+        heart.wait_for(11.9)
     assert heart.lost_s == []
     assert heart.states == ["open"], "the server may be away for a moment: HLS is asked again and again"
     audio = heart.audio
@@ -162,11 +155,10 @@ def test_hls_is_heard_without_a_gap_and_no_segment_twice(server: WebServer, tmp_
     assert len(asked) == len(set(asked))
 
 
-@pytest.mark.slow
-def test_hls_that_was_given_up_goes_on_where_it_was(server: WebServer, tmp_path: Path) -> None:
+def hls_given_up(server: WebServer, folder: Path) -> None:
     """No segment twice, and those that have gone meanwhile are the gap, not more and not less."""
-    sound = song(40)
-    channel = Channel(encoded_segments(sound, 1.0, tmp_path), 1.0, window=4)
+    sound = song(SOUND_S)
+    channel = Channel(encoded_segments(sound, 1.0, folder), 1.0, window=4)
     channel.serve(server)
     with listening(server.url("/live/birds.m3u8"), timeout_s=1) as heart:
         heart.wait_for(4)
@@ -175,8 +167,33 @@ def test_hls_that_was_given_up_goes_on_where_it_was(server: WebServer, tmp_path:
         time.sleep(1)
         server.down = False
         heart.wait_state("recovered")
-        heart.wait_for(len(heart.audio) / RATE + 3)
+        heart.wait_for(heart.seconds + 3)
     audio = heart.audio
     assert drift_s(audio, sound) == pytest.approx(0, abs=0.05), "heard twice, or told too long or short"
     asked = [path for path in server.paths() if path.endswith(".ts")]
     assert len(asked) == len(set(asked))
+
+
+SCENES = {
+    "a burst after a reconnect is heard once": burst,
+    "a loss longer than the burst is told as long as it was": loss,
+    "HLS is heard without a gap and no segment twice": hls,
+    "HLS that was given up goes on where it was": hls_given_up,
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """All of them at the same time."""
+    require("av")
+    with ExitStack() as stack, ThreadPoolExecutor(len(SCENES)) as pool:
+        yield {
+            name: pool.submit(scene, stack.enter_context(web_server()), tmp_path_factory.mktemp("scene"))
+            for name, scene in SCENES.items()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENES)
+def test_every_second_is_heard_once_or_told_as_lost(scenes: dict[str, Future[None]], name: str) -> None:
+    scenes[name].result()
