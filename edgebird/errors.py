@@ -12,7 +12,7 @@ EdgebirdError                what the command line says as `error: ...`, exit co
 ├── ParityError              a model that does not equal its original
 ├── RuntimeUnavailableError  an engine that cannot run here
 │   └── NotInstalledError    one that is not even installed
-├── ScoreError               an engine that gave scores that are not finite
+├── ScoreError               windows that an engine gave no scores for, or scores that are not finite
 └── UsageError               options that do not fit together: wrong usage, exit code 2
 
 A message is one line: what was wrong, the value, what to do.
@@ -72,7 +72,10 @@ class NotInstalledError(RuntimeUnavailableError):
 
 
 class ScoreError(EdgebirdError):
-    """An engine that gave scores that are not finite. windows: which of those scored together have such, in order."""
+    """Windows without scores: the engine failed with them, or gave scores that are not finite, or too few.
+
+    windows: numbers of these among those scored together, in order.
+    """
 
     def __init__(self, message: str, windows: Sequence[int] = (0,)) -> None:
         super().__init__(message)

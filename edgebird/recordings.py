@@ -84,6 +84,7 @@ class Outcome:
 def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> Outcome:
     """Analyse recordings one after the other. If a part of one is missing, a warning says so; all else is told.
 
+    A part is missing where a file is damaged, and where the engine gives a window no scores: that is a gap.
     The next ones are read while windows are scored, several at a time where scoring would wait for them (`readers.py`),
     and short ones are scored together. sinks: opened. One that fails does not stop the others: an error in the log says
     so. Raises what the runtime raises, and what the last sink does.
@@ -206,8 +207,8 @@ def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling
     Raises the AudioError that kept it from being read.
     """
     first = next(steps)
-    if (error := first.error) and not isinstance(error, IncompleteAudioError):
-        raise error
+    if first.is_end and first.error and not isinstance(first.error, IncompleteAudioError):
+        raise first.error
     source, incomplete = first.source.channel.source, None
     assert source is not None  # it has a first step
     told = Recorded(source.origin, recording.found.relative, source.rate)

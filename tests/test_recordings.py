@@ -103,20 +103,24 @@ def test_short_recordings_are_scored_together_and_told_in_their_order(tmp_path: 
     assert log.advanced == pytest.approx([1, 2.6, 0, 3])
 
 
+@pytest.mark.parametrize("at", [0, 1, 2], ids=["the first window", "one in the middle", "the last"])
+@pytest.mark.parametrize("name", ["a", "b"])
 def test_a_window_that_cannot_be_scored_costs_its_recording_that_window_and_the_others_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, at: int
 ) -> None:
     """All of them share groups."""
-    for name in "abc":
-        write(tmp_path / f"{name}.wav", 3)
+    for other in "abc":
+        write(tmp_path / f"{other}.wav", 3)
     loud = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * RATE)
-    loud[RATE : 2 * RATE] *= 9
-    soundfile.write(tmp_path / "b.wav", loud, RATE)
+    loud[at * RATE : (at + 1) * RATE] *= 9
+    soundfile.write(tmp_path / f"{name}.wav", loud, RATE)
     log = Log()
     assert log.hear(tmp_path) == Outcome(incomplete=1)
-    assert [line for line in log.told if "written" in line] == ["a written: 3", "b written: 2", "c written: 3"]
+    assert [line for line in log.told if "written" in line] == [
+        f"{other} written: {2 if other == name else 3}" for other in "abc"
+    ]
     (warning,) = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
-    assert re.match(r"log, .*b\.wav, audio at 1-2 s: 3 of 3 scores are not finite", warning)
+    assert re.match(rf"log, .*{name}\.wav, audio at {at}-{at + 1} s: 3 of 3 scores are not finite", warning)
 
 
 def test_what_is_through_is_written_whatever_becomes_of_the_engine(tmp_path: Path) -> None:
