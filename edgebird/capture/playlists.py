@@ -11,6 +11,7 @@ from html import unescape
 
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]*)')
 _XML_PLACES = re.compile(r"<location>\s*([^<]+?)\s*</location>|<ref\s[^>]*href\s*=\s*[\"']([^\"']+)", re.IGNORECASE)
+_LONGEST_S = 86400.0
 _VIDEO = ("avc", "hvc", "hev", "vp0", "vp8", "vp9", "av01", "dvh")
 
 
@@ -84,7 +85,8 @@ def variants_in(text: str) -> list[str]:
         elif line.startswith("#EXT-X-STREAM-INF:"):
             attributes = _attributes(line)
         elif line and not line.startswith("#") and attributes is not None:
-            rate = int(attributes.get("BANDWIDTH", "0") or 0)
+            bandwidth = attributes.get("BANDWIDTH", "")
+            rate = int(bandwidth) if bandwidth.isdecimal() else 0
             apart = audio.get(attributes.get("AUDIO", "-"))
             video = "RESOLUTION" in attributes or any(word in attributes.get("CODECS", "").lower() for word in _VIDEO)
             found.append((2, rate, line) if video and not apart else (1, -rate, apart or line))
@@ -117,11 +119,11 @@ class _SegmentReader:
     def take(self, line: str) -> None:
         tag, _, value = line.partition(":")
         if tag == "#EXT-X-TARGETDURATION":
-            self.target_s = max(0.1, float(value))
+            self.target_s = max(0.1, _seconds(value))
         elif tag == "#EXT-X-MEDIA-SEQUENCE":
             self._sequence = int(value)
         elif tag == "#EXTINF":
-            self._seconds = float(value.partition(",")[0] or 0)
+            self._seconds = _seconds(value.partition(",")[0] or "0")
         elif tag == "#EXT-X-BYTERANGE":
             self._span = value
         elif tag == "#EXT-X-MAP":
@@ -151,6 +153,13 @@ class _SegmentReader:
         first = int(start) if start else self._next
         self._next = first + int(size)
         return first, int(size)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST_S:
+        raise ValueError(f"{text[:20]} are no seconds of a segment")
+    return seconds
 
 
 def _attributes(line: str) -> dict[str, str]:
