@@ -34,6 +34,8 @@ from edgebird.export.precisions.rounding import Kernel, Range, choose_range, rou
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 
+ROUND, CHOOSE = int8._ROUND, int8._CHOOSE
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _fewer_windows() -> Iterator[None]:
@@ -233,9 +235,12 @@ def test_windows_that_share_a_floor_are_calibrated_together(narrow_folds: dict[s
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A really trained fold with an INT8 graph."""
+    """A really trained fold with an INT8 graph, rounded and chosen with as many windows as users' are."""
     folds, out = (demo.FOLDS / "exp105",), tmp_path_factory.mktemp("trained") / "bundle"
-    return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_ROUND", ROUND)
+        patch.setattr(int8, "_CHOOSE", CHOOSE)
+        return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
 
 
 @pytest.mark.slow
