@@ -6,28 +6,28 @@ import re
 import socket
 from urllib.parse import urlsplit
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<authority>[^\s/?#'\"]*)(?P<rest>[^\s'\"]*)", re.IGNORECASE)
+_BEGIN = re.compile(r":/*|//")  # the end of a scheme
+# All up to the last @ before the host, and up to a later one too: a password may have any character that is not
+# escaped. A number behind a later one is no host, but part of a path.
+_CREDENTIALS = re.compile(r"(?:[^/?#]*@)?(?:.*@(?!\d{1,3}(?:[/?#]|$)))?", re.DOTALL)
 # Such as ?token=..., &pwd=..., and /user=admin_password=..., as some cameras want it.
 _SECRET = re.compile(
-    r"(?P<name>[/?&;][^=&;/?\s]*(?:pass|pwd|token|key|secret|auth|sig|session|user|usr|login|account|credential)"
-    r"[^=&;/?\s]*=)[^&;#\s'\"]*",
+    r"(?P<name>[/?&;#][^=&;/?#\s]*(?:pass|pw|token|key|secret|auth|sig|session|user|usr|login|account|credential|md5|sha"
+    r"|hash|hmac|jwt|hdn|bearer|ticket)[^=&;/?#\s]*=)[^&]*",
     re.IGNORECASE,
 )
 
 
 def redact(text: str) -> str:
-    """Return a URL, or a text with URLs in it, without the credentials: `rtsp://***@host/path?token=***`."""
-    return _URL.sub(_redacted, text)
+    """Return an address, or a text with one in it, without the credentials: `rtsp://***@host/path?token=***`.
 
-
-def _redacted(url: re.Match[str]) -> str:
-    scheme, authority, rest = url["scheme"], url["authority"], url["rest"]
-    port = authority.rpartition(":")[2]
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    elif "@" in rest and ":" in authority and not port.isdecimal():  # a password with a slash that is not escaped
-        authority, rest = "***@", rest.rpartition("@")[2]
-    return scheme + authority + _SECRET.sub(r"\g<name>***", rest)
+    Where a password and a path look alike, as in `name:80/a@b`, it is taken for a password.
+    """
+    begin = _BEGIN.search(text)
+    at = begin.end() if begin else 0
+    found = _CREDENTIALS.match(text, at) if begin else None
+    end = found.end() if found else at
+    return text[:at] + "***@" * (end > at) + _SECRET.sub(r"\g<name>***", text[end:])
 
 
 def resolves(url: str) -> bool:
