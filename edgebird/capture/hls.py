@@ -39,7 +39,7 @@ class HlsFile:
         self._url, self._list = self._media(url, text)
         self._loaded = time.monotonic()
         self._header: tuple[str, tuple[int, int] | None] | None = None  # of the segment before
-        self._begun = False
+        self._begun = self._anew = False
         self._heard = [0.0, 0]  # seconds, segments
         self._next, self.lost_s = self._first(resume)
         self._missing_s = 0.0  # of segments that are named, and not there
@@ -51,10 +51,13 @@ class HlsFile:
 
     @property
     def resume(self) -> dict[str, Any]:
-        """Where another capture can go on, in JSON. reach_s: how far back the server reaches."""
+        """Where another capture can go on, in JSON. reach_s: how far back the server reaches.
+
+        Where the playlist began anew its numbers say nothing of what was lost: nobody knows where to go on.
+        """
         reach_s = sum(segment.seconds for segment in self._list.segments)
         told = {"next": self._next, "missing_s": self._missing_s, "heard": self._heard, "at": time.monotonic()}
-        return {"hls": told, "reach_s": reach_s}
+        return {"reach_s": reach_s} if self._anew else {"hls": told, "reach_s": reach_s}
 
     def read(self, size: int) -> bytes:
         """Give the next bytes, at most `size`; nothing at the end, and then `failure` may say why."""
@@ -100,12 +103,15 @@ class HlsFile:
             missed = max(0, first - wanted)
             begins = next((segment for segment in segments if segment.sequence >= wanted), None)
             if wanted <= last + 1 and missed * target_s <= elapsed_s + _PATIENCE * target_s:
-                seconds, count = resume["heard"]
-                self._heard = [seconds, count]
-                mean_s = (seconds + sum(segment.seconds for segment in segments)) / (count + len(segments))
+                self._heard = list(resume["heard"])
                 certain = not (begins and begins.broken)  # else the sender itself was away for a time
-                return max(first, wanted), resume["missing_s"] + missed * mean_s if certain else None
+                return max(first, wanted), resume["missing_s"] + missed * self._mean_s() if certain else None
         return (first if self._list.ended else max(first, last + 1 - _BEHIND)), None
+
+    def _mean_s(self) -> float:
+        """The length of a segment that was not seen, in seconds."""
+        (seconds, count), segments = self._heard, self._list.segments
+        return float((seconds + sum(segment.seconds for segment in segments)) / (count + len(segments)))
 
     def _following(self) -> bytes | None:
         """Fetch the next segment; None at the end, or where the next does not continue this one."""
@@ -114,6 +120,8 @@ class HlsFile:
             segment = next((one for one in self._list.segments if one.sequence >= self._next), None)
             if segment and self._begun and (breaks := self._breaks(segment)):
                 raise CaptureError("ended", f"{self._web.name}: {breaks}")
+            if segment and segment.sequence > self._next:  # before the first: others are not there any more
+                self._lose((segment.sequence - self._next) * self._mean_s(), segment.sequence)
             if segment is None and self._list.ended:
                 return None
             try:
@@ -122,14 +130,23 @@ class HlsFile:
                 self._reload()
             except CaptureError as error:
                 if segment and error.reason == "not_found":
-                    self._missing_s += segment.seconds
-                    self._next = segment.sequence + 1
+                    self._lose(segment.seconds, segment.sequence + 1)
                 elif error.reason in _FINAL or time.monotonic() > deadline:
                     raise
                 self._wait(_RETRY_S)
+            if self._anew:
+                raise CaptureError("ended", f"{self._web.name}: the playlist begins anew")
             if time.monotonic() > deadline:
                 text = f"no new segment for {self.patience_s:g} s"
                 raise CaptureError("stalled", f"{self._web.name}: {text}")
+
+    def _lose(self, seconds: float, further: int) -> None:
+        """Take that segments before the number `further` are lost: what precedes the first one is told by `lost_s`."""
+        self._next = further
+        if self._begun:
+            self._missing_s += seconds
+        elif self.lost_s is not None:
+            self.lost_s += seconds
 
     @property
     def patience_s(self) -> float:
@@ -161,7 +178,7 @@ class HlsFile:
         return data if len(data) == size else data[start : start + size]  # a server may send all of it
 
     def _reload(self) -> None:
-        """Read the playlist again, when that is due."""
+        """Read the playlist again, when that is due, and look whether it begins anew."""
         due = self._loaded + self._list.target_s / 2
         self._wait(due - time.monotonic())
         self._loaded = time.monotonic()
@@ -170,9 +187,8 @@ class HlsFile:
         segments = self._list.segments
         if segments and not self._begun and self._next == 0:
             self._next = self._first(None)[0]
-        elif segments and segments[-1].sequence + len(segments) < self._next:
-            self._next = 0
-            raise CaptureError("ended", f"{self._web.name}: the playlist begins anew")
+        else:
+            self._anew = bool(segments) and segments[-1].sequence + len(segments) < self._next
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
