@@ -10,6 +10,7 @@ import pytest
 from edgebird.capture import wire
 from edgebird.live.bridges import Bridged, Bridges
 from edgebird.live.ring import Heard, Lost
+from edgebird.types import FloatArray
 from tests.scripted import RATE, Scripted
 
 
@@ -82,6 +83,77 @@ def test_nothing_heard_from_the_start_is_lost_from_the_start() -> None:
     stream.open()
     stream.block(1011.0, 0)
     assert lost_spans(stream.pieces()) == [(0.0, 10.0, "refused")]
+
+
+def noise(seconds: float, seed: int = 5) -> FloatArray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+def heard_sound(pieces: list[Heard | Lost]) -> FloatArray:
+    return np.concatenate([piece.block.samples for piece in pieces if isinstance(piece, Heard)])
+
+
+@pytest.mark.parametrize("dead_ends", [1, 2])
+def test_a_server_that_sends_its_memory_and_no_more_hides_no_loss(dead_ends: int) -> None:
+    """Its encoder is away: each connection gives 4 s that were heard, and fails. Then it speaks again."""
+    sound, stream = noise(40), Scripted(clocked=False, buffer_s=600)
+    stream.serve(sound[: 20 * RATE], 1000.0)
+    now = 1020.0
+    for _ in range(dead_ends):
+        stream.end()
+        stream.serve(sound[16 * RATE : 20 * RATE], now, burst_s=4)
+        now += 15
+        stream.wait(now)
+        stream.end()
+        now += 30
+        stream.wait(now)
+        assert stream.intake.ring.end / RATE == pytest.approx(now - 1000, abs=8), "the loss is told as it grows"
+    stream.serve(sound[17 * RATE : 40 * RATE], now, burst_s=4)
+    stream.end()
+    pieces = stream.pieces()
+    np.testing.assert_allclose(heard_sound(pieces), sound, atol=1e-6)
+    assert pieces[-1].end / RATE == pytest.approx(now + 19 - 1000, abs=0.2)
+
+
+@pytest.mark.parametrize("outage_s", [5, 10, 20, 45])
+@pytest.mark.parametrize("numbered", [False, True], ids=["by samples", "by numbers"])
+def test_what_comes_after_its_sender_has_paused_is_all_heard_and_the_pause_is_lost(
+    outage_s: int, numbered: bool
+) -> None:
+    """An encoder that is away makes nothing: what its server sends then was not told as lost, but is new."""
+    sound, stream = noise(40), Scripted(clocked=False, buffer_s=600)
+    stream.serve(sound[: 4 * RATE], 1004.0, burst_s=4)
+    stream.end({"hls": {}, "reach_s": 2} if numbered else None)
+    stream.serve(sound[4 * RATE : 20 * RATE], 1004.0)
+    stream.end({"hls": {}, "reach_s": 2} if numbered else None)
+    back = 1020 + outage_s
+    for moment in range(1020, back):
+        stream.wait(moment)
+    if numbered:
+        stream.intake.rejoin.resumed(0.0)
+    stream.serve(sound[(20 if numbered else 17) * RATE :], back, burst_s=1 if numbered else 4)
+    stream.end()
+    pieces = stream.pieces()
+    np.testing.assert_allclose(heard_sound(pieces), sound, atol=1e-6)
+    (lost,) = lost_spans(pieces)
+    assert (lost[0], lost[1] - lost[0]) == (20, pytest.approx(outage_s - 1, abs=0.1)), "one second is in the burst"
+
+
+def test_what_one_capture_was_to_leave_out_the_next_one_does_not() -> None:
+    """A playlist goes on in what was told as lost, and breaks off; then only the clock places what comes."""
+    sound, stream = noise(20), Scripted(clocked=False, buffer_s=600)
+    stream.serve(sound, 1000.0)
+    stream.end({"hls": {}})
+    stream.intake.lose_until(1040.0)
+    stream.intake.rejoin.resumed(1.0)
+    stream.serve(noise(4, seed=6), 1041.0, burst_s=4)
+    stream.end({"hls": {}})
+    other = noise(30, seed=7)
+    stream.serve(other, 1050.0)
+    stream.end()
+    pieces = stream.pieces()
+    np.testing.assert_allclose(heard_sound(pieces)[-len(other) :], other, atol=1e-6)
+    assert pieces[-1].end == 80 * RATE
 
 
 def test_bridged_losses_are_told_together_and_only_when_they_are_scored() -> None:

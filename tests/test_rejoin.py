@@ -130,7 +130,19 @@ def test_a_known_place_is_kept_while_it_opens() -> None:
     stream.rejoin.resumed(3.0)
     assert stream.rejoin.finish() is None
     assert stream.rejoin.behind_s > 3600, "no loss is told any more: it is known in a moment"
-    assert stream.open(noise(1, seed=7), at=130.0, burst_s=0.5)[0].after_s == 3.0
+    assert stream.open(noise(1, seed=7), at=113.5, burst_s=0.5)[0].after_s == 3.0
+
+
+def test_a_known_place_that_the_clock_does_not_confirm_waits_for_the_end_of_the_memory() -> None:
+    """What comes at once may be old, and may be new after a pause of the sender: only then it is seen."""
+    stream = Stream()
+    stream.hear(noise(10), until=110.0)
+    stream.rejoin.resumed(3.0)
+    assert stream.open(noise(1, seed=7), at=130.0, burst_s=0.5) == []
+    joined = stream.rejoin.ended()
+    assert joined is not None
+    assert (joined.after_s, joined.off_s) == (3.0, 1.0)
+    assert joined.messages[0].time == pytest.approx(129.8, abs=0.2)
 
 
 def test_what_was_all_heard_is_all_left_out() -> None:
@@ -141,11 +153,27 @@ def test_what_was_all_heard_is_all_left_out() -> None:
     for end in (8, 9, 10):
         payload = sound[(end - 1) * RATE : end * RATE].tobytes()
         assert stream.rejoin.take(Message(DATA, payload, 110.5, (end - 8) * RATE)) is None
-    assert stream.rejoin.finish() == Joined([], 0.0)
+    assert stream.rejoin.finish() == Joined([], 0.0, 1.0)
     joined = stream.rejoin.take(Message(DATA, sound[10 * RATE : 11 * RATE].tobytes(), 111.5, 3 * RATE))
     assert joined is not None
     assert joined.after_s == 0.0
     np.testing.assert_array_equal(samples([joined]), sound[10 * RATE : 11 * RATE])
+
+
+def test_a_capture_that_ends_says_nothing_of_the_place_of_the_next() -> None:
+    """A server that sends its memory and no more, and a capture that was given up before its first sound."""
+    sound = noise(20)
+    stream = Stream()
+    stream.hear(sound[: 10 * RATE], until=110.0)
+    stream.rejoin.opened(RATE, 1)
+    assert stream.rejoin.take(Message(DATA, sound[8 * RATE : 10 * RATE].tobytes(), 110.5, 0)) is None
+    assert stream.rejoin.ended() == Joined([], 0.0, 1.0)
+    assert stream.rejoin.behind_s < 10, "the loss that goes on must be told"
+    stream.rejoin.resumed(3.0)
+    assert stream.rejoin.ended() is None
+    assert stream.rejoin.behind_s < 10
+    joined = stream.open(sound[8 * RATE : 16 * RATE], at=112.0, burst_s=4.0)
+    np.testing.assert_array_equal(samples(joined), sound[10 * RATE : 16 * RATE])
 
 
 def test_the_first_opening_is_not_held_back() -> None:

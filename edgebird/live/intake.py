@@ -133,7 +133,8 @@ class Intake:
 
     def end_capture(self, wait: bool) -> None:
         """Take that no more comes from this capture. wait: we would have gone on, what was late by now is lost."""
-        self._take_joined(self.rejoin.finish())
+        self._take_joined(self.rejoin.ended())
+        self._untaken = 0
         if self._stretch is not None:
             if wait:
                 self._take_certain(self._stretch.give_up())
@@ -149,6 +150,7 @@ class Intake:
         """Take what was opened, or that its format has changed: then the next audio follows without a loss."""
         rate, channels = int(opened["rate"]), int(opened["channels"])
         self._take_joined(self.rejoin.finish())
+        self._untaken = 0
         self.rejoin.opened(rate, channels, again=self._stretch is None)
         if self._stretch is not None:
             self._flush()
@@ -166,20 +168,34 @@ class Intake:
             self._set_stretch(self._new_stretch()).last_at = last_at
 
     def _take_joined(self, joined: Joined | None) -> None:
-        """Take audio of which nothing was heard before; what was told as lost meanwhile stays lost."""
-        messages, (rate, channels, _) = joined.messages if joined else [], self._format
-        if joined and messages and joined.after_s is not None and self._stretch is None:
-            place = self._heard_end + round(joined.after_s * self._options.rate)
-            self._zero = began(messages[0], rate, channels) - place / self._options.rate
-            self._untaken = max(0, round((self.ring.end - place) * rate / self._options.rate))
+        """Take audio of which nothing was heard before; what was told as lost meanwhile stays lost, see `_place`."""
+        messages, channels = joined.messages if joined else [], self._format[1]
+        if joined and messages and self._stretch is None:
+            self._place(joined)
         for message in messages:
             cut = min(self._untaken, len(message.payload) // (4 * channels))
             self._untaken -= cut
             for rest in self.rejoin.without([message], cut):
                 if self._stretch is None:
                     self._expected = rest.position
-                    self._zero = began(rest, rate, channels) - self.ring.end / self._options.rate if cut else self._zero
                 self._take_audio(rest)
+
+    def _place(self, joined: Joined) -> None:
+        """Say where the first audio of a capture begins, if samples or numbers know better than the clock.
+
+        If the clock says that it is much later, the sender has paused: the clock counts, no sound was made meanwhile.
+        Audio is left out only where it was told as lost and the clock, too, places it before the end of that.
+        """
+        if joined.after_s is None or self._zero is None:
+            return
+        (rate, channels, _), per_s = self._format, self._options.rate
+        first = began(joined.messages[0], rate, channels)
+        place, by_clock = self._heard_end + round(joined.after_s * per_s), round((first - self._zero) * per_s)
+        if by_clock - place > joined.off_s * per_s:
+            place = by_clock
+        told = max(0, self.ring.end - max(place, by_clock))
+        self._untaken = round(told * rate / per_s)
+        self._zero = first - max(place, self.ring.end - told) / per_s
 
     def _take_audio(self, message: Message) -> None:
         rate, channels, device = self._format

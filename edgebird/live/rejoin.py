@@ -7,6 +7,7 @@ where they end, what is new begins. Where samples say nothing, as in silence or 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,11 +89,13 @@ def began(message: Message, rate: int, channels: int) -> float:
 class Joined:
     """What comes after a stream was opened again: messages without what was heard.
 
-    after_s: seconds between what was heard last and their beginning, None if the clock alone says that.
+    after_s: seconds of the stream between what was heard last and their beginning, None if the clock alone says that.
+    off_s: how much later than that the clock may place them; if it is more, the sender has paused.
     """
 
     messages: list[Message]
     after_s: float | None = None
+    off_s: float = math.inf
 
 
 class Rejoin:
@@ -111,6 +114,7 @@ class Rejoin:
         self._rate, self._channels = 0, 1
         self._held: list[Message] = []
         self._resumed_s: float | None = None
+        self._off_s = _STEADY_S
         self._joining = False
         self._frames, self._since = 0, 0.0  # since the opening
         self._ahead_s, self._grown = 0.0, 0.0  # how much more has come than sounded, at most, and since when
@@ -124,11 +128,12 @@ class Rejoin:
         return _BEHIND_S + (reach_s + _OPENING_S if reach_s > _BEHIND_S else reach_s)
 
     def tell(self, resume: dict[str, Any] | None) -> None:
-        """Take what an ended capture has for the next one."""
-        self._resumed_s = None
+        """Take what an ended capture has for the next one; `ended` gives what is held back of it."""
         if resume:
             self.told = {"resume": resume}
-            self._reach_s = max(self._reach_s, float(resume.get("reach_s", 0.0)))
+            reach_s = float(resume.get("reach_s", 0.0))
+            self._reach_s = max(self._reach_s, reach_s)
+            self._off_s = max(_STEADY_S, reach_s)  # segments come when they are complete
 
     def opened(self, rate: int, channels: int, again: bool = True) -> None:
         """Take that a capture was opened, or that its format has changed (`again` False). rate: Hz."""
@@ -172,22 +177,27 @@ class Rejoin:
             self._resumed_s = None
             return Joined([message])
         self._held.append(message)
-        settled = message.time - self._grown >= _SETTLE_S or message.time - self._since >= _LONGEST_S
-        return self.finish() if settled or self._resumed_s is not None else None
+        if message.time - self._grown >= _SETTLE_S:
+            return self.finish()
+        follows = self._resumed_s is not None and self._since - self._tail_at <= self._resumed_s + self._off_s
+        if follows or message.time - self._since >= _LONGEST_S:
+            return self.finish(settled=False)
+        return None
 
-    def finish(self) -> Joined | None:
-        """Give what is held back; None if nothing is."""
+    def finish(self, settled: bool = True) -> Joined | None:
+        """Give what is held back; None if nothing is. settled: a server's memory is over, so the clock places it."""
         held, self._held = self._held, []
         if not held:
             return None
         resumed_s, self._resumed_s = self._resumed_s, None
         self._joining = False
+        off_s = self._off_s if settled else math.inf
         began = min(message.time - end / self._rate for message, end in zip(held, self._ends(held), strict=True))
         timed = [
             replace(message, time=began + end / self._rate) for message, end in zip(held, self._ends(held), strict=True)
         ]
         if resumed_s is not None:
-            return Joined(timed, resumed_s)
+            return Joined(timed, resumed_s, off_s)
         expected = (self._tail_at - began) * self._rate
         found = overlap(np.concatenate(self._tail), self._mono(timed), self._rate, expected)
         if self._tail_rate != self._rate:
@@ -197,7 +207,14 @@ class Rejoin:
         new = self.without(timed, found)
         if not new:  # then what comes next follows
             self._joining, self._resumed_s = True, 0.0
-        return Joined(new, 0.0 if found else None)
+        return Joined(new, 0.0 if found else None, off_s)
+
+    def ended(self) -> Joined | None:
+        """Give what is held back, as the capture has ended: what it said of its place holds for no other."""
+        try:
+            return self.finish()
+        finally:
+            self._resumed_s, self._joining = None, False
 
     def without(self, messages: list[Message], frames: int) -> list[Message]:
         """Return messages without their first frames, if that is a number above 0."""
