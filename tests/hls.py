@@ -34,13 +34,16 @@ def encoded_segments(
 
 @dataclass
 class Channel:
-    """Segments that appear as they sound. window: how many the playlist has. It begins with one window."""
+    """Segments that appear as they sound. window: how many the playlist has. It begins with one window.
+
+    breaks: indices of the segments that do not continue what was before.
+    """
 
     segments: list[tuple[bytes, float]]
     seconds: float
     window: int
     first_number: int = 7
-    extra: str = ""  # lines at the head of the playlist
+    breaks: tuple[int, ...] = ()
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,7 +60,8 @@ class Channel:
     def _playlist(self, request: Request) -> None:
         start = max(0, self.count - self.window)
         lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{round(self.seconds)}"]
-        lines += [f"#EXT-X-MEDIA-SEQUENCE:{self.first_number + start}", *self.extra.splitlines()]
+        lines += [f"#EXT-X-MEDIA-SEQUENCE:{self.first_number + start}"]
         for number in range(start, self.count):
+            lines += ["#EXT-X-DISCONTINUITY"] * (number in self.breaks)
             lines += [f"#EXTINF:{self.segments[number][1]:.6f},", f"{self.first_number + number}.ts"]
         request.answer("\n".join(lines).encode(), "application/vnd.apple.mpegurl")

@@ -15,7 +15,7 @@ from tests.conftest import require
 from tests.hls import encoded_segments
 from tests.live_servers import Captured, captured
 from tests.sounds import seconds_of, tones
-from tests.web_server import RATE, Certificate, Request, WebServer, make_certificate, web_server
+from tests.web_server import RATE, Certificate, Request, Route, WebServer, make_certificate, web_server
 
 PITCH, SECONDS = 1200, 4
 
@@ -48,6 +48,10 @@ def playlist(lengths: list[float], lines: list[str]) -> str:
     return "\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:1", *pieces, "#EXT-X-ENDLIST", ""])
 
 
+def names(segments: list[tuple[bytes, float]]) -> list[str]:
+    return [f"{number}.ts" for number in range(len(segments))]
+
+
 def hear(url: str, env: dict[str, str] | None = None, **options: object) -> Captured:
     """All that is heard until it ends."""
     with captured("stream", {"url": url, "timeout_s": 5, **options}, {**os.environ, **(env or {})}) as heard:
@@ -68,8 +72,8 @@ def test_a_playlist_of_playlists_leads_to_the_best_sound(
     video = 'BANDWIDTH=900000,RESOLUTION=640x360,CODECS="avc1.4d401e,mp4a.40.2"'
     lines = [f"#EXT-X-STREAM-INF:{video}", "video/all.m3u8", '#EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS="mp4a.40.2"']
     server.add("/live/birds.m3u8", "\n".join(["#EXTM3U", *lines, "../sound/all.m3u8?token=1", ""]))
-    names = [f"{number}.ts?token=2" for number in range(len(segments))]
-    server.add("/sound/all.m3u8", playlist([length for _, length in segments], names))
+    places = [f"{name}?token=2" for name in names(segments)]
+    server.add("/sound/all.m3u8", playlist([length for _, length in segments], places))
     for number, (data, _) in enumerate(segments):
         server.add(f"/sound/{number}.ts", data)
     assert_whole(hear(server.url("/live/birds.m3u8")))
@@ -102,10 +106,10 @@ def test_segments_with_a_certificate_that_nobody_has_signed_are_refused(
     server: WebServer, certificate: Certificate, segments: list[tuple[bytes, float]]
 ) -> None:
     with web_server(certificate) as secure:
-        names = [secure.url(f"/{number}.ts?token=hunter2") for number in range(len(segments))]
+        places = [secure.url(f"/{number}.ts?token=hunter2") for number in range(len(segments))]
         for number, (data, _) in enumerate(segments):
             secure.add(f"/{number}.ts", data)
-        server.add("/birds.m3u8", playlist([length for _, length in segments], names))
+        server.add("/birds.m3u8", playlist([length for _, length in segments], places))
         failure = hear(server.url("/birds.m3u8")).wait(wire.FAIL)
         assert failure["reason"] == "untrusted"
         assert certificate.fingerprint in failure["text"]
@@ -123,3 +127,45 @@ def test_encrypted_segments_are_not_fetched_where_nobody_looks_at_certificates(c
         assert failure["reason"] == "untrusted"
         assert "encrypted HLS" in failure["text"]
         assert secure.paths() == ["/birds.m3u8"]
+
+
+def test_a_segment_that_is_gone_is_told_as_long_as_it_was_and_the_rest_is_heard(
+    server: WebServer, segments: list[tuple[bytes, float]]
+) -> None:
+    server.add("/birds.m3u8", playlist([length for _, length in segments], names(segments)))
+    for number in {*range(len(segments))} - {1}:
+        server.add(f"/{number}.ts", segments[number][0])
+    first = hear(server.url("/birds.m3u8"))
+    failure = first.wait(wire.FAIL)
+    assert "segments are missing" in failure["text"]
+    again = hear(server.url("/birds.m3u8"), resume=failure["resume"])
+    assert again.wait(wire.NOTE) == {"kind": "resumed", "lost_s": pytest.approx(segments[1][1], abs=0.01)}
+    heard_s = [seconds_of(heard.samples(), RATE, PITCH) for heard in (first, again)]
+    assert heard_s == [pytest.approx(1, abs=0.1), pytest.approx(2, abs=0.1)]
+    assert server.paths().count("/0.ts") == 1
+
+
+def test_segments_that_become_encrypted_are_left_to_ffmpeg_when_the_stream_is_opened_again(
+    server: WebServer, segments: list[tuple[bytes, float]]
+) -> None:
+    lines = names(segments)
+    lines[2] = f'#EXT-X-KEY:METHOD=AES-128,URI="key"\n{lines[2]}'
+    text = playlist([length for _, length in segments], lines)
+    for number, (data, _) in enumerate(segments):
+        server.add(f"/{number}.ts", data)
+    server.routes["/birds.m3u8"] = growing(text)
+    heard = hear(server.url("/birds.m3u8"))
+    assert "it is encrypted from now on" in heard.wait(wire.FAIL)["text"]
+    assert seconds_of(heard.samples(), RATE, PITCH) == pytest.approx(2, abs=0.1)
+
+
+def growing(text: str) -> Route:
+    """A playlist that has no key in it when it is asked for the first time."""
+    head = text.partition("#EXT-X-KEY")[0].rpartition("#EXTINF")[0]
+    answers: list[str] = []
+
+    def answer(request: Request) -> None:
+        answers.append(text if answers else head)
+        request.answer(answers[-1].encode())
+
+    return answer

@@ -174,11 +174,27 @@ def hls_given_up(server: WebServer, folder: Path) -> None:
     assert len(asked) == len(set(asked))
 
 
+def hls_breaks(server: WebServer, folder: Path) -> None:
+    """As around an advertisement: the sender begins anew, and says so."""
+    sound = song(SOUND_S)
+    half = 6 * RATE
+    parts = [encoded_segments(part, 1.0, folder / name) for name, part in (("a", sound[:half]), ("b", sound[half:]))]
+    Channel([*parts[0], *parts[1]], 1.0, window=4, breaks=(len(parts[0]),)).serve(server)
+    with listening(server.url("/live/birds.m3u8"), timeout_s=1) as heart:
+        heart.wait_for(9)
+    assert heart.lost_s == []
+    assert heart.states == ["open"]
+    assert drift_s(heart.audio, sound) == pytest.approx(0, abs=0.1), "each of the two has the encoder's delay"
+    asked = [path for path in server.paths() if path.endswith(".ts")]
+    assert len(asked) == len(set(asked))
+
+
 SCENES = {
     "a burst after a reconnect is heard once": burst,
     "a loss longer than the burst is told as long as it was": loss,
     "HLS is heard without a gap and no segment twice": hls,
     "HLS that was given up goes on where it was": hls_given_up,
+    "HLS that begins anew goes on": hls_breaks,
 }
 
 

@@ -1,8 +1,8 @@
 """HLS (RFC 8216): a playlist that grows, and its segments one after the other, as one file.
 
 A segment is fetched whole, so that every segment is either heard or not. Numbers say which one is next, also after the
-stream was opened again: none is heard twice, and what is missing is known. What does not continue, ends: the stream is
-opened again behind it.
+stream was opened again: none is heard twice, and what is missing is known. Where the sender begins anew, a piece
+ends; where segments are missing, the stream is opened again behind them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class HlsFile:
         self._url, self._list = self._media(url, text)
         self._loaded = time.monotonic()
         self._header: tuple[str, tuple[int, int] | None] | None = None  # of the segment before
-        self._begun = self._anew = False
+        self._begun = self._anew = self._piece_ended = False
+        self._starting = True  # a piece
+        self._fetched_at = 0.0  # when the last segment was here
         self._heard = [0.0, 0]  # seconds, segments
         self._next, self.lost_s = self._first(resume)
         self._missing_s = 0.0  # of segments that are named, and not there
@@ -75,8 +77,10 @@ class HlsFile:
         return part
 
     def go_on(self) -> bool:
-        """See `StreamFile`: all segments are one piece."""
-        return False
+        """See `StreamFile`: a piece ends where the sender begins anew."""
+        ended, self._piece_ended = self._piece_ended, False
+        self._starting = self._starting or ended
+        return ended
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _media(self, url: str, text: str) -> tuple[str, SegmentList]:
@@ -114,12 +118,13 @@ class HlsFile:
         return float((seconds + sum(segment.seconds for segment in segments)) / (count + len(segments)))
 
     def _following(self) -> bytes | None:
-        """Fetch the next segment; None at the end, or where the next does not continue this one."""
+        """Fetch the next segment; None at the end, also of a piece."""
         deadline = time.monotonic() + self.patience_s
-        while True:
+        while not self._piece_ended:
             segment = next((one for one in self._list.segments if one.sequence >= self._next), None)
-            if segment and self._begun and (breaks := self._breaks(segment)):
-                raise CaptureError("ended", f"{self._web.name}: {breaks}")
+            if segment and self._begun and self._breaks(segment) and not self._starting:
+                self._piece_ended = True
+                break
             if segment and segment.sequence > self._next:  # before the first: others are not there any more
                 self._lose((segment.sequence - self._next) * self._mean_s(), segment.sequence)
             if segment is None and self._list.ended:
@@ -139,6 +144,7 @@ class HlsFile:
             if time.monotonic() > deadline:
                 text = f"no new segment for {self.patience_s:g} s"
                 raise CaptureError("stalled", f"{self._web.name}: {text}")
+        return None
 
     def _lose(self, seconds: float, further: int) -> None:
         """Take that segments before the number `further` are lost: what precedes the first one is told by `lost_s`."""
@@ -153,19 +159,31 @@ class HlsFile:
         """How long it waits for a new segment, in seconds."""
         return max(_PATIENCE * self._list.target_s, self._web.timeout_s)
 
-    def _breaks(self, segment: Segment) -> str:
-        """Say why a segment does not continue what was read, empty if it does."""
+    def _breaks(self, segment: Segment) -> bool:
+        """Tell whether a segment begins a piece. Raises CaptureError where nothing says how much is missing before it.
+
+        A sender that begins anew was not away if the segment is here as soon as another would have been.
+        """
+        why = ""
+        broken = segment.broken or segment.header != self._header
+        waited_s = time.monotonic() - self._fetched_at
         if segment.sequence > self._next or self._missing_s:
-            return "segments are missing"
-        if segment.broken or segment.header != self._header:
-            return "the stream begins anew (discontinuity)"
-        return ""
+            why = "segments are missing"
+        elif segment.encrypted:
+            why = "it is encrypted from now on"
+        elif broken and not self._starting and waited_s > segment.seconds + self._list.target_s:
+            why = "the stream begins anew (discontinuity)"
+        if why:
+            raise CaptureError("ended", f"{self._web.name}: {why}")
+        return broken
 
     def _fetched(self, segment: Segment) -> bytes:
         data = self._bytes(segment.place, segment.span)
-        if segment.header and not self._begun:
+        if segment.header and self._starting:
             data = self._bytes(*segment.header) + data
-        self._next, self._begun, self._header = segment.sequence + 1, True, segment.header
+        self._fetched_at = time.monotonic()
+        self._next, self._begun, self._starting = segment.sequence + 1, True, False
+        self._header = segment.header
         self._heard = [self._heard[0] + segment.seconds, self._heard[1] + 1]
         return data
 
