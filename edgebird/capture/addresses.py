@@ -1,10 +1,10 @@
-"""Addresses of streams: without their credentials, and whether their host has an address."""
+"""Addresses of streams: without their credentials, in parts, and whether their host has an address."""
 
 from __future__ import annotations
 
 import re
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _BEGIN = re.compile(r":/*|//")  # the end of a scheme
 # All up to the last @ before the host, and up to a later one too: a password may have any character that is not
@@ -28,6 +28,25 @@ def redact(text: str) -> str:
     found = _CREDENTIALS.match(text, at) if begin else None
     end = found.end() if found else at
     return text[:at] + "***@" * (end > at) + _SECRET.sub(r"\g<name>***", text[end:])
+
+
+class NoAddressError(ValueError):
+    """A text is no address. Its words hold nothing of that text."""
+
+    text = "this is no address: look at its host and port; / ? # @ in a password are written %2F %3F %23 %40"
+
+    def __init__(self) -> None:
+        super().__init__(self.text)
+
+
+def parts_of(url: str) -> SplitResult:
+    """Return the parts of an address, of which port and host can be read. Raises NoAddressError."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, (parts.hostname or "x").encode("idna")
+    except ValueError:
+        raise NoAddressError from None
+    return parts
 
 
 def resolves(url: str) -> bool:

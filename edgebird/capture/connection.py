@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from edgebird.capture.addresses import redact
+from edgebird.capture.addresses import NoAddressError, parts_of, redact
 from edgebird.capture.certificates import Trust
 from edgebird.capture.opening import is_rtsp, open_container, rtsp_options
 from edgebird.capture.serve import CaptureError, Options
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgebird.capture.tunnel import Tunnel
 
 _TLS = ("https", "tls", "dtls", "rtmps", "rtmpts", "ftps", "gophers")  # FFmpeg's protocols that look at no certificate
+
+_OURS = ("http:", "https:", "rtsp:", "rtsps:")  # those whose servers have names; FFmpeg knows others
 
 
 @dataclass
@@ -84,7 +86,7 @@ def connect(av: Any, options: Options, all_tracks: bool, beat: Callable[[], None
     beat: called every second while a server lets us wait as long as it may.
     """
     url, timeout_s = options["url"], options["timeout_s"]
-    trust, scheme = Trust.of(options["verify"]), urlsplit(url).scheme.lower()
+    trust, scheme = Trust.of(options["verify"]), _scheme(url)
     if scheme in ("http", "https"):
         return _of_web(av, options, trust, beat)
     demuxing = rtsp_options(options["transport"], all_tracks) if is_rtsp(url) else {}
@@ -100,6 +102,18 @@ def connect(av: Any, options: Options, all_tracks: bool, beat: Callable[[], None
             raise tunnel.failure or error from None
         return Connection(container, trust.note, tunnel=tunnel)
     return Connection(open_container(av, url, timeout_s, demuxing | _kept(trust, scheme, redact(url))))
+
+
+def _scheme(url: str) -> str:
+    """The scheme of an address that can be used. Raises CaptureError for others."""
+    try:
+        ours = url.lower().startswith(_OURS)
+        parts = parts_of(url) if ours else urlsplit(url)
+        if ours and not parts.hostname:
+            raise NoAddressError
+    except ValueError:
+        raise CaptureError("error", f"{redact(url)}: {NoAddressError.text}") from None
+    return parts.scheme.lower()
 
 
 def _of_web(av: Any, options: Options, trust: Trust, beat: Callable[[], None]) -> Connection:

@@ -167,7 +167,7 @@ def _head(web: Web, answer: Answer) -> bytes:
             head += data
             if demuxer_of(head) or (len(head) >= _SIGNATURE and head.startswith(_SIGNATURES)):
                 break
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise web.fault(error) from None
     return head
 
@@ -175,7 +175,7 @@ def _head(web: Web, answer: Answer) -> bytes:
 def _rest(web: Web, answer: Answer) -> bytes:
     try:
         return answer.body.read(_PLAYLIST_BYTES)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise web.fault(error) from None
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
@@ -81,7 +82,8 @@ def serve(capture: Callable[[Options, BinaryIO, Ending, Beginnings], None]) -> N
     """Run a capture process: read the options, capture until the parent closes our input, tell it what went wrong.
 
     capture: takes the options, the pipe to write messages to, how we end and where blocks begin anew; it returns when
-    the end is wanted, else ends by raising CaptureError. Never returns.
+    the end is wanted, else ends by raising CaptureError. What else it raises is a fault of ours, and told as one. Never
+    returns.
     """
     # systemd sends SIGTERM to all processes of a service at once: we end with our parent, who knows why.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -100,12 +102,21 @@ def serve(capture: Callable[[Options, BinaryIO, Ending, Beginnings], None]) -> N
         _tell(pipe, error)
     except BrokenPipeError:  # the parent has gone
         pass
+    except Exception as error:  # noqa: BLE001  a fault of ours is told, too
+        _tell(pipe, _own_fault(error))
     ending.close()
     os._exit(0)  # at once: libraries that hang must not hold up the end
 
 
+def _own_fault(error: Exception) -> CaptureError:
+    """Say what failed, and where on stderr; no text of the error's own, which may hold an address and its password."""
+    with suppress(OSError):
+        print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr, flush=True)
+    return CaptureError("error", f"a fault in edgebird: {type(error).__name__}")
+
+
 def hush() -> None:
-    """Send what C libraries write to stderr to nowhere; Python's own tracebacks still arrive."""
+    """Send what C libraries write to stderr to nowhere; where a fault of ours is still arrives."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)

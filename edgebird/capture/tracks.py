@@ -81,13 +81,14 @@ def frames(
     alone = len(container.streams) == 1  # or nobody knows of which track the packets are that are missing
     (patience, later), lost, heard = patience_s, 0, time.monotonic()
     for packet in _packets(av, container):
+        found = missed.take()  # always: what is not taken fills the memory
+        lost += found if alone else 0
         if packet is None or packet.stream is not audio:
             if time.monotonic() - heard > patience:
                 raise SilenceError
             if packet is None:
                 yield None, 0
             continue
-        lost += missed.take() if alone else 0
         try:
             decoded = packet.decode()
         except av.error.FFmpegError:

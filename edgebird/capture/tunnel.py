@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
-from edgebird.capture.addresses import redact
+from edgebird.capture.addresses import parts_of, redact
 from edgebird.capture.certificates import Trust
 from edgebird.capture.opening import read_to_the_end
 from edgebird.capture.serve import CaptureError
@@ -41,8 +41,8 @@ class Tunnel:
 
 
 def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
-    """Connect to an rtsps address; the way there ends when either side does. Raises CaptureError."""
-    parts, name = urlsplit(url), redact(url)
+    """Connect to an rtsps address; the way there ends when either side does. Raises CaptureError and NoAddressError."""
+    parts, name = parts_of(url), redact(url)
     host = parts.hostname or ""
     address = host, parts.port or _PORT
 
@@ -51,7 +51,7 @@ def rtsps_tunnel(url: str, trust: Trust, timeout_s: float) -> Tunnel:
 
     try:
         secured = trust.secure(connect, host, name)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise fault_of(error, name, timeout_s) from None
     door = socket.create_server(("127.0.0.1", 0), backlog=1)
     user = parts.netloc.rpartition("@")[0]

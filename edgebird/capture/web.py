@@ -9,11 +9,11 @@ import errno
 import io
 import socket
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, InvalidURL
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from edgebird.capture.addresses import redact
+from edgebird.capture.addresses import NoAddressError, parts_of, redact
 from edgebird.capture.authorization import Credentials
 from edgebird.capture.certificates import Trust
 from edgebird.capture.serve import CaptureError
@@ -37,6 +37,10 @@ def fault_of(error: Exception, name: str, timeout_s: float) -> CaptureError:
         return CaptureError("refused", f"{name}: nobody listens there")
     if isinstance(error, IncompleteRead | ConnectionError) or (isinstance(error, OSError) and error.errno in _GONE):
         return CaptureError("disconnected", f"{name}: the connection broke off")
+    if isinstance(error, NoAddressError | InvalidURL):
+        return CaptureError("error", f"{name}: {NoAddressError.text}")
+    if isinstance(error, UnicodeError):
+        return CaptureError("error", f"{name}: a character of its address, name or password cannot be sent")
     if isinstance(error, HTTPException):
         return CaptureError("error", f"{name}: this is no HTTP: {type(error).__name__}")
     text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
@@ -49,11 +53,6 @@ class Answer:
 
     url: str
     body: HTTPResponse
-
-    @property
-    def kind(self) -> str:
-        """Its type, as the server has it: `audio/mpeg`, for example."""
-        return str(self.body.headers.get_content_type())
 
     def header(self, name: str) -> str:
         """A header, empty if there is none."""
@@ -95,20 +94,21 @@ class Web:
         answer = self.open(url, headers)
         try:
             data = answer.body.read(most + 1)
+            if len(data) > most:
+                answer.body.close()
+                raise CaptureError("error", f"{self.name}: more than {most >> 20} MB at {redact(answer.url)}")
             if answer.body.length:
                 raise IncompleteRead(data)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise self.fault(error) from None
-        if len(data) > most:
-            raise CaptureError("error", f"{self.name}: more than {most >> 20} MB at {redact(answer.url)}")
         self._idle = None if answer.body.will_close else self._last
         return answer.url, data
 
     def leads_to(self, url: str, place: str) -> str:
         """Return the address that one names, a redirect or a playlist: of HTTP alone, and not from https to http."""
-        further = urljoin(url, place.strip())
         try:
-            old, new = urlsplit(url), urlsplit(further)
+            further = urljoin(url, place.strip())
+            old, new = parts_of(url), parts_of(further)
         except ValueError:
             raise CaptureError("error", f"{self.name}: it leads to an address that is none") from None
         if new.scheme not in ("http", "https") or not new.hostname:
@@ -125,7 +125,7 @@ class Web:
     # ----------------------------------------------------------------------------------------------------------- inside
     def _ask(self, url: str, headers: dict[str, str]) -> Answer:
         """Ask with a password if the server is known to want one, and once more if only then it says so."""
-        parts = urlsplit(url)
+        parts = parts_of(url)
         credentials, origin = Credentials.of(parts), _origin(parts)
         if credentials and origin in self._challenges:
             headers = {**headers, "Authorization": credentials.answer(self._challenges[origin], _target(parts)) or ""}
@@ -166,7 +166,10 @@ class Web:
     def _connection(self, parts: SplitResult) -> _Connection:
         from urllib.request import getproxies, proxy_bypass
 
-        proxy = urlsplit(getproxies().get(parts.scheme, ""))
+        try:
+            proxy = parts_of(getproxies().get(parts.scheme, ""))
+        except NoAddressError:
+            raise CaptureError("error", f"{self.name}: the environment names a proxy whose address is none") from None
         by_proxy = bool(proxy.hostname) and not proxy_bypass(parts.hostname or "")
         return _Connection(self, parts, proxy if by_proxy else None)
 
