@@ -16,7 +16,7 @@ from edgebird.capture.wire import DATA, DROPPED, LOST, OPEN, Message
 from edgebird.errors import AudioError
 from edgebird.live.alignment import Alignment
 from edgebird.live.clock import FrameClock
-from edgebird.live.rejoin import Joined, Rejoin, began
+from edgebird.live.rejoin import Joined, Rejoin, began, without
 from edgebird.live.ring import OVERRUN, Ring
 from edgebird.live.stretch import CaptureStretch
 from edgebird.reading.mixing import one_channel
@@ -125,7 +125,11 @@ class Intake:
     def take(self, message: Message) -> None:
         """Take a message of the capture: what was opened, audio, or why some is missing. Raises AudioError."""
         if message.kind == OPEN:
-            self._take_format(message.json())
+            channels = int(message.json()["channels"])
+            if (self._options.channel or 1) > channels:
+                raise AudioError(f"channel {self._options.channel}: it has {channels}")
+            if not self.rejoin.changes(message):
+                self._take_format(message.json())
         elif message.kind == LOST:
             self._why_missing = str(message.json()["reason"])
         elif message.kind == DATA and message.payload:
@@ -148,19 +152,20 @@ class Intake:
     # ----------------------------------------------------------------------------------------------------------- inside
     def _take_format(self, opened: dict[str, Any]) -> None:
         """Take what was opened, or that its format has changed: then the next audio follows without a loss."""
-        rate, channels = int(opened["rate"]), int(opened["channels"])
-        self._take_joined(self.rejoin.finish())
         self._untaken = 0
-        self.rejoin.opened(rate, channels, again=self._stretch is None)
+        self.rejoin.opened(int(opened["rate"]), int(opened["channels"]), again=self._stretch is None)
+        self._set_format(opened)
+
+    def _set_format(self, opened: dict[str, Any]) -> None:
+        rate, channels = int(opened["rate"]), int(opened["channels"])
         if self._stretch is not None:
             self._flush()
             log.warning("%s: its format has changed to %d Hz, %d channels", self.name, rate, channels)
         if rate != self._format[0]:
             warn_of_missing_band(self.name, rate, self._options.rate)
+        self._untaken = round(self._untaken * rate / (self._format[0] or rate))
         self._format = rate, channels, str(opened["device"])
         self._late_s = float(opened.get("late_s", CARD_LATE_S))
-        if (self._options.channel or 1) > channels:
-            raise AudioError(f"channel {self._options.channel}: it has {channels}")
         self._expected = 0
         self._alignment = Alignment(rate, self._block_s, opened.get("period", 0))
         if self._stretch is not None:
@@ -169,19 +174,24 @@ class Intake:
 
     def _take_joined(self, joined: Joined | None) -> None:
         """Take audio of which nothing was heard before; what was told as lost meanwhile stays lost, see `_place`."""
-        messages, channels = joined.messages if joined else [], self._format[1]
-        if joined and messages and self._stretch is None:
-            self._place(joined)
-        for message in messages:
+        placed = False
+        for message in joined.messages if joined else []:
+            if message.kind == OPEN:
+                self._set_format(message.json())
+                continue
+            if joined and not placed and self._stretch is None:
+                self._place(joined, message)
+            placed = True
+            channels = self._format[1]
             cut = min(self._untaken, len(message.payload) // (4 * channels))
             self._untaken -= cut
-            for rest in self.rejoin.without([message], cut):
+            for rest in without([message], cut, channels):
                 if self._stretch is None:
                     self._expected = rest.position
                 self._take_audio(rest)
 
-    def _place(self, joined: Joined) -> None:
-        """Say where the first audio of a capture begins, if samples or numbers know better than the clock.
+    def _place(self, joined: Joined, message: Message) -> None:
+        """Say where a message, the first audio of a capture, begins, if samples or numbers know better than the clock.
 
         If the clock says that it is much later, the sender has paused: the clock counts, no sound was made meanwhile.
         Audio is left out only where it was told as lost and the clock, too, places it before the end of that.
@@ -189,7 +199,7 @@ class Intake:
         if joined.after_s is None or self._zero is None:
             return
         (rate, channels, _), per_s = self._format, self._options.rate
-        first = began(joined.messages[0], rate, channels)
+        first = began(message, rate, channels)
         place, by_clock = self._heard_end + round(joined.after_s * per_s), round((first - self._zero) * per_s)
         if by_clock - place > joined.off_s * per_s:
             place = by_clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def began(message: Message, rate: int, channels: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What comes after a stream was opened again: messages without what was heard.
+    """What comes after a stream was opened again: messages without what was heard, OPEN where the format changes.
 
     after_s: seconds of the stream between what was heard last and their beginning, None if the clock alone says that.
     off_s: how much later than that the clock may place them; if it is more, the sender has paused.
@@ -96,6 +96,26 @@ class Joined:
     messages: list[Message]
     after_s: float | None = None
     off_s: float = math.inf
+
+
+@dataclass(slots=True)
+class _Run:
+    """Messages of one format that are held back. opened: the one that said the format, None for the first."""
+
+    rate: int
+    channels: int
+    opened: Message | None = None
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(len(message.payload) for message in self.messages) / (4 * self.channels * self.rate)
+
+    def mono(self, channel: int | None) -> FloatArray:
+        joined = np.frombuffer(b"".join(message.payload for message in self.messages), "<f4")
+        frames = joined.reshape(-1, self.channels)
+        mono: FloatArray = np.clip(np.nan_to_num(one_channel(frames, channel)), -_LOUDEST, _LOUDEST)
+        return mono
 
 
 class Rejoin:
@@ -112,11 +132,11 @@ class Rejoin:
         self._tail: deque[FloatArray] = deque()
         self._tail_rate, self._tail_at = 0, 0.0
         self._rate, self._channels = 0, 1
-        self._held: list[Message] = []
+        self._held: list[_Run] = []
         self._resumed_s: float | None = None
         self._off_s = _STEADY_S
         self._joining = False
-        self._frames, self._since = 0, 0.0  # since the opening
+        self._came_s, self._since = 0.0, 0.0  # since the opening
         self._ahead_s, self._grown = 0.0, 0.0  # how much more has come than sounded, at most, and since when
 
     @property
@@ -138,8 +158,18 @@ class Rejoin:
     def opened(self, rate: int, channels: int, again: bool = True) -> None:
         """Take that a capture was opened, or that its format has changed (`again` False). rate: Hz."""
         self._rate, self._channels = rate, channels
-        self._held, self._frames = [], 0
+        self._came_s = 0.0
+        self._held = []
         self._joining = self._joins and again and bool(self._tail)
+
+    def changes(self, message: Message) -> bool:
+        """Take an OPEN of another format while sound is held back; False if none is, and it counts from now on."""
+        if not self._held:
+            return False
+        opened = message.json()
+        self._rate, self._channels = int(opened["rate"]), int(opened["channels"])
+        self._held.append(_Run(self._rate, self._channels, message))
+        return True
 
     def resumed(self, lost_s: float) -> None:
         """Take that what comes follows what was heard, after so many seconds."""
@@ -162,12 +192,12 @@ class Rejoin:
         """Take what has come, which may be held back: then nothing comes out, and later all of it."""
         if not self._joins:
             return Joined([message])
-        frames = len(message.payload) // (4 * self._channels)
-        if not self._frames:
-            self._since, self._grown = message.time - frames / self._rate, message.time
+        seconds = len(message.payload) / (4 * self._channels * self._rate)
+        if not self._came_s:
+            self._since, self._grown = message.time - seconds, message.time
             self._ahead_s = 0.0
-        self._frames += frames
-        ahead_s = self._frames / self._rate - (message.time - self._since)
+        self._came_s += seconds
+        ahead_s = self._came_s - (message.time - self._since)
         if ahead_s > self._ahead_s + _GROWTH_S:
             self._grown = message.time
         self._ahead_s = max(self._ahead_s, ahead_s)
@@ -176,7 +206,9 @@ class Rejoin:
         if not self._joining:
             self._resumed_s = None
             return Joined([message])
-        self._held.append(message)
+        if not self._held:
+            self._held = [_Run(self._rate, self._channels)]
+        self._held[-1].messages.append(message)
         if message.time - self._grown >= _SETTLE_S:
             return self.finish()
         follows = self._resumed_s is not None and self._since - self._tail_at <= self._resumed_s + self._off_s
@@ -186,28 +218,38 @@ class Rejoin:
 
     def finish(self, settled: bool = True) -> Joined | None:
         """Give what is held back; None if nothing is. settled: a server's memory is over, so the clock places it."""
-        held, self._held = self._held, []
-        if not held:
+        runs, self._held = _timed(self._held), []
+        if not runs:
             return None
         resumed_s, self._resumed_s = self._resumed_s, None
         self._joining = False
         off_s = self._off_s if settled else math.inf
-        began = min(message.time - end / self._rate for message, end in zip(held, self._ends(held), strict=True))
-        timed = [
-            replace(message, time=began + end / self._rate) for message, end in zip(held, self._ends(held), strict=True)
-        ]
         if resumed_s is not None:
-            return Joined(timed, resumed_s, off_s)
-        expected = (self._tail_at - began) * self._rate
-        found = overlap(np.concatenate(self._tail), self._mono(timed), self._rate, expected)
-        if self._tail_rate != self._rate:
-            found = None
-        if found is None:  # by the clock
-            return Joined(self.without(timed, round(max(0.0, expected))), None)
-        new = self.without(timed, found)
-        if not new:  # then what comes next follows
+            return Joined(_all_of(runs), resumed_s, off_s)
+        heard_s = self._tail_at - began(runs[0].messages[0], runs[0].rate, runs[0].channels)  # by the clock
+        known = False
+        for number in reversed(range(len(runs))):
+            run, before_s = runs[number], sum(run.seconds for run in runs[:number])
+            if run.rate != self._tail_rate or not run.messages:
+                continue
+            expected = (heard_s - before_s) * run.rate
+            found = overlap(np.concatenate(self._tail), run.mono(self._channel), run.rate, expected)
+            if found:
+                return self._rest(runs, before_s + found / run.rate, 0.0, off_s)
+            known = known or found == 0
+        if known:  # and not sent again
+            return Joined(_all_of(runs), None, off_s)
+        return self._rest(runs, heard_s, None)
+
+    def _rest(self, runs: list[_Run], heard_s: float, after_s: float | None, off_s: float = math.inf) -> Joined:
+        """What is left of runs without so many seconds that were heard before."""
+        for run in runs:
+            length_s = run.seconds
+            run.messages = without(run.messages, round(heard_s * run.rate), run.channels)
+            heard_s -= length_s
+        if after_s is not None and not runs[-1].messages:  # then what comes next follows
             self._joining, self._resumed_s = True, 0.0
-        return Joined(new, 0.0 if found else None, off_s)
+        return Joined(_all_of(runs), after_s, off_s)
 
     def ended(self) -> Joined | None:
         """Give what is held back, as the capture has ended: what it said of its place holds for no other."""
@@ -216,26 +258,33 @@ class Rejoin:
         finally:
             self._resumed_s, self._joining = None, False
 
-    def without(self, messages: list[Message], frames: int) -> list[Message]:
-        """Return messages without their first frames, if that is a number above 0."""
-        left, frames = [], max(0, frames)
-        for message in messages:
-            size = len(message.payload) // (4 * self._channels)
-            cut = min(frames, size)
-            frames -= cut
-            if cut < size:
-                payload = message.payload[cut * 4 * self._channels :]
-                left.append(replace(message, payload=payload, position=message.position + cut))
-        return left
 
-    def _ends(self, messages: list[Message]) -> list[int]:
-        ends, end = [], 0
-        for message in messages:
-            end += len(message.payload) // (4 * self._channels)
-            ends.append(end)
-        return ends
+def without(messages: list[Message], frames: int, channels: int) -> list[Message]:
+    """Return messages of audio without their first frames, if that is a number above 0."""
+    left, frames = [], max(0, frames)
+    for message in messages:
+        size = len(message.payload) // (4 * channels)
+        cut = min(frames, size)
+        frames -= cut
+        if cut < size:
+            payload = message.payload[cut * 4 * channels :]
+            left.append(replace(message, payload=payload, position=message.position + cut))
+    return left
 
-    def _mono(self, messages: list[Message]) -> FloatArray:
-        frames = np.frombuffer(b"".join(message.payload for message in messages), "<f4").reshape(-1, self._channels)
-        mono: FloatArray = np.clip(np.nan_to_num(one_channel(frames, self._channel)), -_LOUDEST, _LOUDEST)
-        return mono
+
+def _timed(runs: list[_Run]) -> list[_Run]:
+    """Give messages the time at which they sounded: one after the other, as those of a burst came at once."""
+    ends, end_s = [], 0.0
+    for number, run in enumerate(runs):
+        for message in run.messages:
+            end_s += len(message.payload) / (4 * run.channels * run.rate)
+            ends.append((number, message, end_s))
+    first = min((message.time - end_s for _, message, end_s in ends), default=0.0)
+    timed = [replace(run, messages=[]) for run in runs]
+    for number, message, end_s in ends:
+        timed[number].messages.append(replace(message, time=first + end_s))
+    return timed
+
+
+def _all_of(runs: list[_Run]) -> list[Message]:
+    return [message for run in runs for message in (*([run.opened] if run.opened else []), *run.messages)]
