@@ -100,3 +100,13 @@ def test_a_segment_that_is_missing_later_ends_the_file_before_what_follows() -> 
     assert str(file.failure) == "birds: segments are missing"
     assert file.resume["hls"]["next"] == 7
     assert Server(playlist(5, 4)).open(file.resume["hls"]).lost_s == 2.0
+
+
+def test_numbers_that_the_clock_contradicts_say_nothing() -> None:
+    """The encoder was away for a minute with its server, and counts from 0 again: it has come to our number since."""
+    a_minute_ago = time.monotonic() - 60
+    file = Server(playlist(0, 5)).open(ended_before(3, a_minute_ago))
+    assert file.lost_s is None, "that nothing was lost would shift every later detection by a minute"
+    went_on = Server(playlist(0, 33)).open(ended_before(3, a_minute_ago))
+    assert went_on.lost_s == 0.0
+    assert went_on.read(99) == b"<3>"

@@ -106,10 +106,14 @@ class HlsFile:
             wanted, elapsed_s = int(resume["next"]), time.monotonic() - resume["at"]
             missed = max(0, first - wanted)
             begins = next((segment for segment in segments if segment.sequence >= wanted), None)
-            if wanted <= last + 1 and missed * target_s <= elapsed_s + _PATIENCE * target_s:
+            slack_s = _PATIENCE * target_s
+            if wanted <= last + 1 and missed * target_s <= elapsed_s + slack_s:
                 self._heard = list(resume["heard"])
-                certain = not (begins and begins.broken)  # else the sender itself was away for a time
-                return max(first, wanted), resume["missing_s"] + missed * self._mean_s() if certain else None
+                lost_s = missed * self._mean_s()
+                came_s = lost_s + sum(segment.seconds for segment in segments if segment.sequence >= wanted)
+                late = came_s + slack_s < elapsed_s and not self._list.ended
+                certain = not (late or (begins and begins.broken))  # else the sender itself was away for a time
+                return max(first, wanted), resume["missing_s"] + lost_s if certain else None
         return (first if self._list.ended else max(first, last + 1 - _BEHIND)), None
 
     def _mean_s(self) -> float:
