@@ -294,6 +294,43 @@ def test_windows_that_are_given_up_are_gaps_and_the_account_comes_out(given_up: 
     assert len(engine) == {(3, 4): 2, (0, 1, 2, 3, 4): 2}.get(given_up, 1)
 
 
+@pytest.mark.parametrize("given_up", [(), (1,), (2,), (1, 2)])
+def test_silence_for_a_short_loss_in_a_tail_before_a_gap_is_lost_and_not_scored(given_up: tuple[int, ...]) -> None:
+    """No window has it, whatever becomes of those before and after; they may still wait when the gap comes."""
+    silence = replace(heard(1.44, 0.12, value=0.0), bridged=True)
+    listening = listener(Script(heard(0, 1.44), silence, heard(1.56, 0.04), lost(1.6, 3), heard(3, 1)))
+    events, dues = [], []
+    while (due := listening.next()) is not None:
+        dues.append(due)
+    for number, due in enumerate(dues):
+        if number in given_up:
+            listening.give_up(due, "engine")
+        else:
+            listening.take(due, scores(due.window.samples), due.heard_at)
+        events += listening.events()
+    events += [*listening.close(), listening.summary()]
+    summary = balanced(events)
+    spans = [(due.window.start / RATE, due.window.end / RATE) for due in dues]
+    assert spans == [(0, 1), (0.5, 1.5), (3, 4)]
+    lost_s = 1.4 + 0.06 + (0.5 if 1 in given_up else 0.06) + (1.0 if 2 in given_up else 0.0)
+    assert summary["gap_s"] == pytest.approx(lost_s)
+    assert summary["tail_s"] == pytest.approx(0.04)
+    (bridged,) = [gap for gap in of("gap", events) if gap.get("bridged")]
+    assert bridged["start_s"] == (1.5 if 1 in given_up else 1.44)
+
+
+def test_a_station_that_ends_early_tells_the_silence_of_a_tail_once() -> None:
+    silence = replace(heard(1.0, 0.1, value=0.0), bridged=True)
+    feed = Script(heard(0, 1.0), silence, lost(1.1, 3), heard(3, 0.4))
+    feed.ended, listening = False, listener(feed)
+    due = listening.next()
+    assert due is not None
+    assert listening.next() is None
+    listening.abandon("shutdown", [due])
+    summary = balanced([*listening.close(), listening.summary()])
+    assert (summary["scored_s"], summary["gap_s"], summary["tail_s"]) == (0, pytest.approx(3.4), 0)
+
+
 def test_an_end_in_the_middle_of_a_gap_tells_it() -> None:
     events = run(listener(Script(heard(0, 2), lost(2, 3))))
     assert [(gap["start_s"], gap["end_s"]) for gap in of("gap", events)] == [(2.0, 3.0)]

@@ -113,6 +113,7 @@ class Listener:
 
     def abandon(self, reason: str, untaken: Sequence[Due] = ()) -> None:
         """End without scoring what waits: all of it is a gap, and so are windows that were due and not taken."""
+        self.feed.stop()
         account, heard = self._analysis.summary(), self._position
         waiting = [due for due in (*untaken, *self._pending) if due.listener is self]
         self._pending.clear()
@@ -240,6 +241,7 @@ class Listener:
     def _pend(self, windows: list[Window]) -> None:
         end, at = self._last
         for window in windows:
+            self._bridges.cut(window.end)
             self._pending.append(Due(self, window, at - (end - window.end) / self._rate))
 
     def _listen_to_level(self, heard: Heard) -> None:
@@ -265,6 +267,7 @@ class Listener:
             self.memory.skip(lost.end)
         self._watch = self._watch.renewed()
         self._pend(self._analysis.push(AudioBlock(_NOTHING, lost.end)))
+        self._bridges.lose()
         if self._gap.end - self._gap.start >= _LONGEST_GAP_S * self._rate:
             self._close_gap()
         if not self._pending:
