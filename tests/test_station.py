@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from datetime import time as clock
 from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -303,6 +305,52 @@ def test_what_cannot_be_scored_before_the_end_is_a_gap(monkeypatch: pytest.Monke
     monkeypatch.setattr(station_module, "_END_S", 0.3)
     notes = run([fake("mic", [["audio", 99, 0.5]])], 3.0, Loudness(seconds=1.2))
     assert notes.of("gap", "mic")[-1]["reason"] == "shutdown"
+
+
+class Waiting(PacedSource):
+    """Has a second of sound, and nothing more until it is stopped. `then` is done when it is told to stop."""
+
+    def __init__(self, name: str, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(name, lambda: blocks(bursts(1)), RATE, buffer_s=5)
+        self.started, self.stopped, self._then = False, threading.Event(), then
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped.is_set() and super().finished
+
+    def start(self, wake: Callable[[], None]) -> None:
+        self.started = True
+        super().start(wake)
+
+    def stop(self) -> None:
+        if not self.stopped.is_set():
+            self.stopped.set()
+            self._then()
+        super().stop()
+
+
+@pytest.mark.parametrize("name", ["b", "a"], ids=["another", "in place of one that ends"])
+@pytest.mark.parametrize("is_lost", [False, True], ids=["stopped", "engine lost"])
+def test_a_station_that_ends_begins_with_no_source(name: str, is_lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that were read again may be there when it ends already, and sources may wait for others."""
+    monkeypatch.setattr(station_module, "_END_S", 0.3)
+    settings, notes, runtime = Settings(round(HOP_S * RATE), threshold=0.3), Notes(), Loudness()
+    if is_lost:
+        monkeypatch.setattr(runtime, "infer", Mock(side_effect=RuntimeError("gone")))
+    station = Station(runtime, notes, StationOptions(HOP_S, 0.2 if not is_lost else None))
+
+    def listening(feed: Waiting) -> Listener:
+        return Listener(feed, runtime.card, settings, ListenOptions(), Origin(feed.name))
+
+    late, waits = Waiting(name), Waiting("a")
+    first = Waiting("a", then=lambda: station.request(lambda: station.add(listening(late))))
+    station.add(listening(first))
+    station.add(listening(waits))
+    with pytest.raises(RuntimeUnavailableError) if is_lost else nullcontext():
+        station.run()
+    assert (first.started, waits.started, late.started) == (True, False, False)
+    assert first.stopped.is_set()
+    assert station.listeners == ()
 
 
 def test_a_card_that_is_slow_or_fast_for_weeks_does_not_change_the_length_of_an_outage() -> None:

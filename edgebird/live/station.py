@@ -71,6 +71,7 @@ class Station:
         self._in_work: list[Due] = []
         self._hurries = False  # no longer waits for room, where events of files go
         self._stopping = False  # no Event: a signal handler that sets one may wait for itself
+        self._ending = False  # takes no more sources
         self._wake = threading.Event()
         self._requests: deque[Callable[[], None]] = deque()
         self._began = time.monotonic()
@@ -85,9 +86,10 @@ class Station:
         return (*self._listeners, *self._waiting)
 
     def add(self, listener: Listener) -> None:
-        """Listen to one more source, from now on, or from when another of its name has ended."""
-        self._waiting.append(listener)
-        self._admit()
+        """Listen to one more source, from now on, or from when another of its name has ended; never while it ends."""
+        if not self._ending:
+            self._waiting.append(listener)
+            self._admit()
 
     def remove(self, listener: Listener) -> None:
         """Listen to a source no longer: what was heard is still scored. One that waits never begins."""
@@ -103,6 +105,10 @@ class Station:
                 self._waiting.remove(listener)
                 self._listeners.append(listener)
                 listener.feed.start(self._wake.set)
+
+    def _admit_no_more(self) -> None:
+        self._ending = True
+        self._waiting.clear()
 
     def stop(self) -> None:
         """End soon: sources stop, what was heard is scored. May be called from a signal handler or another thread."""
@@ -120,9 +126,9 @@ class Station:
         try:
             self._run()
         except EdgebirdError:
+            self._admit_no_more()
             self._tell_of_engine()
             for listener in self._listeners:
-                listener.feed.stop()
                 listener.abandon(ENGINE, self._in_work)
             self._hurries = True
             self._dismiss()
@@ -156,7 +162,7 @@ class Station:
 
     def _end(self, deadline: float) -> None:
         """Score what the sources still have; what is not scored at the deadline is told as a gap."""
-        self._waiting.clear()
+        self._admit_no_more()
         self._engine.hurry()
         for listener in self._listeners:
             listener.feed.stop()
