@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edgebird.capture.blocks import SHORTEST_S
@@ -113,9 +114,9 @@ class LiveSource:
     def _keep_hearing(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
-            reason, text = self._hear()
+            why = self._guarded(self._hear_once)
             heard_s = self._intake.heard_s
-            self._intake.end_capture(wait=not self._stopping.is_set())  # what we do not wait for is not lost
+            reason, text = self._guarded(partial(self._end_capture, why))
             if self._stopping.is_set():
                 break
             self._lose(reason, text)
@@ -132,15 +133,23 @@ class LiveSource:
         """Whether it should have been heard by now."""
         return time.monotonic() - self._began > LATE_S
 
-    def _hear(self) -> tuple[str, str]:
-        """`_hear_once`, whatever goes wrong in it: a source must not be deaf for ever because of one bad message."""
+    def _guarded(self, work: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+        """Why a capture has ended, whatever goes wrong in that: a source must not be deaf for ever by one bad message.
+
+        An AudioError, or a fault of ours, is the reason `error`, and the source is opened again.
+        """
         try:
-            return self._hear_once()
+            return work()
         except AudioError as error:
             return "error", str(error)
         except Exception as error:
             log.exception("%s: a fault in edgebird", self.name)
             return "error", f"a fault in edgebird: {type(error).__name__}: {error}"
+
+    def _end_capture(self, why: tuple[str, str]) -> tuple[str, str]:
+        """Write what is held back of a capture that has ended; why it did."""
+        self._intake.end_capture(wait=not self._stopping.is_set())  # what we do not wait for is not lost
+        return why
 
     def _hear_once(self) -> tuple[str, str]:
         """Take the audio of one capture until it ends; why it did: a reason (`wire.REASONS`) and one line."""

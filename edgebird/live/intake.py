@@ -137,17 +137,21 @@ class Intake:
 
     def end_capture(self, wait: bool) -> None:
         """Take that no more comes from this capture. wait: we would have gone on, what was late by now is lost."""
-        self._take_joined(self.rejoin.ended())
-        self._untaken = 0
-        if self._stretch is not None:
-            if wait:
-                self._take_certain(self._stretch.give_up())
-            self._flush()
-            # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again, or
-            # the gap that follows would be longer or shorter by all that has come together.
-            self._heard_end = self.ring.end
-            self._zero = self._stretch.last_at - self.ring.end / self._options.rate
-            self._stretch = None
+        try:
+            self._take_joined(self.rejoin.ended())
+            if self._stretch is not None:
+                if wait:
+                    self._take_certain(self._stretch.give_up())
+                self._flush()
+        finally:  # the next capture begins anew, whatever became of this one
+            self._untaken = 0
+            self._bridges.clear()
+            if self._stretch is not None:
+                # Sound cards do not keep time, and servers send ahead: from here on it is the clock that counts again,
+                # or the gap that follows would be longer or shorter by all that has come together.
+                self._heard_end = self.ring.end
+                self._zero = self._stretch.last_at - self.ring.end / self._options.rate
+                self._stretch = None
 
     # ----------------------------------------------------------------------------------------------------------- inside
     def _take_format(self, opened: dict[str, Any]) -> None:
