@@ -22,6 +22,15 @@ def test_a_name_ends_at_the_first_equals_sign(text: str, name: str, rest: str) -
     assert parse_named(text) == (name, rest)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["rtsp://admin:pa/ss@pond/birds", "rtsp://a:hunt@er2@pond/birds@2", "rtsp://hunt/er2@pond:8554", "rtsp://pond"],
+)
+def test_no_part_of_a_password_becomes_a_name(address: str) -> None:
+    (source,) = with_names([make_source("url", address)])
+    assert source.name == "pond"
+
+
 def test_sources_without_a_name_get_one_of_their_own() -> None:
     sources = [
         make_source("mic", ""),

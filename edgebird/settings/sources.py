@@ -14,6 +14,8 @@ from edgebird.settings.model import KINDS, SOURCE_ROWS, SourceSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+# Up to the last @, as a password may hold anything; /birds@2 is a path.
+_CREDENTIALS = re.compile(r"^.*@(?!\d{1,3}$)", re.DOTALL)
 _PCM = re.compile(r"[a-z]\w+:\d+(:\d+)?")
 # What a source has besides its name and address, by key.
 _MORE = {row.setting.key: row for row in SOURCE_ROWS if row.field not in ("name", "address")}
@@ -112,7 +114,8 @@ def _read(key: str, value: Any, kind: str) -> Any:
 
 def _default_name(source: SourceSettings) -> str:
     if source.kind == "url":
-        return urlsplit(source.address).hostname or "url"
+        scheme, _, rest = source.address.partition("://")
+        return urlsplit(f"{scheme}://{_CREDENTIALS.sub('', rest)}").hostname or "url"
     return "stdin" if source.kind == "stdin" else source.address or source.kind
 
 
