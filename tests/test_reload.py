@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -98,7 +99,7 @@ class Sources:
 
     def __init__(self, folder: Path, **more: object) -> None:
         self.bundle, self._song, self._more = tone_bundle(folder / "tones"), folder / "song.wav", more
-        soundfile.write(self._song, scene(30, [(0, 0.5, 0, 30)]), RATE)
+        soundfile.write(self._song, np.tile(scene(30, [(0, 0.5, 0, 30)])[:, np.newaxis], 3), RATE)
         old = self.wanted("a", "b")
         self.runtime = open_runtime(self.bundle)
         telling = SinkThread(make_sinks(old, self.bundle, self.runtime.name))
