@@ -3,6 +3,7 @@
 Icecast and others begin with seconds from their memory, so what comes first was heard before the connection broke, or
 sounded while there was none. The samples say how much was heard: the last of them are looked for in what comes, and
 where they end, what is new begins. Where samples say nothing, as in silence or in a steady tone, the clock says it.
+How long a loss was the clock says, too, where a sender has paused: it made nothing meanwhile, and its samples go on.
 """
 
 from __future__ import annotations
