@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= cpu,export,dev
 MARK ?= not soak
-PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+TESTS ?=
+NEWEST ?= python3.13
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 DEMO_INSTALLED := $(VENV)/.installed-cpu-export
 
-.PHONY: demo test pytest clean
+.PHONY: demo test pytest nightly clean
 
 demo: $(DEMO_INSTALLED)
 	$(BIN)/edgebird demo --out demo
@@ -27,7 +29,14 @@ test: $(INSTALLED)
 
 # The tests alone: for a Python without torch, make pytest EXTRAS=cpu,mic,stream,test PYTHON=python3.10 VENV=.venv-3.10
 pytest: $(INSTALLED)
-	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)" $(TESTS)
+
+# What takes too long for each change, by hand: all tests of a device on the newest Python, cameras for half an hour, and
+# an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
+nightly: $(INSTALLED)
+	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(NEWEST) VENV=.venv-3.13
+	EDGEBIRD_CAMERA_S=1800 $(BIN)/python -m pytest -s tests/test_camera_minute.py
+	$(BIN)/python -m pytest -s -m soak
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
