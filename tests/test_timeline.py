@@ -211,3 +211,11 @@ def test_a_packet_of_several_frames_is_lost_with_all_of_them() -> None:
         told, _ = timeline.observe(i * 1024, 1024, i * 0.064, missed=int(i - before > 1))
         lost += told.frames
     assert lost == 4 * 1024
+
+
+def test_stalls_on_a_network_that_is_late_are_as_long_as_they_were_though_the_clock_is_set_meanwhile() -> None:
+    """Then arrival alone tells, and errors of forty stalls add up."""
+    steps = {float(at): 1.0 if at % 20 == 7 else -1.0 for at in range(7, 600, 10)}
+    stalls = {at + more: length for at in range(6, 580, 32) for more, length in ((0.0, 3.0), (9.0, 7.0))}
+    sender = Sender(600, 320, 0.6, steps=steps, told=False, stalls=stalls)
+    assert lost_s(sender) == pytest.approx(sender_missing(sender), abs=0.3)

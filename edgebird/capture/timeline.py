@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from edgebird.capture.wire import DROPPED, STALLED
@@ -46,7 +46,10 @@ NOTHING = Loss(0)
 
 @dataclass(slots=True)
 class _Pause:
-    """Frames that are held back. least_s: how late they are at least; offsets: of their timestamps, in frames."""
+    """Frames that are held back.
+
+    least_s: how late they are at least; minima: the same of each second; offsets: of their timestamps, in frames.
+    """
 
     since: float
     gap_s: float  # in which nothing came
@@ -54,6 +57,21 @@ class _Pause:
     least_s: float
     offsets: list[float]
     lateness: deque[tuple[float, float]]  # time, seconds late: of the last second
+    minima: dict[int, float] = field(default_factory=dict)
+
+    def add(self, now: float, late_s: float) -> None:
+        """Take how late frames are that came now."""
+        self.least_s = min(self.least_s, late_s)
+        second = int(now - self.since)
+        self.minima[second] = min(self.minima.get(second, late_s), late_s)
+        self.lateness.append((now, late_s))
+        while now - self.lateness[0][0] > 1.0:
+            self.lateness.popleft()
+
+    @property
+    def late_s(self) -> float:
+        """How late they are, found as `_Usual` finds what is usual: the least of all would be less on average."""
+        return median(self.minima.values())
 
 
 class Timeline:
@@ -124,12 +142,9 @@ class Timeline:
 
     def _look_again(self, pause: _Pause, offset: float | None, late_s: float, now: float) -> Loss | None:
         more_s = self._usual.above(late_s)
-        pause.least_s = min(pause.least_s, more_s)
+        pause.add(now, more_s)
         if offset is not None:
             pause.offsets.append(offset)
-        pause.lateness.append((now, more_s))
-        while now - pause.lateness[0][0] > 1.0:
-            pause.lateness.popleft()
         waited_s = now - pause.since
         catches_up = pause.lateness[0][1] - more_s > _CATCHING_UP and waited_s < _PATIENCE_S
         if not self._is_open(pause.step, pause.least_s):
@@ -141,7 +156,7 @@ class Timeline:
         step_s = 0.0
         if pause.offsets and self._stamps.base is not None:
             step_s = (_middle(sorted(pause.offsets)) - self._stamps.level) / self._rate
-        seconds, fits = self._lost_s(step_s, pause.least_s)
+        seconds, fits = self._lost_s(step_s, pause.late_s)
         is_stall = not fits or pause.gap_s >= _STALL_S
         return self._end(pause, round(seconds * self._rate), now, STALLED if is_stall else DROPPED)
 
