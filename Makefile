@@ -7,6 +7,7 @@ VENV ?= .venv
 EXTRAS ?= cpu,export,dev
 MARK ?= not soak
 TESTS ?=
+OLDEST ?= python3.10
 NEWEST ?= python3.13
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
@@ -31,9 +32,10 @@ test: $(INSTALLED)
 pytest: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)" $(TESTS)
 
-# What takes too long for each change, by hand: all tests of a device on the newest Python, cameras for half an hour, and
-# an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
+# What takes too long for each change, by hand: all tests of a device on the oldest and the newest Python, cameras for half
+# an hour, and an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
 nightly: $(INSTALLED)
+	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(OLDEST) VENV=.venv-3.10
 	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(NEWEST) VENV=.venv-3.13
 	EDGEBIRD_CAMERA_S=1800 $(BIN)/python -m pytest -s tests/test_camera_minute.py
 	$(BIN)/python -m pytest -s -m soak
