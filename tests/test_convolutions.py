@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from edgebird.benchmarks.studies import convolutions  # noqa: E402
 from edgebird.export.families.folds.freeze import freeze  # noqa: E402
-from edgebird.export.families.folds.golden import golden_audio  # noqa: E402
+from edgebird.export.families.folds.windows import golden_audio  # noqa: E402
 from tests.seeded import narrow_architecture, seeded_model  # noqa: E402
 
 

@@ -621,9 +621,9 @@ def test_doctor_tells_the_gpu_and_the_jetson(orin: Device, monkeypatch: pytest.M
     orin.cuda.driver = False
     monkeypatch.setattr("edgebird.doctor.installed_version", lambda _name: None)
     assert {
-        "nvidia-ml-py      not installed (pip install 'edgebird[gpu]')",
-        "tensorrt          not installed (sudo apt install python3-libnvinfer, in a venv with --system-site-packages)",
-    } <= set(examine())
+        "nvidia-ml-py not installed (pip install 'edgebird[gpu]')",
+        "tensorrt not installed (sudo apt install python3-libnvinfer, in a venv with --system-site-packages)",
+    } <= {" ".join(line.split()) for line in examine()}
     (line,) = [line for line in examine() if line.startswith("GPU: ")]
     assert "CUDA needs a GPU and its driver: cudaSetDevice: Failed to dlopen libcuda.so.1" in line
 
