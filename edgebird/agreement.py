@@ -57,7 +57,7 @@ def agreements(
     """Detect in recordings, and folders of them, in FP32 and in each lower precision; compare at THRESHOLDS.
 
     precisions: none for those of the bundle, and those that are made of them here. tell: takes the length of the
-    recordings, what cannot be read, and what cannot run here. Raises AudioError if there is nothing to read,
+    recordings, what cannot be read, and what cannot run here. Raises AudioError if no window can be read,
     RuntimeUnavailableError if FP32, or a precision that was asked for, cannot run.
     """
     found, errors = find_audio(paths)
@@ -69,6 +69,8 @@ def agreements(
     reference, _ = _scored(bundle, files, runtime, RuntimeOptions("fp32", threads), tell)
     rate = bundle.card.sample_rate
     heard = sum(max((its.window.end for its in scores if isinstance(its, Scored)), default=0) for scores in reference)
+    if not heard:
+        raise AudioError(f"nothing to compare: no window can be heard of {len(files)} recordings")
     tell(f"compared on {heard / rate / 60:.1f} minutes of {len(files)} recordings")
     wanted = {threshold: _detections(bundle, reference, threshold) for threshold in THRESHOLDS}
     for precision in precisions or _lower(bundle):

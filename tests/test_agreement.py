@@ -109,6 +109,13 @@ def test_a_precision_that_was_asked_for_and_cannot_run_is_an_error(levels: tuple
         list(agreements(bundle, [folder / "gone"]))
 
 
+def test_recordings_of_which_nothing_can_be_heard_are_an_error_and_no_agreement(levels: tuple[Bundle, Path]) -> None:
+    """A table of zeros would look like a comparison."""
+    bundle, folder = levels
+    with pytest.raises(AudioError, match="nothing to compare"):
+        list(agreements(bundle, [folder / "broken.wav"]))
+
+
 def test_verify_compares_the_users_own_recordings(exported: Path, recording: Path) -> None:
     """With the engine that is there; a bundle in FP32 alone has its bf16 to compare, where the CPU makes it."""
     invoke = typer.testing.CliRunner().invoke
