@@ -42,6 +42,7 @@ LAYERS = [
         "edgebird.files",
         "edgebird.reading",
         "edgebird.resampling",
+        "edgebird.sun",
         "edgebird.timestamps",
         "edgebird.bundle",
     ],
