@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from edgebird.benchmarks.charts import curve, histogram, series
 from edgebird.benchmarks.report import Run
 from edgebird.benchmarks.table import label
+from edgebird.pictures.samples import curve, histogram, series
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --soft: #5b6470; --line: #d5dae0; --mark: #1f6feb;

@@ -5,6 +5,7 @@ EdgebirdError                what the command line says as `error: ...`, exit co
 │   └── IncompleteAudioError one of which a part is missing or cannot be decoded; all else was read
 ├── BundleError              a bundle, card or golden file that is missing, damaged or inconsistent
 ├── CheckpointError          a checkpoint that is not one, or does not fit
+├── DatabaseError            a station's database that cannot be read
 ├── ExportError              a graph that cannot be built, or not for the engines that shall run it
 ├── LabelError               a label file or species list that does not fit
 ├── OutputError              a result that cannot be written
@@ -41,6 +42,10 @@ class BundleError(EdgebirdError):
 
 class CheckpointError(EdgebirdError):
     """A checkpoint that is not one, or does not fit the network."""
+
+
+class DatabaseError(EdgebirdError):
+    """A station's database, or that of reviews, that cannot be read."""
 
 
 class ExportError(EdgebirdError):

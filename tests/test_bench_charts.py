@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgebird.benchmarks.charts import curve, histogram, series
+from edgebird.pictures.samples import curve, histogram, series
 
 SVG = "{http://www.w3.org/2000/svg}"
 SAMPLES = [10.0, 10.5, 11.0, 12.0, 30.0]

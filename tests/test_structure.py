@@ -34,7 +34,7 @@ FOLDERS = {
 # A module may import modules of the layers above its own line, and of its own line as long as there is no circle.
 # A name stands for its submodules too.
 LAYERS = [
-    ["edgebird.errors", "edgebird.types", "edgebird.prefetch", "edgebird.parallel"],
+    ["edgebird.errors", "edgebird.types", "edgebird.prefetch", "edgebird.parallel", "edgebird.pictures"],
     [
         "edgebird.parity",
         "edgebird.machine",
@@ -52,6 +52,7 @@ LAYERS = [
     ["edgebird.sinks"],
     ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.agreement", "edgebird.doctor"],
     ["edgebird.demo"],
+    ["edgebird.stored"],  # what a station has written, asked again
     ["edgebird.capture"],  # another process
     ["edgebird.live"],
     ["edgebird.benchmarks"],

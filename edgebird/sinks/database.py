@@ -19,7 +19,7 @@ APPLICATION_ID = 0x45444742  # "EDGB": what tells our databases from those of ot
 _COLUMNS = (
     "source", "time", "start_s", "end_s", "code", "scientific_name", "common_name", "score", "windows", "latency_s",
 )  # fmt: skip
-_TOLD = frozenset({"gap", "source", "summary", "sink", "engine", "stats", "retention"})
+_TOLD = frozenset({"gap", "source", "summary", "sink", "engine", "stats", "retention", "rejected"})
 _CACHE_KIB = 256
 _WAIT_S = 2.0  # for another writer, such as a user in a database tool
 
