@@ -28,6 +28,7 @@ from edgebird.runtimes.contract import (
     check_graph,
     check_open,
     check_windows,
+    cut,
     engine_errors,
     preferred_batch,
     run_in_batches,
@@ -35,8 +36,10 @@ from edgebird.runtimes.contract import (
     warm_up,
 )
 from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
+from edgebird.runtimes.ort_gpu import SLOTS, GpuRuns, Stream, open_stream
 from edgebird.runtimes.ort_libraries import gpus_here, how_to_install, missing_library, preload, tensorrt_version
 from edgebird.runtimes.ort_placement import left_to_cpu
+from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -72,22 +75,13 @@ TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWI
 
 
 _FAILED = "ONNX Runtime failed"
-_GRAPHS = "enable_cuda_graph"
 
 
 class _LeftToCpuError(RuntimeUnavailableError):
     """Nodes of the graph would run on the CPU instead."""
 
 
-class _NoGraphsError(RuntimeUnavailableError):
-    """It may run without CUDA graphs."""
-
-
-# What ONNX Runtime says. Where nodes are left to the CPU it says the second first.
-_REFUSALS: dict[str, type[RuntimeUnavailableError]] = {
-    "fallback to CPU EP has been explicitly disabled": _LeftToCpuError,
-    "cannot use the graph capture feature": _NoGraphsError,
-}
+_LEFT_TO_CPU = "fallback to CPU EP has been explicitly disabled"  # what ONNX Runtime says
 
 
 def session_of(
@@ -130,8 +124,8 @@ def session_of(
     except Exception as error:
         reason = missing_library(ort, name) if provider.on_gpu else None
         told = f"{name}: {reason or _refusal(error)}"
-        kinds = [kind for text, kind in _REFUSALS.items() if reason is None and text in str(error)]
-        raise (*kinds, RuntimeUnavailableError)[0](told) from error
+        left = reason is None and _LEFT_TO_CPU in str(error)
+        raise (_LeftToCpuError if left else RuntimeUnavailableError)(told) from error
     if session.get_providers()[:1] != [wanted]:
         raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
     log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
@@ -174,30 +168,35 @@ def first_line(error: Exception) -> str:
 class OrtRuntime:
     """See `Runtime`. A graph with a fixed batch dimension is fed in pieces of that size, the last filled with zeros.
 
-    On a GPU no sizes are run but those of its provider; see `BoundRuns`, also for `graphs`.
+    On a GPU no sizes are run but those of its provider; see `BoundRuns`.
     streams: how many windows are scored at the same time, for a session of one thread; 1: with all threads on each.
+    on: the stream that the session was opened with; see `GpuRuns`.
     """
 
-    def __init__(self, session: Any, name: str, card: Card, streams: int = 1, graphs: bool = False) -> None:
+    def __init__(self, session: Any, name: str, card: Card, streams: int = 1, on: Stream | None = None) -> None:
         self.name, self.card = name, card
         self._session = session
         self.streams = ParallelRuns([self._run] * streams, card) if streams > 1 else None
         self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
         self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
         self.concurrency = self.streams.concurrency if self.streams else 1
-        self._bound = BoundRuns(session, card, self.sizes, graphs) if _PROVIDERS[name].on_gpu else None
+        self._bound = BoundRuns(session, card, self.sizes) if _PROVIDERS[name].on_gpu and on is None else None
+        self._gpu = None if on is None else GpuRuns(on, session, card, self.sizes or (card.fixed_batch or 1,))
+        if self._gpu:
+            self.concurrency = SLOTS
         self.provider: str = session.get_providers()[0]
-
-    @property
-    def graphs(self) -> bool:
-        """Whether an inference is a CUDA graph."""
-        return self._bound is not None and self._bound.graphs
 
     def includes(self, _batch: int) -> str:
         """What a time of `infer` has in it, for the bench."""
-        if self._bound is None:
+        if not _PROVIDERS[self.name].on_gpu:
             return "all in the CPU's memory, no copies to a device"
-        return f"copies to and from the GPU; {'a CUDA graph' if self.graphs else 'no CUDA graph'}"
+        graphs = self._gpu is not None and self._gpu.graphs
+        return f"copies to and from the GPU; {'a CUDA graph' if graphs else 'no CUDA graph'}"
+
+    def split(self, windows: FloatArray) -> dict[str, float]:
+        """Milliseconds of the parts of an inference, for the bench; see `GpuRuns`. Empty where they are unknown."""
+        few = windows[: self.batch_size]
+        return self._gpu.split(lambda: self.infer(few)) if self._gpu else {}
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
@@ -208,7 +207,11 @@ class OrtRuntime:
     def _score(self, windows: FloatArray) -> FloatArray:
         if self.streams:
             return self.streams.run(windows)
-        return run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
+        largest = max(self.sizes, default=None)
+        if self._gpu is None:
+            return run_in_batches(self._run, windows, self.card, largest)
+        with engine_errors(self.name, _FAILED, first_line):
+            return self._gpu.run(cut(windows, self.card, largest))[: len(windows)]
 
     def _run(self, windows: FloatArray) -> FloatArray:
         with engine_errors(self.name, _FAILED, first_line):
@@ -224,6 +227,8 @@ class OrtRuntime:
         if self._bound:
             self._bound.close()
         self._session = None
+        if self._gpu:
+            self._gpu.close()
 
 
 def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
@@ -231,15 +236,32 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     bundle.model(options.precision)
     open_apart(bundle, name, options)
     settings = _provider_options(bundle, name, options.precision)
+    on = _stream(name) if name == "ort-cuda" else None
     try:
-        return _warmed(bundle, name, options, settings)
-    except _NoGraphsError as error:
-        runtime = _warmed(bundle, name, options, settings | {_GRAPHS: "0"})
-        log.warning("%s runs without CUDA graphs, which cannot be captured here: %s", name, error)
-        return runtime
+        runtime = _warmed(bundle, name, options, settings | (on.given if on else {}), on)
+    except BaseException:
+        if on:
+            on.close()
+        raise
+    if name == "ort-cuda" and on is None:
+        log.warning("ort-cuda copies slowly and without CUDA graphs here: its CUDA library cannot be found")
+    return runtime
 
 
-def _warmed(bundle: Bundle, name: str, options: RuntimeOptions, settings: dict[str, str]) -> OrtRuntime:
+def _stream(name: str) -> Stream | None:
+    """None where CUDA refuses: ONNX Runtime has the words for it."""
+    try:
+        import onnxruntime as ort
+
+        return open_stream(ort, name)
+    except (ImportError, OSError, CudaError) as error:
+        log.debug("%s has no stream of its own: %s", name, error)
+        return None
+
+
+def _warmed(
+    bundle: Bundle, name: str, options: RuntimeOptions, settings: dict[str, str], on: Stream | None
+) -> OrtRuntime:
     """The runtime of a session with these settings of its provider, checked against the card and warmed up."""
     model, precision = bundle.model(options.precision), options.precision
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
@@ -249,14 +271,13 @@ def _warmed(bundle: Bundle, name: str, options: RuntimeOptions, settings: dict[s
         raise RuntimeUnavailableError(_explained(error, name, bundle, precision, settings)) from error
     found = {t.name: (dtype_of(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
-    runtime = OrtRuntime(session, name, bundle.card, streams, graphs=settings.get(_GRAPHS) == "1")
+    runtime = OrtRuntime(session, name, bundle.card, streams, on)
     try:
         warm_up(runtime, options, runtime.sizes)
-    except RuntimeUnavailableError as error:
+    except BaseException:
+        del session
         runtime.close()
-        if not runtime.graphs:
-            raise
-        raise _NoGraphsError(str(error)) from error
+        raise
     return runtime
 
 
@@ -280,7 +301,7 @@ def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:
     """What the provider of a runtime is told; see `_engine_cache` for the TensorRT provider."""
     if name == "ort-cuda":
-        return {"device_id": str(DEVICE), "use_tf32": "0", _GRAPHS: "1"}
+        return {"device_id": str(DEVICE), "use_tf32": "0"}
     if name != "ort-tensorrt":
         return {}
     card = bundle.card

@@ -16,6 +16,8 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+from edgebird.runtimes.cudart import FUNCTIONS
+
 TOOLS = ("gcc", "nm", "objdump")
 _LIBRARY = re.compile(r"lib(cu|nv)\w+\.so\.\d+")
 _CAPABILITY = (8, 6)  # of the device that it tells of
@@ -34,11 +36,17 @@ _SPECIAL = {
     "{ memcpy(to, from, n); return 0; }",
     "cudaMemGetInfo": "int cudaMemGetInfo(size_t *left, size_t *all) { *left = *all = (size_t)8 << 30; return 0; }",
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int *value, int which, int device) "
-    f"{{ *value = which == 75 ? {_CAPABILITY[0]} : which == 76 ? {_CAPABILITY[1]} : 1; return 0; }}",
+    f"{{ *value = which == 75 ? {_CAPABILITY[0]} : which == 76 ? {_CAPABILITY[1]} : which != 18; return 0; }}",
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int *v) { *v = 12080; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int *v) { *v = 13000; return 0; }",
+    "cudaStreamBeginCapture": "int cudaStreamBeginCapture(void *stream, int mode) { capturing = 1; return 0; }",
     "cudaStreamEndCapture": "int hollow_captures = 0; int cudaStreamEndCapture(void *stream, void **p) "
-    "{ hollow_captures++; *p = &p; return 0; }",
+    "{ capturing = 0; hollow_captures++; *p = &hollow_captures; return 0; }",
+    "cudaStreamIsCapturing": "int cudaStreamIsCapturing(void *stream, int *told) { *told = capturing; return 0; }",
+    "cudaLaunchHostFunc": "int cudaLaunchHostFunc(void *stream, void (*call)(void *), void *p) "
+    "{ host_nodes += capturing; call(p); return 0; }",
+    "cudaGraphGetNodes": "int cudaGraphGetNodes(void *graph, void **nodes, size_t *n) { *n = host_nodes; return 0; }",
+    "cudaGraphNodeGetType": "int cudaGraphNodeGetType(void *node, int *type) { *type = 3; return 0; }",
     "cudaGraphInstantiate": "int cudaGraphInstantiate(void **p, void *graph, unsigned long long flags) "
     "{ *p = &p; return 0; }",
     "cudaGraphLaunch": "int hollow_launches = 0; int cudaGraphLaunch(void *graph, void *stream) "
@@ -54,7 +62,9 @@ _PROPERTIES = """int {name}(char *p, int device) {{
   *(int *)(p + 360) = {major}; *(int *)(p + 364) = {minor}; return 0;
 }}"""
 # TensorRT gives objects: every method of this one returns 0.
-_OBJECT = """static int nothing(void) { return 0; }
+_OBJECT = """static int capturing;
+static size_t host_nodes;
+static int nothing(void) { return 0; }
 static void *methods[200], *object[1];
 static void *an_object(void) { for (int i = 0; i < 200; i++) methods[i] = nothing; object[0] = methods; return object; }
 """
@@ -95,6 +105,9 @@ def _wanted(capi: Path) -> dict[str, set[str]]:
             library = library.lstrip("@") or _home(function)
             if _LIBRARY.fullmatch(library):
                 wanted[library].add(function)
+    for library in wanted:
+        if library.startswith("libcudart"):
+            wanted[library].update(FUNCTIONS)
     return wanted
 
 

@@ -11,6 +11,8 @@ attempts.py   what checks have in common
 facts.py      the driver, the system and pip in their own words
 algorithms.py ONNX Runtime on CUDA: cuDNN's algorithms, TF32, CUDA graphs
 cuda_calls.py CUDA's own calls, as TensorRT's runtime makes them, with the real driver
+session.py    ONNX Runtime's session with other options, fed as edgebird feeds it
+feeding.py    what an inference costs beyond the GPU, and whether copies hold it up
 lanes.py      TensorRT's runtime, where ONNX Runtime computes in TensorRT's place
 load.py       energy at several batches, and half an hour of recording
 """

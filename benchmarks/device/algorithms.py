@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch, milliseconds, parity_of
+from edgebird.benchmarks.device.session import device_run
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import probe
-from edgebird.runtimes.ort import session_of
 from edgebird.runtimes.ort_bound import BoundRuns
 
-_NO_TF32 = {"device_id": "0", "use_tf32": "0"}
+_PROVEN = (1, 4, 8)
 _SEARCHES: tuple[dict[str, str], ...] = (
     {"cudnn_conv_algo_search": "EXHAUSTIVE"},
     {"cudnn_conv_algo_search": "HEURISTIC"},
     {"cudnn_conv_algo_search": "DEFAULT"},
     {"prefer_nhwc": "1"},
 )
-_OPTIONS: tuple[tuple[str, dict[str, str], tuple[int, ...]], ...] = (
-    ("no graph", {}, (1, 4, 8, 32, 128)),
-    ("graph", {"enable_cuda_graph": "1"}, (1, 8, 32)),
-    ("nhwc", {"prefer_nhwc": "1"}, (1, 8, 128)),
-    ("nhwc, graph", {"prefer_nhwc": "1", "enable_cuda_graph": "1"}, (1, 8)),
-    ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}, (1, 8)),
+# Name, options, batches, and whether with CUDA graphs.
+_OPTIONS: tuple[tuple[str, dict[str, str], tuple[int, ...], bool], ...] = (
+    ("no graph", {}, (1, 4, 8, 32, 128), False),
+    ("graph", {}, (1, 8, 32, 64), True),
+    ("nhwc", {"prefer_nhwc": "1"}, (1, 8, 128), False),
+    ("nhwc, graph", {"prefer_nhwc": "1"}, (1, 8, 64), True),
+    ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}, (1, 8), False),
 )
-
-
-def _runs(bundle: Bundle, precision: str, options: Mapping[str, str], runtime: str) -> BoundRuns:
-    """A session with options of its provider, its windows and scores in the memory of its device."""
-    on_gpu = runtime == "ort-cuda"
-    session = session_of(bundle.model(precision), runtime, provider_options={**_NO_TF32, **options} if on_gpu else {})
-    graphs = on_gpu and options.get("enable_cuda_graph") == "1"
-    return BoundRuns(session, bundle.card, (), graphs, "cuda" if on_gpu else "cpu")
 
 
 def algorithms(bundle: Bundle, runtime: str = "ort-cuda") -> Iterator[Finding]:
@@ -53,13 +46,12 @@ def algorithms(bundle: Bundle, runtime: str = "ort-cuda") -> Iterator[Finding]:
 
 def _searched(bundle: Bundle, precision: str, options: Mapping[str, str], runtime: str) -> Iterator[Finding]:
     begun = time.perf_counter()
-    runs = _runs(bundle, precision, options, runtime)
-    opened = time.perf_counter()
-    runs.run(golden_batch(bundle, 1))
-    first = time.perf_counter()
-    found = parity_of(bundle, precision, runs.run, (1, 4, 8))
-    yield {"open_s": round(opened - begun, 2), "first_ms": round((first - opened) * 1e3, 1), "parity": found}
-    runs.close()
+    with device_run(bundle, precision, runtime, _PROVEN, options) as run:
+        opened = time.perf_counter()
+        run(golden_batch(bundle, 1))
+        first = time.perf_counter()
+        found = parity_of(bundle, precision, run, _PROVEN)
+        yield {"open_s": round(opened - begun, 2), "first_ms": round((first - opened) * 1e3, 1), "parity": found}
 
 
 def tf32(bundle: Bundle, device: str = "cuda") -> Iterator[Finding]:
@@ -81,7 +73,7 @@ def tf32(bundle: Bundle, device: str = "cuda") -> Iterator[Finding]:
         session = ort.InferenceSession(str(bundle.model("fp32")), options, [provider], [given], enable_fallback=0)
         if session.get_providers()[0] != provider:
             raise RuntimeUnavailableError(f"tf32: ONNX Runtime took {session.get_providers()} for {provider}")
-        runs = BoundRuns(session, bundle.card, (), False, device)
+        runs = BoundRuns(session, bundle.card, (), device)
         windows = golden_batch(bundle, 8)
         yield {"parity": parity_of(bundle, "fp32", runs.run, (1, 4)),
                "ms_of_8": milliseconds(lambda: runs.run(windows), 0.5)}  # fmt: skip
@@ -97,26 +89,23 @@ def options(bundle: Bundle, runtime: str = "ort-cuda", seconds: float = 0.3) -> 
     seconds: for each figure.
     """
     probe(runtime)
-    for name, given, batches in _OPTIONS:
+    for name, *how in _OPTIONS:
         for precision in float_graphs(bundle):
-            yield from attempt(
-                f"{precision} {name}",
-                partial(_over_batches, bundle, precision, (given, batches, runtime, seconds)),
-            )
+            work = partial(_over_batches, bundle, precision, runtime, how, seconds)
+            yield from attempt(f"{precision} {name}", work)
 
 
 def _over_batches(
-    bundle: Bundle, precision: str, how: tuple[Mapping[str, str], tuple[int, ...], str, float]
+    bundle: Bundle, precision: str, runtime: str, how: Sequence[Any], seconds: float
 ) -> Iterator[Finding]:
-    given, batches, runtime, seconds = how
-    runs = _runs(bundle, precision, given, runtime)
-    for batch in batches if runtime == "ort-cuda" else batches[:1]:
-        windows = golden_batch(bundle, batch)
-        begun = time.perf_counter()
-        first = runs.run(windows)
-        warm = time.perf_counter() - begun
-        again = runs.run(windows)
-        taken = milliseconds(partial(runs.run, windows), seconds)
-        found: dict[str, Any] = {"batch": batch, "warm_s": round(warm, 2), "ms": taken}
-        yield found | {"ms_a_window": taken["p50"] / batch, "repeats_exactly": bool(np.array_equal(first, again))}
-    runs.close()
+    given, batches, graphs = how
+    with device_run(bundle, precision, runtime, batches, given, graphs) as run:
+        for batch in batches if runtime == "ort-cuda" else batches[:1]:
+            windows = golden_batch(bundle, batch)
+            begun = time.perf_counter()
+            first = run(windows)
+            warm = time.perf_counter() - begun
+            again = run(windows)
+            taken = milliseconds(partial(run, windows), seconds)
+            found: dict[str, Any] = {"batch": batch, "warm_s": round(warm, 2), "ms": taken}
+            yield found | {"ms_a_window": taken["p50"] / batch, "repeats_exactly": bool(np.array_equal(first, again))}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from edgebird.benchmarks.device import algorithms, cuda_calls, facts, lanes, load
+from edgebird.benchmarks.device import algorithms, cuda_calls, facts, feeding, lanes, load
 from edgebird.bundle import open_bundle
 from edgebird.errors import EdgebirdError
 
@@ -24,6 +24,7 @@ CHECKS: dict[str, Callable[..., Iterator[Finding]]] = {
     "algorithms": algorithms.algorithms,
     "tf32": algorithms.tf32,
     "options": algorithms.options,
+    "feeding": feeding.feeding,
     "lanes": lanes.lanes,
     "energy": load.energy,
     "detect": load.detect,

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch
+from edgebird.benchmarks.device.attempts import Finding, Run, attempt, float_graphs, golden_batch
+from edgebird.benchmarks.device.session import device_run
 from edgebird.benchmarks.sensors import Meter, nvml, open_sensors
 from edgebird.bundle import Bundle
 from edgebird.demo import RECORDING
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import probe
-from edgebird.runtimes.ort import session_of
-from edgebird.runtimes.ort_bound import BoundRuns
 from edgebird.sources import FileSource
 
 _BATCHES = (1, 8, 64)
@@ -43,15 +42,12 @@ def energy(bundle: Bundle) -> Iterator[Finding]:
         yield from attempt("counter", partial(_counter, meter, 1.0))
         yield from attempt("idle", partial(_idle, meter, 2.0))
         for precision in float_graphs(bundle):
-            options = {"device_id": "0", "use_tf32": "0"}
-            session = session_of(bundle.model(precision), "ort-cuda", provider_options=options)
-            runs = BoundRuns(session, bundle.card, (), False)
-            for batch in _BATCHES:
-                yield from attempt(
-                    f"{precision} {batch}", partial(under_load, runs, golden_batch(bundle, batch), meter, 3.0)
-                )
+            with device_run(bundle, precision, "ort-cuda", _BATCHES) as run:
+                for batch in _BATCHES:
+                    yield from attempt(
+                        f"{precision} {batch}", partial(under_load, run, golden_batch(bundle, batch), meter, 3.0)
+                    )
             yield {"state": gpu.state()}
-            runs.close()
 
 
 def _counter(meter: Meter, seconds: float) -> Iterator[Finding]:
@@ -76,13 +72,13 @@ def _idle(meter: Meter, seconds: float) -> Iterator[Finding]:
     yield {"watts": round((meter.joules() - start) / (time.perf_counter() - begun), 2)}
 
 
-def under_load(runs: BoundRuns, windows: Any, meter: Meter, seconds: float) -> Iterator[Finding]:
+def under_load(run: Run, windows: Any, meter: Meter, seconds: float) -> Iterator[Finding]:
     """Watts, joules a window and windows a second, while windows [batch, samples] are scored again and again."""
     for _ in range(5):
-        runs.run(windows)
+        run(windows)
     start, begun, count = meter.joules(), time.perf_counter(), 0
     while not count or time.perf_counter() - begun < seconds:
-        runs.run(windows)
+        run(windows)
         count += len(windows)
     joules, taken = meter.joules() - start, time.perf_counter() - begun
     yield {"watts": round(joules / taken, 1), "joules_a_window": joules / count,

@@ -44,6 +44,7 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
     for runtime in wanted.runtimes:
         yield from _right(bundle, runtime, of[runtime])
     if "ort-cuda" in wanted.runtimes:
+        yield check("feeding", 120, str(bundle.path), *(("1",) if wanted.dry else ()))
         yield check("algorithms", 300, str(bundle.path))
         yield check("tf32", 120, str(bundle.path))
         yield check("options", 300, str(bundle.path))

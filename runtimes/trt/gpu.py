@@ -17,10 +17,13 @@ import numpy as np
 
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.machine import found_in
+from edgebird.runtimes.cudart import Cudart
 from edgebird.types import FloatArray
 
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _DRIVER_FILE = "/proc/driver/nvidia/version"
+_PIECE = 1 << 15  # float32 values that are copied at once, 128 KiB
+_PIECES = 16  # at most: to start a copy takes microseconds of the CPU
 
 
 class CudaError(RuntimeUnavailableError):
@@ -51,9 +54,9 @@ class Gpu:
 
 
 class Cuda:
-    """CUDA's runtime API; wanted_by: the runtime that needs it, named in errors."""
+    """CUDA's runtime API; wanted_by: the runtime that needs it, named in errors. cudart: cuda-python's, or `Cudart`."""
 
-    def __init__(self, cudart: ModuleType, wanted_by: str) -> None:
+    def __init__(self, cudart: ModuleType | Cudart, wanted_by: str) -> None:
         self._cudart, self._wanted_by = cudart, wanted_by
 
     def __call__(self, function: str, *arguments: Any) -> Any:
@@ -174,11 +177,28 @@ class Buffer:
         memory = ctypes.cast(self._address, ctypes.POINTER(ctypes.c_float))
         self.host: FloatArray = np.ctypeslib.as_array(memory, shape)
 
+    def send(self, windows: FloatArray, rows: int, stream: Any) -> None:
+        """Put windows into `host`, zeros after them up to `rows`, and start to copy these to the GPU.
+
+        In pieces: the GPU copies one while the CPU fills the next.
+        """
+        given = np.ascontiguousarray(windows).reshape(-1)
+        wanted = self.host.reshape(-1)[: rows * self._row_bytes // 4]
+        wanted[len(given) :] = 0
+        piece = max(_PIECE, -(-len(wanted) // _PIECES))
+        for start in range(0, len(wanted), piece):
+            some = given[start : start + piece]
+            wanted[start : start + len(some)] = some
+            self._copy_in(4 * start, 4 * min(piece, len(wanted) - start), stream)
+
     def upload(self, rows: int, stream: Any) -> None:
         """Start to copy the first rows to the GPU."""
+        self._copy_in(0, rows * self._row_bytes, stream)
+
+    def _copy_in(self, start: int, size: int, stream: Any) -> None:
         if not self._shared:
             kind = self._cuda.constant("cudaMemcpyHostToDevice", "cudaMemcpyKind")
-            self._cuda("cudaMemcpyAsync", self.device, self._address, rows * self._row_bytes, kind, stream)
+            self._cuda("cudaMemcpyAsync", self.device + start, self._address + start, size, kind, stream)
 
     def download(self, rows: int, stream: Any) -> None:
         """Start to copy the first rows from the GPU."""

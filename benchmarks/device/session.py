@@ -1,0 +1,53 @@
+"""ONNX Runtime's session on the device as the runtime feeds it, with other options of its provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from edgebird.benchmarks.device.attempts import Run
+from edgebird.bundle import Bundle
+from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_bound import BoundRuns
+from edgebird.runtimes.ort_gpu import GpuRuns, open_stream
+from edgebird.runtimes.trt.gpu import CudaError
+from edgebird.types import FloatArray
+
+_NO_TF32 = {"device_id": "0", "use_tf32": "0"}
+
+
+@contextmanager
+def device_run(
+    bundle: Bundle,
+    precision: str,
+    runtime: str,
+    sizes: Sequence[int],
+    options: Mapping[str, str] | None = None,
+    graphs: bool = True,
+) -> Iterator[Run]:
+    """What scores windows, as many at once as one of `sizes` says. graphs: with CUDA graphs; raises where they fail.
+
+    runtime: `ort-cuda`, or `ort-cpu`, which takes none of the options.
+    """
+    if runtime != "ort-cuda":
+        bound = BoundRuns(session_of(bundle.model(precision), runtime), bundle.card, (), "cpu")
+        yield bound.run
+        bound.close()
+        return
+    import onnxruntime as ort
+
+    stream = open_stream(ort, runtime)
+    session = session_of(bundle.model(precision), runtime, None, {**_NO_TF32, **(options or {}), **stream.given})
+    runs = GpuRuns(stream, session, bundle.card, sizes, graphs)
+    del session
+
+    def run(windows: FloatArray) -> FloatArray:
+        scores = runs.run([windows])
+        if graphs and not runs.graphs:
+            raise CudaError(f"{runtime}: no CUDA graph of {len(windows)} windows")
+        return scores
+
+    try:
+        yield run
+    finally:
+        runs.close()
