@@ -147,7 +147,8 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
     """Name, precision and what opens it."""
     for runtime in wanted.runtimes:
         for precision in wanted.precisions:
-            options = RuntimeOptions(precision, wanted.threads, batches=(), throughput=wanted.throughput)
+            many = wanted.throughput
+            options = RuntimeOptions(precision, wanted.threads, batches=(), throughput=many, measure=many)
             yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
     if wanted.baseline:
         device = wanted.baseline_device

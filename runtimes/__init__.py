@@ -10,7 +10,7 @@ import importlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from types import ModuleType
 from typing import Protocol
@@ -63,13 +63,15 @@ class RuntimeOptions:
     precision: which graph of the bundle. threads: of the CPU, None for all cores. batches: the batch sizes that will
     be used, None for those of the card; each is run once before the runtime is handed out, so that no first use is slow
     or wrong. throughput: on a CPU, score as many windows at the same time as there are threads, one on each: recordings
-    are through sooner, a single window takes longer than with all threads on it.
+    are through sooner, a single window takes longer than with all threads on it. measure: find out how many windows at
+    once are scored fastest, which takes seconds, where an engine can.
     """
 
     precision: str = "fp32"
     threads: int | None = None
     batches: tuple[int, ...] | None = None
     throughput: bool = False
+    measure: bool = False
 
 
 class Runtime(Protocol):
@@ -147,7 +149,7 @@ def open_apart(bundle: Bundle, name: str, options: RuntimeOptions, *about: str) 
     graph = bundle.graph_of(options.precision)
     size = (bundle.path / graph.file).stat().st_size
     seconds = max(apart.ANSWER_S, min(2e-6 * size, 2 * apart.ANSWER_S))  # a large model on a slow computer
-    request = json.dumps([str(bundle.path.absolute()), name, asdict(options)])
+    request = json.dumps([str(bundle.path.absolute()), name, asdict(replace(options, measure=False))])
     opener = apart.Question("edgebird.runtimes:open_and_close", request, seconds)
     apart.survives(name, ENGINE_MODULES[name], opener, (graph.sha256, options.precision, *about))
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgebird.bundle import Bundle
-from edgebird.card import OPSET, Card
+from edgebird.card import Card, floor_group
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.files import cache_folder
 from edgebird.machine import usable_cores
@@ -34,11 +34,13 @@ from edgebird.runtimes.contract import (
     run_in_batches,
     to_scores,
     warm_up,
+    warm_up_windows,
 )
+from edgebird.runtimes.group import GROUPS, fastest_group
 from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
 from edgebird.runtimes.ort_gpu import SLOTS, GpuRuns, Stream, open_stream
 from edgebird.runtimes.ort_libraries import gpus_here, how_to_install, missing_library, preload, tensorrt_version
-from edgebird.runtimes.ort_placement import left_to_cpu
+from edgebird.runtimes.ort_placement import explained
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
 
@@ -68,7 +70,6 @@ _PROVIDERS = {
     # Its profile: what `verify` and groups that share a floor use.
     "ort-tensorrt": _Provider("TensorrtExecutionProvider", (1, 2, 4)),
 }
-_SHOWN = 3  # nodes that an error names
 _GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
 # y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
 TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
@@ -181,16 +182,31 @@ class OrtRuntime:
         self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
         self.concurrency = self.streams.concurrency if self.streams else 1
         self._bound = BoundRuns(session, card, self.sizes) if _PROVIDERS[name].on_gpu and on is None else None
-        self._gpu = None if on is None else GpuRuns(on, session, card, self.sizes or (card.fixed_batch or 1,))
-        if self._gpu:
+        self._gpu: GpuRuns | None = None
+        if on is not None:
             self.concurrency = SLOTS
+            self._gpu = GpuRuns(on, session, card, self.sizes or (card.fixed_batch or 1,))
         self.provider: str = session.get_providers()[0]
 
-    def includes(self, _batch: int) -> str:
+    def find_group(self) -> None:
+        """Have as many windows scored at once as is fastest here, where they may be scored together as one likes."""
+        if self._gpu is None or not self.sizes or floor_group(self.card.db_floor) > 1:
+            return
+        gpu, (windows,) = self._gpu.with_sizes(GROUPS), warm_up_windows((max(GROUPS),), self.card)
+        self._gpu = gpu
+
+        def score(size: int, times: int) -> None:
+            with engine_errors(self.name, _FAILED, first_line):
+                gpu.run([windows[:size]] * times)
+
+        self.batch_size = fastest_group(self.name, max(self.sizes), score, gpu.free_memory)
+        self.sizes = tuple(size for size in GROUPS if size <= self.batch_size)
+
+    def includes(self, batch: int) -> str:
         """What a time of `infer` has in it, for the bench."""
         if not _PROVIDERS[self.name].on_gpu:
             return "all in the CPU's memory, no copies to a device"
-        graphs = self._gpu is not None and self._gpu.graphs
+        graphs = self._gpu is not None and self._gpu.has_graph(min(batch, self.batch_size))
         return f"copies to and from the GPU; {'a CUDA graph' if graphs else 'no CUDA graph'}"
 
     def split(self, windows: FloatArray) -> dict[str, float]:
@@ -268,34 +284,20 @@ def _warmed(
     try:
         session = session_of(model, name, 1 if streams > 1 else options.threads, settings, spinning=False)
     except _LeftToCpuError as error:
-        raise RuntimeUnavailableError(_explained(error, name, bundle, precision, settings)) from error
+        told = explained(error, name, _PROVIDERS[name].name, bundle, precision, settings)
+        raise RuntimeUnavailableError(told) from error
     found = {t.name: (dtype_of(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
     runtime = OrtRuntime(session, name, bundle.card, streams, on)
     try:
+        if options.measure:
+            runtime.find_group()
         warm_up(runtime, options, runtime.sizes)
     except BaseException:
         del session
         runtime.close()
         raise
     return runtime
-
-
-def _explained(error: _LeftToCpuError, name: str, bundle: Bundle, precision: str, settings: Mapping[str, str]) -> str:
-    """Why a session was refused whose nodes do not all run on the GPU: which, and what mends it."""
-    import onnxruntime as ort
-
-    model, opset = bundle.model(precision), bundle.card.precisions[precision].opset
-    left = left_to_cpu(model, _PROVIDERS[name].name, settings)
-    nodes = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
-    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    where = f"{model.name} (opset {opset}) in ONNX Runtime {ort.__version__}"
-    if name == "ort-tensorrt":
-        return f"{name}: TensorRT does not take all of {where}: {nodes or 'it does not say which nodes'}{more}"
-    cure = "a newer onnxruntime-gpu may have it"
-    if opset > OPSET:
-        cure = f"export the bundle again, edgebird writes opset {OPSET} now, or install onnxruntime-gpu 1.27 or newer"
-    return f"{name}: no CUDA kernel for a part of {where}: {nodes or str(error).partition(': ')[2]}{more}: {cure}"
 
 
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:

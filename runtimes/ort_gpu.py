@@ -111,9 +111,8 @@ class GpuRuns:
     def __init__(self, stream: Stream, session: Any, card: Card, sizes: Sequence[int], graphs: bool = True) -> None:
         import onnxruntime as ort
 
-        self._stream, self._cuda, self._session = stream, stream.cuda, session
-        self._sizes = tuple(sizes)
-        self.graphs = graphs
+        self._stream, self._cuda, self._session, self._card = stream, stream.cuda, session, card
+        self._sizes, self._graphs = tuple(sizes), graphs
         self._met: set[int] = set()
         self._lock = threading.Lock()
         self._options = ort.RunOptions()
@@ -129,6 +128,19 @@ class GpuRuns:
             undo.pop_all()
         for slot in self._slots:
             self._free.put(slot)
+
+    def with_sizes(self, sizes: Sequence[int]) -> GpuRuns:
+        """The same for other sizes, in the place of this one, which is not used any more."""
+        self._resources.close()
+        return GpuRuns(self._stream, self._session, self._card, sizes, self._graphs)
+
+    def has_graph(self, count: int) -> bool:
+        """Whether so many windows are scored by a CUDA graph, as far as they were met."""
+        return all(self._size(count) in slot.graphs for slot in self._slots)
+
+    def free_memory(self) -> int:
+        """Bytes of the GPU that nobody has taken."""
+        return int(self._cuda("cudaMemGetInfo")[0])
 
     def run(self, pieces: Sequence[FloatArray]) -> FloatArray:
         """The model's output for pieces float32 [batch, window_samples], in order, as one array; a copy."""
@@ -154,7 +166,7 @@ class GpuRuns:
         return None
 
     def _size(self, count: int) -> int:
-        return next(size for size in self._sizes if size >= count)
+        return next((size for size in self._sizes if size >= count), self._sizes[-1])
 
     def _start(self, slot: _Slot, windows: FloatArray) -> None:
         """Start copy, inference and copy, with a mark between and around them."""
@@ -206,18 +218,18 @@ class GpuRuns:
             self._compute(slot, size)
         self._cuda("cudaStreamSynchronize", self._stream.handle)
         self._met.add(size)
-        if not self.graphs:
+        if not self._graphs:
             return
         try:
             for each in self._slots:
                 each.graphs[size] = self._captured(each, size)
         except Exception as error:  # noqa: BLE001  ONNX Runtime raises what it likes
             self._cuda.forget_error()
-            self.graphs = False
-            reason = " ".join(str(error).split())[:300]
-            log.warning("ort-cuda runs without CUDA graphs, which cannot be captured here: %s", reason)
             for each in self._slots:
-                each.graphs.clear()
+                each.graphs.pop(size, None)
+            self._graphs = bool(self._slots[0].graphs)  # where the first cannot be captured none can
+            reason = " ".join(str(error).split())[:300]
+            log.warning("ort-cuda runs %d windows without a CUDA graph, which cannot be captured: %s", size, reason)
 
     def _captured(self, slot: _Slot, size: int) -> Any:
         cuda, stream = self._cuda, self._stream.handle

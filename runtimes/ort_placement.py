@@ -16,8 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgebird.bundle import Bundle
+from edgebird.card import OPSET
+
 log = logging.getLogger(__name__)
 
+_SHOWN = 3  # nodes that an error names
 _TIMEOUT_S = 120.0
 _MARK = "edgebird placement "
 # The folder in which edgebird was started is no place to import from: it may hold a json.py.
@@ -84,3 +88,22 @@ def _from_log(text: str) -> list[Placed]:
         elif (node := _LINE.search(line)) and provider == "CPUExecutionProvider":
             found.append(Placed(node[1], node[2]))
     return found
+
+
+def explained(
+    error: Exception, name: str, provider: str, bundle: Bundle, precision: str, settings: Mapping[str, str]
+) -> str:
+    """Why a session was refused whose nodes do not all run on the GPU: which, and what mends it."""
+    import onnxruntime as ort
+
+    model, opset = bundle.model(precision), bundle.card.precisions[precision].opset
+    left = left_to_cpu(model, provider, settings)
+    nodes = ", ".join(f"{placed.node} ({placed.operator})" for placed in left[:_SHOWN])
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    where = f"{model.name} (opset {opset}) in ONNX Runtime {ort.__version__}"
+    if name == "ort-tensorrt":
+        return f"{name}: TensorRT does not take all of {where}: {nodes or 'it does not say which nodes'}{more}"
+    cure = "a newer onnxruntime-gpu may have it"
+    if opset > OPSET:
+        cure = f"export the bundle again, edgebird writes opset {OPSET} now, or install onnxruntime-gpu 1.27 or newer"
+    return f"{name}: no CUDA kernel for a part of {where}: {nodes or str(error).partition(': ')[2]}{more}: {cure}"

@@ -20,11 +20,15 @@ _MORE = ("cudaStreamWaitEvent", "cudaEventCreateWithFlags", "cudaDeviceGetAttrib
 
 
 class CudartDouble(CudaDouble):
-    """A stream that waits for an event has the other stream work up to it. host_nodes: kinds of a graph's nodes."""
+    """A stream that waits for an event has the other stream work up to it.
+
+    node_kinds: of a graph's nodes. free: bytes of the GPU's memory.
+    """
 
     def __init__(self, gpu: FakeGpu) -> None:
         super().__init__("13.5.0", gpu)
         self.node_kinds: list[int] = [0]
+        self.free = 8 << 30
         self._order = threading.RLock()
         self._recorded: dict[int, tuple[Stream, list[bool]]] = {}
         for name in _MORE:
@@ -91,6 +95,9 @@ class CudartDouble(CudaDouble):
                 other.done += 1
 
         stream.put(wait)
+
+    def _cudaMemGetInfo(self) -> tuple[int, int]:  # noqa: N802
+        return self.free, self.free
 
     def _cudaDeviceGetAttribute(self, attribute: int, device: int) -> int:  # noqa: N802
         assert device == 0

@@ -15,7 +15,7 @@ import pytest
 
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.runtimes import RuntimeOptions, cudart, ort, ort_gpu
+from edgebird.runtimes import RuntimeOptions, cudart, group, ort, ort_gpu
 from tests.cudart_double import CudartDouble
 from tests.foreign import amplitudes, tone_bundle
 from tests.test_runtimes import windows
@@ -122,7 +122,7 @@ def test_a_graph_that_cannot_be_captured_costs_speed_and_not_the_gpu(
     """A driver or another program on the GPU may forbid it."""
     cuda.fail[call] = "cudaErrorStreamCaptureUnsupported"
     runtime = opened(tones)
-    told = "ort-cuda runs without CUDA graphs, which cannot be captured here: ort-cuda: "
+    told = "ort-cuda runs 1 windows without a CUDA graph, which cannot be captured: ort-cuda: "
     assert [text.startswith(told) for text in caplog.messages] == [True]
     assert runtime.includes(4) == "copies to and from the GPU; no CUDA graph"
     for count in (1, 3, 20):
@@ -188,3 +188,81 @@ def test_without_cudas_library_it_says_that_it_is_slow(
     monkeypatch.setattr(ort, "warm_up", lambda *_: None)
     assert ort.open_runtime(tones, "ort-cuda", RuntimeOptions()).concurrency == 1
     assert "ort-cuda copies slowly and without CUDA graphs here" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------------ the group
+def test_the_group_is_found_where_recordings_are_scored(
+    cuda: CudartDouble, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight windows leave a large GPU waiting; a station starts without the search."""
+    asked: list[int] = []
+
+    def found(_name: str, usual: int, score: Any, free: Any) -> int:
+        assert (usual, free()) == (8, 8 << 30)
+        for size in (8, 16):
+            score(size, 2)
+            asked.append(size)
+        return 16
+
+    monkeypatch.setattr(ort, "fastest_group", found)
+    runtime = ort.open_runtime(tones, "ort-cuda", RuntimeOptions(throughput=True, measure=True))
+    assert isinstance(runtime, ort.OrtRuntime)
+    assert (asked, runtime.batch_size, runtime.sizes) == ([8, 16], 16, (1, 2, 4, 8, 16))
+    graphs = len(cuda.graphs)
+    for count in (3, 16, 37):
+        assert_scores(runtime, count)
+    assert graphs == len(cuda.graphs) == ort_gpu.SLOTS * 5
+    assert opened(tones).batch_size == 8
+    runtime.close()
+
+
+def test_windows_that_share_a_floor_stay_in_their_groups(cuda: CudartDouble, tmp_path: Path) -> None:
+    bundle = tone_bundle(tmp_path / "floor", db_floor="batch")
+    runtime = ort.open_runtime(bundle, "ort-cuda", RuntimeOptions(throughput=True, measure=True))
+    assert runtime.batch_size == 4
+
+
+class Device:
+    """milliseconds: of a group, by its size. taken: bytes a window."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, milliseconds: dict[int, float], taken: int = 0) -> None:
+        self.now, self.free, self.tried = 0.0, 1000, list[int]()
+        self._milliseconds, self._taken = milliseconds, taken
+        monkeypatch.setattr(group.time, "perf_counter", lambda: self.now)
+
+    def score(self, size: int, times: int) -> None:
+        if size not in self.tried:
+            self.tried.append(size)
+            self.free = 1000 - self._taken * size
+        if size not in self._milliseconds:
+            raise RuntimeUnavailableError("no memory left")
+        self.now += times * self._milliseconds[size]
+
+    def found(self) -> int:
+        return group.fastest_group("ort-cuda", 8, self.score, lambda: self.free)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "tried", "best"),
+    [
+        ({1: 1, 2: 1, 4: 1, 8: 1, 16: 1, 32: 1, 64: 1}, 64, 64),  # a GPU that is idle up to 64
+        ({1: 1, 2: 2, 4: 4, 8: 8, 16: 16}, 16, 1),  # one that is busy with one: nothing is gained beyond
+        ({1: 1, 2: 1.2, 4: 2, 8: 4, 16: 8}, 16, 4),
+        ({1: 3, 2: 2, 4: 8, 8: 4, 16: 7, 32: 14}, 32, 16),  # what is run anyway is tried in any case
+        ({1: 1, 2: 1, 4: 1, 8: 1, 16: 1}, 32, 16),  # no memory for 32
+    ],
+)
+def test_the_smallest_group_that_is_as_fast_as_any(
+    milliseconds: dict[int, float], tried: int, best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(monkeypatch, milliseconds)
+    assert device.found() == best
+    assert max(device.tried) == tried
+
+
+def test_a_group_for_which_memory_may_not_suffice_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a board of 8 GB that the system shares the kernel would end the process."""
+    device = Device(monkeypatch, {1: 1, 2: 1, 4: 1, 8: 1, 16: 1}, taken=45)
+    assert device.found() == 8  # 360 bytes taken, 640 free
+    with pytest.raises(RuntimeUnavailableError, match="no memory left"):
+        Device(monkeypatch, {1: 1, 2: 1}).found()

@@ -34,7 +34,7 @@ def feeding(bundle: Bundle, calls: str = str(_CALLS)) -> Iterator[Finding]:
 
 def _of(bundle: Bundle, precision: str, calls: int) -> Iterator[Finding]:
     begun = time.perf_counter()
-    runtime = open_runtime(bundle, "ort-cuda", RuntimeOptions(precision))
+    runtime = open_runtime(bundle, "ort-cuda", RuntimeOptions(precision, throughput=True, measure=True))
     if not isinstance(runtime, OrtRuntime):
         raise RuntimeUnavailableError("ort-cuda: another runtime was opened")
     yield {"open_s": round(time.perf_counter() - begun, 2), "sizes": runtime.sizes, "group": runtime.batch_size}

@@ -43,7 +43,7 @@ def device_run(
 
     def run(windows: FloatArray) -> FloatArray:
         scores = runs.run([windows])
-        if graphs and not runs.graphs:
+        if graphs and not runs.has_graph(len(windows)):
             raise CudaError(f"{runtime}: no CUDA graph of {len(windows)} windows")
         return scores
 

@@ -80,7 +80,7 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
     """Analyse the recordings."""
     wanted, screen = job.detection, _screen(job)
     timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
-    options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True)
+    options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True, measure=True)
     with ExitStack() as stack:
         runtime = open_runtime(bundle, wanted.runtime, options, shell.say)
         stack.callback(runtime.close)

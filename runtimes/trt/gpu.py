@@ -60,14 +60,14 @@ class Cuda:
         self._cudart, self._wanted_by = cudart, wanted_by
 
     def __call__(self, function: str, *arguments: Any) -> Any:
-        """Call a function of the API; its result, if it has one. Raises CudaError."""
+        """Call a function of the API; its result, or several. Raises CudaError."""
         try:
             error, *results = getattr(self._cudart, function)(*arguments)
         except RuntimeError as failure:  # cuda-python 12 without a driver: `Failed to dlopen libcuda.so.1`
             raise CudaError(f"{self._wanted_by} needs a GPU and its driver: {function}: {failure}") from failure
         if error != self._cudart.cudaError_t.cudaSuccess:
             raise CudaError(f"{self._wanted_by}: {function} failed: {self._explain(error)}")
-        return results[0] if results else None
+        return results[0] if len(results) == 1 else tuple(results) or None
 
     def constant(self, name: str, enum: str | None = None) -> Any:
         """A constant of the API, or a member of one of its enums, by name."""
