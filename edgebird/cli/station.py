@@ -22,6 +22,7 @@ from edgebird.formats import formatter
 from edgebird.live import service
 from edgebird.live.assembly import (
     check_settings,
+    make_broadcast,
     make_sinks,
     open_engine,
     open_listener,
@@ -99,7 +100,8 @@ def _make_station(
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
     printer = None if screen else _printer(settings, rate)
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    sinks = make_sinks(settings, bundle, engine.name, told)
+    broadcast = make_broadcast(settings, rate)
+    sinks = make_sinks(settings, bundle, engine.name, told, broadcast)
     telling = SinkThread(sinks, at_once=screen.take) if screen else SinkThread(sinks)
     telling.open()
     watchdog = service.Watchdog()
@@ -109,6 +111,8 @@ def _make_station(
         collect()
         if screen:
             screen.show(station.status())
+        if broadcast:
+            broadcast.show(station)
 
     station = Station(engine, telling, station_options(settings), tick)
     return station, telling, screen

@@ -21,6 +21,10 @@ Before and around them:
     listening.py     `edgebird.listen`: a station on a thread, for a program that takes its events
     event_queue.py   the events on their way there
     microphones.py   the microphones of this machine, and how loud they are
+    broadcast.py     the live socket: tells other programs what happens now
+    columns.py       the spectrogram it tells
+    socket_file.py   the file of that socket
+    watch.py         reads it, in another program
     service.py       systemd and the memory of a process that runs for months
 
 What runs in a capture process is in edgebird/capture.

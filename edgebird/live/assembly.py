@@ -16,7 +16,9 @@ from edgebird.detection import LONGEST_S, detection_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
 from edgebird.live.arrival import pipe_s
+from edgebird.live.broadcast import Broadcast
 from edgebird.live.captured import LiveSource
+from edgebird.live.columns import HELD_S
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
 from edgebird.live.intake import LiveOptions
@@ -97,7 +99,7 @@ def listen_options(settings: StationSettings, shown: bool = False) -> ListenOpti
         timezone=parse_timezone(detection.timezone) if detection.timezone else None,
         quiet_hours=detection.quiet_hours,
         explain=detection.explain,
-        history_s=max(around_s, _SCREEN_S if shown else 0.0),
+        history_s=max(around_s, _SCREEN_S if shown else 0.0, HELD_S if settings.output.live_path else 0.0),
     )
 
 
@@ -162,11 +164,27 @@ def _require(module: str, extra: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks
-def make_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str, extra: Sequence[Sink] = ()) -> list[Sink]:
+def make_broadcast(settings: StationSettings, rate: int) -> Broadcast | None:
+    """What tells others what happens now, if the settings want it. rate: of the model, Hz."""
+    path = settings.output.live_path
+    return Broadcast(path, rate) if path else None
+
+
+def make_sinks(
+    settings: StationSettings,
+    bundle: Bundle,
+    runtime_name: str,
+    extra: Sequence[Sink] = (),
+    broadcast: Broadcast | None = None,
+) -> list[Sink]:
     """The sinks of a station, not open yet. extra: those that the settings do not name."""
-    warn_of_drives(settings.output.require_mount, settings.output.paths)
-    # What is kept comes before what is shown: a reader of stdout that has gone ends the program.
-    keepers = keeping_sinks(settings.output, bundle.card.sample_rate)
+    output = settings.output
+    warn_of_drives(output.require_mount, output.paths)
+    # What is kept comes before what is shown: a reader of stdout that has gone ends the program, and who hears of an
+    # event finds it in the database.
+    keepers = keeping_sinks(output, bundle.card.sample_rate)
+    if broadcast and output.live_path:
+        keepers.append(on_mounts(broadcast, output.live_path, output.require_mount))
     return [*keepers, *extra, *_makers(settings, bundle, runtime_name)]
 
 

@@ -17,6 +17,7 @@ from edgebird.errors import AudioError, EdgebirdError, UsageError
 from edgebird.events import Event
 from edgebird.live.assembly import (
     check_settings,
+    make_broadcast,
     make_sinks,
     open_engine,
     open_listener,
@@ -215,10 +216,16 @@ class _Run:
         else:
             _require_model(self._runtime, bundle)
             engine = Engine(self._runtime)
-        sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks])
+        broadcast = make_broadcast(settings, bundle.card.sample_rate)
+        sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks], broadcast)
         telling = _Telling(sinks, self.events)
         telling.open()
-        station = Station(engine, telling, station_options(settings))
+
+        def tick() -> None:
+            if broadcast:
+                broadcast.show(station)
+
+        station = Station(engine, telling, station_options(settings), tick)
         for listener in listeners:
             station.add(listener)
         return station

@@ -21,10 +21,11 @@ import numpy as np
 from edgebird.errors import EdgebirdError, ScoreError
 from edgebird.events import Event
 from edgebird.live.engine import Engine
-from edgebird.live.figures import Performance, PerformanceMeter, Status, Usage, event_figures
+from edgebird.live.figures import Performance, PerformanceMeter, SourceStatus, Status, Usage, event_figures
 from edgebird.live.listener import Due, Listener
 from edgebird.live.telling import Telling
 from edgebird.runtimes import Runtime
+from edgebird.sinks.thread import SinkDelay
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,14 @@ class Station:
     def status(self) -> Status:
         """How it is doing; the performance is that of the whole run."""
         return self._status(self._meter)
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """How each source is doing; costs less than `status`."""
+        return tuple(listener.status() for listener in self._listeners)
+
+    def delay(self) -> SinkDelay | None:
+        """How far behind the sinks are, None if they are not."""
+        return self._telling.delay()
 
     def recent(self, name: str, seconds: float) -> FloatArray:
         """The last seconds of a source, float32 [at most seconds * rate]; any thread may ask."""
@@ -334,9 +343,8 @@ class Station:
                 )  # fmt: skip
 
     def _status(self, meter: PerformanceMeter) -> Status:
-        sources = tuple(listener.status() for listener in self._listeners)
         performance = self._performance(meter)
-        return Status(time.monotonic() - self._began, self._engine.name, sources, performance, self._telling.delay())
+        return Status(time.monotonic() - self._began, self._engine.name, self.sources(), performance, self.delay())
 
     def _performance(self, meter: PerformanceMeter) -> Performance:
         captures = [pid for one in self._listeners if (pid := one.feed.pid) is not None]

@@ -109,6 +109,20 @@ def certificate() -> Check:
     return Check(read, lambda: wanted)
 
 
+def path_or_switch() -> Check:
+    """Return the check of a path, or of whether there is something at all."""
+    wanted = "a path, true or false"
+
+    def read(value: Any) -> Path | bool:
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, str | Path) or value == "":
+            raise ValueError(wanted)
+        return str(value) == "true" if str(value) in ("true", "false") else Path(value)
+
+    return Check(read, lambda: wanted)
+
+
 def device() -> Check:
     """Return the check of a sound card: a part of its name, or its number, which becomes a text too."""
     wanted = "the name or number of a device"

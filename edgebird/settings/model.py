@@ -227,6 +227,12 @@ class OutputSettings:
     database: Path | None = field(default=None, metadata=set_by(
         Setting("database", "All, in SQLite (docs/sinks.md).", checks.path(), Option("--database", "FILE", FILES),
                 example="/var/lib/edgebird/birds.db", active=True, fixed=True)))
+    live_socket: Path | bool = field(default=True, metadata=set_by(
+        Setting("live-socket", "Where programs of this user see what happens now: true, the default, is the database's "
+                "path with .live behind it; false is nowhere.", checks.path_or_switch(),
+                Option("--live-socket", "PATH|true|false", FILES),
+                note="a socket on which programs of this user see what happens now; true: DATABASE.live",
+                example="/run/edgebird/live", fixed=True)))
     require_mount: tuple[Path, ...] = field(default=(), metadata=set_by(
         Setting("require-mount", "Where a drive has to be mounted before anything is written there.", checks.folders(),
                 Option("--require-mount", "DIR", FILES, repeated=True),
@@ -234,6 +240,13 @@ class OutputSettings:
                 fixed=True)))
     clips: ClipSettings | None = field(default=None, metadata=table(
         "clips", ClipSettings, optional=True, about="The sound of every detection."))
+
+    @property
+    def live_path(self) -> Path | None:
+        """Of the live socket, None if there is to be none."""
+        if self.live_socket is True:
+            return self.database and self.database.with_name(f"{self.database.name}.live")
+        return self.live_socket or None
 
     @property
     def paths(self) -> tuple[Path, ...]:
