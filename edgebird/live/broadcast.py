@@ -6,7 +6,7 @@ skipped. `watch.py` reads it.
 
 hello     the first line. protocol: 1. edgebird: the version. rate: of the model, Hz. column_s, bands, top_hz, least_db,
           step_db: what columns are.
-state     once a second. time: now, ISO 8601. sources: each as `figures.SourceStatus` has it (name, state, detail,
+state     every two seconds. time: now, in UTC. sources: each as `figures.SourceStatus` has it (name, state, detail,
           level_dbfs, peak_dbfs, audio_s, scored_s, gap_s, waiting_s, drift_ppm). sinks: null, or how far they are
           behind (sink, busy_s, waiting, lost).
 station   at first, and every ten seconds. wall_s, runtime, and performance as `figures.Performance` has it.
@@ -32,7 +32,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = 1
 READERS = 16  # at the same time
 WAITING = 256 * 1024  # bytes for one reader
-_LOOK_S = 0.9  # between two `state`: a station shows itself twice a second
+_LOOK_S = 1.9  # between two `state`: most of what one costs is that it comes at all
 _STATION_S = 10.0  # between two `station`: to look at the process costs some tenths of a millisecond
 _STATUS = tuple(one.name for one in fields(SourceStatus))
 _EVENTS = 1000  # that wait for the thread
@@ -240,7 +240,7 @@ class _Server:
                 self._give(reader, b"".join(lines))
 
     def _lines_of(self, look: _Look) -> list[bytes]:
-        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         delay = asdict(look.delay) if look.delay else None
         sources = [{name: getattr(one, name) for name in _STATUS} for one in look.sources]
         lines = [_line("state", {"time": now, "sources": sources, "sinks": delay})]
@@ -254,8 +254,8 @@ class _Server:
             if made := reader.take():
                 start, levels = made
                 span = {"start_s": seconds(start, memory.rate), "time": timestamp(memory.origin, start, memory.rate)}
-                text = base64.b64encode(levels.tobytes()).decode("ascii")
-                lines.append(_line("columns", {"source": name, **span, "levels": text}))
+                head = to_json({"type": "columns", "source": name, **span})
+                lines.append(b'%s,"levels":"%s"}\n' % (head[:-1].encode(), base64.b64encode(levels.tobytes())))
         return lines
 
     def _give(self, reader: _Reader, line: bytes) -> None:
