@@ -39,7 +39,7 @@ class TorchScriptRuntime:
         self.name, self.card, self.provider = NAMES[device], card, provider
         self.batch_size = BATCH
         self._models, self._device = list(models), device
-        self._unread = _unread(len(card.labels), device)
+        self._unread = unread(len(card.labels), device)
 
     def includes(self, _batch: int) -> str:
         """What a time of `infer` has in it, for the bench."""
@@ -73,11 +73,11 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[-1][:300]
 
 
-def _unread(classes: int, device: str) -> dict[str, Any]:
+def unread(classes: int, device: str, batch: int = BATCH) -> dict[str, Any]:
     """What the original's networks take and do not read while they score."""
     import torch
 
-    shapes = {"rating": (BATCH, 1), "loss_target": (BATCH, 1), "embedding": (BATCH, 1, classes)}
+    shapes = {"rating": (batch, 1), "loss_target": (batch, 1), "embedding": (batch, 1, classes)}
     return {name: torch.zeros(shape, device=device) for name, shape in shapes.items()}
 
 
@@ -91,12 +91,12 @@ def open_baseline(files: Sequence[Path], card: Card, threads: int | None, device
     except (ImportError, OSError) as error:  # OSError: torch is there, but a library of it is not
         raise RuntimeUnavailableError(f"--baseline needs torch: pip install 'edgebird[export]' ({error})") from error
     torch.set_num_threads(threads or usable_cores())
-    where = "CPU" if device == "cpu" else _prepared_gpu()
-    models = [_load(file, device) for file in files]
+    where = "CPU" if device == "cpu" else prepared_gpu()
+    models = [load(file, device) for file in files]
     return TorchScriptRuntime(models, card, f"PyTorch {torch.__version__}, {where}", device)
 
 
-def _prepared_gpu() -> str:
+def prepared_gpu() -> str:
     """The name of the GPU, which computes as the engines beside it from then on: true FP32, algorithms measured."""
     import torch
 
@@ -108,7 +108,8 @@ def _prepared_gpu() -> str:
     return torch.cuda.get_device_name(0)
 
 
-def _load(file: Path, device: str) -> Any:
+def load(file: Path, device: str) -> Any:
+    """The network in a TorchScript file, which may run any code, on a device of PyTorch. Errors: `open_baseline`."""
     import torch
 
     with warnings.catch_warnings():
