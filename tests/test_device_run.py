@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.benchmarks.device import algorithms, checks, cuda_calls, lanes, load, run
+from edgebird.benchmarks.device import algorithms, checks, cuda_calls, kernels, lanes, load, run, targets
 from edgebird.benchmarks.device.attempts import attempt
 from edgebird.benchmarks.device.runner import DeviceStep, Ended, run_steps
 from edgebird.benchmarks.device.steps import RUNTIMES, DeviceRun, steps_of
@@ -58,7 +58,7 @@ def test_a_dry_run_is_refused_at_every_step_that_needs_a_gpu(tmp_path: Path) -> 
     done = subprocess.run([SCRIPT, "--dry", "--out", tmp_path], env=environment, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "14 of 14 did" in done.stderr or "15 of 15 did" in done.stderr  # one more with compute-sanitizer
+    assert "15 of 15 did" in done.stderr or "16 of 16 did" in done.stderr  # one more with compute-sanitizer
     report = packed(Path(done.stdout.strip()))
     assert {"card.json", "summary.txt", "check.facts.log", "doctor.log", "check.lanes.log"} <= report.keys()
     assert "bench.ort-cuda.listen: exit 1" in report["summary.txt"]
@@ -284,3 +284,36 @@ def test_a_long_recording_is_read_and_detected(tones: Bundle) -> None:
     assert "failed" not in found[-1]
     (*_, failed) = load.detect(tones, "ort-cpu", "fp16", "6")
     assert failed["failed"].startswith("detect: error: ")
+
+
+def test_the_original_takes_turns_with_edgebird(tones: Bundle, tmp_path: Path) -> None:
+    """In a process of its own, where TF32 is not forbidden; and the figures that issue from both are what they say."""
+    torch = require("torch")
+
+    class Original(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[name-defined]
+            return inputs["wave"][:, : inputs["embedding"].shape[2]] + inputs["rating"] + inputs["loss_target"]
+
+    file = tmp_path / "fold_0_model_jit_bs4.pt"
+    with pytest.warns(DeprecationWarning, match="jit"):
+        torch.jit.script(Original()).save(file)
+    found = list(targets.targets(tones, "ort-cpu", "fp32", str(file), "1,4"))
+    assert [finding for finding in found if "failed" in finding] == []
+    timed = [finding for finding in found if "wall_ms" in finding]
+    assert [(one["subject"], one["batch"], one["calls"]) for one in timed[:4]] == [
+        ("ort-cpu fp32", 1, 2), ("torchscript", 1, 2), ("torchscript search", 1, 2), ("torchscript fp32", 1, 2)
+    ]  # fmt: skip
+    medians = {(one["subject"], one["batch"]): one["wall_ms"]["p50"] for one in timed}
+    defaults, _, fp32 = [finding for finding in found if finding.get("part") == "ratios"]
+    assert fp32["a_batch_1"] == pytest.approx(medians["ort-cpu fp32", 1] / medians["torchscript fp32", 1], rel=0.1)
+    assert defaults["b_batch_4"] == pytest.approx(medians["ort-cpu fp32", 4] / medians["torchscript", 4], rel=0.1)
+    (*_, refused) = targets.targets(tones, "ort-cpu", "fp32", str(file), "4")
+    assert refused["failed"].startswith("ratios: ")
+
+
+def test_kernels_are_told_by_the_time_that_they_take() -> None:
+    """Two that run at the same time keep the GPU busy once."""
+    spans = [("copy", 0.0, 10.0), ("conv", 5.0, 45.0), ("conv", 50.0, 90.0), ("copy", 90.0, 100.0)]
+    found = kernels.table(spans, 2)
+    assert (found["us"], found["busy_us"], found["kernels"]) == (50.0, 47.5, 2.0)
+    assert found["table"][0] == {"kernel": "conv", "us": 40.0, "count": 1.0, "share": 0.8}

@@ -15,4 +15,7 @@ session.py    ONNX Runtime's session with other options, fed as edgebird feeds i
 feeding.py    what an inference costs beyond the GPU, and whether copies hold it up
 lanes.py      TensorRT's runtime, where ONNX Runtime computes in TensorRT's place
 load.py       energy at several batches, and half an hour of recording
+kernels.py    what the GPU does in an inference, by time
+targets.py    edgebird beside the original on the same GPU, in turns
+original.py   the original's TorchScript in a process of its own
 """

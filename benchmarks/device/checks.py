@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from edgebird.benchmarks.device import algorithms, cuda_calls, facts, feeding, lanes, load
+from edgebird.benchmarks.device import algorithms, cuda_calls, facts, feeding, kernels, lanes, load, targets
 from edgebird.bundle import open_bundle
 from edgebird.errors import EdgebirdError
 
@@ -27,7 +27,9 @@ CHECKS: dict[str, Callable[..., Iterator[Finding]]] = {
     "feeding": feeding.feeding,
     "lanes": lanes.lanes,
     "energy": load.energy,
+    "kernels": kernels.kernels,
     "detect": load.detect,
+    "targets": targets.targets,
 }
 
 

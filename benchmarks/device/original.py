@@ -2,8 +2,8 @@
 
     python -m edgebird.benchmarks.device.original FILE BUNDLE DEVICE TF32 SEARCH
 
-Reads `BATCH RUNS` a line, answers a line of JSON: milliseconds of the clock and of the GPU of each run. DEVICE: cuda, or
-cpu to try this out. TF32, SEARCH: 0 or 1, whether PyTorch may compute in TF32 and whether cuDNN measures its algorithms.
+Reads `BATCH RUNS` a line, answers a line of JSON: milliseconds of the clock and of the GPU of each run. DEVICE: cuda,
+or cpu to try this out. TF32, SEARCH: 0 or 1, whether convolutions may be in TF32, whether cuDNN measures algorithms.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Original:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
@@ -89,9 +91,14 @@ def _serve(file: Path, card: Card, device: str, tf32: bool, search: bool) -> Ite
         inputs, windows = unread(len(card.labels), device, batch), wave[:batch]
         timed = _on_gpu if device == "cuda" else _on_cpu
         with torch.inference_mode():
-            times = [timed(lambda: torch.sigmoid(model(inputs | {"wave": windows.to(device)})).cpu())
-                     for _ in range(runs)]  # fmt: skip
+            times = [timed(partial(_score, model, inputs, windows, device)) for _ in range(runs)]
         yield {"wall_ms": [wall for wall, _ in times], "gpu_ms": [gpu for _, gpu in times if gpu is not None]}
+
+
+def _score(model: Any, inputs: Mapping[str, Any], windows: Any, device: str) -> Any:
+    import torch
+
+    return torch.sigmoid(model({**inputs, "wave": windows.to(device)})).cpu()
 
 
 def _on_cpu(score: Callable[[], object]) -> tuple[float, float | None]:
@@ -104,7 +111,7 @@ def _on_gpu(score: Callable[[], object]) -> tuple[float, float | None]:
     """Milliseconds of the clock, and of the GPU from the first copy to the last."""
     import torch
 
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begun = time.perf_counter()
     start.record()
     score()  # waits for the last copy

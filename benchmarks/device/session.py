@@ -13,7 +13,7 @@ from edgebird.runtimes.ort_gpu import GpuRuns, open_stream
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
 
-_NO_TF32 = {"device_id": "0", "use_tf32": "0"}
+NO_TF32 = {"device_id": "0", "use_tf32": "0"}
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def device_run(
     import onnxruntime as ort
 
     stream = open_stream(ort, runtime)
-    session = session_of(bundle.model(precision), runtime, None, {**_NO_TF32, **(options or {}), **stream.given})
+    session = session_of(bundle.model(precision), runtime, None, {**NO_TF32, **(options or {}), **stream.given})
     runs = GpuRuns(stream, session, bundle.card, sizes, graphs)
     del session
 

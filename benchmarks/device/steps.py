@@ -50,7 +50,11 @@ def steps_of(bundle: Bundle, wanted: DeviceRun, folder: Path) -> Iterator[Device
         yield check("options", 300, str(bundle.path))
         yield check("lanes", 120, str(bundle.path))
         yield check("energy", 120, str(bundle.path))
+        yield check("kernels", 240, str(bundle.path))
     for runtime in wanted.runtimes:
+        for file in wanted.baseline[:1]:
+            given = (str(bundle.path), runtime, ",".join(of[runtime]), str(file))
+            yield check(f"targets.{runtime}", 300, *given, *(("1,4",) if wanted.dry else ()), what="targets")
         yield from _fast(bundle, runtime, of[runtime], wanted, folder)
 
 

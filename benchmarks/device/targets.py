@@ -1,6 +1,6 @@
 """edgebird beside the original on the same GPU, in turns: latency, time of a window in batches, throughput, overhead.
 
-The original runs with PyTorch's defaults and without TF32, with cuDNN's search for algorithms in both: its best.
+The original runs with PyTorch's defaults, with cuDNN's search for algorithms, and without TF32.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import ExitStack, closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgebird.benchmarks.device.attempts import Finding, attempt, golden_batch
 from edgebird.benchmarks.device.original import original
 from edgebird.benchmarks.method import orders
+from edgebird.benchmarks.split import Splitting
 from edgebird.bundle import Bundle
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.types import FloatArray
@@ -26,7 +26,11 @@ _ROUNDS, _WARM = 10, 10
 _AT_ONE = 200  # calls a subject at batches 1 and 4
 _AT_MANY = 50
 _LARGE = (8, 16, 32, 64)
-_ORIGINALS = {"torchscript tf32": (True, True), "torchscript fp32": (False, True), "torchscript defaults": (True, False)}
+_ORIGINALS = {  # name -> TF32 in convolutions, search for algorithms
+    "torchscript": (True, False),  # PyTorch's defaults
+    "torchscript search": (True, True),
+    "torchscript fp32": (False, True),
+}
 
 Calls = Callable[[int, int], Mapping[str, list[float]]]  # batch, runs -> wall_ms and gpu_ms of each run
 
@@ -57,7 +61,8 @@ def targets(bundle: Bundle, runtime: str, precisions: str, file: str = "", batch
                 if "wall_ms" in finding:
                     found[finding["subject"], batch] = finding["wall_ms"]["p50"]
         if file:
-            yield from _ratios(found, [name for name in subjects if name not in _ORIGINALS])
+            ours = [name for name in subjects if name not in _ORIGINALS]
+            yield from attempt("ratios", partial(_ratios, found, ours))
 
 
 def _ours(runtime: Runtime, windows: FloatArray, batch: int, runs: int) -> Mapping[str, list[float]]:
@@ -66,31 +71,30 @@ def _ours(runtime: Runtime, windows: FloatArray, batch: int, runs: int) -> Mappi
         begun = time.perf_counter()
         runtime.infer(some)
         wall.append((time.perf_counter() - begun) * 1e3)
-    split = getattr(runtime, "split", None)
-    parts = [split(some) for _ in range(3)] if split else []
-    return {"wall_ms": wall, "gpu_ms": [sum(one.values()) for one in parts if one]}
+    split = runtime.split if isinstance(runtime, Splitting) and batch <= runtime.batch_size else None
+    parts = [split(some) for _ in range(runs)] if split else []
+    gpu = [sum(ms for name, ms in one.items() if name != "overhead") for one in parts if one]
+    return {"wall_ms": wall, "gpu_ms": gpu, "overhead_ms": [one["overhead"] for one in parts if "overhead" in one]}
 
 
 def _in_turns(subjects: Mapping[str, Calls], batch: int, runs: int, turns: int) -> Iterator[Finding]:
     """Each subject's runs, in `turns` rounds; the order changes each round."""
     names = list(subjects)
-    wall: dict[str, list[float]] = {name: [] for name in names}
-    gpu: dict[str, list[float]] = {name: [] for name in names}
+    samples: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for name in names:
-        subjects[name](batch, _WARM)
+        subjects[name](batch, _WARM if turns > 1 else 1)
     for order in islice(orders(len(names)), turns):
         for position in order:
-            told = subjects[names[position]](batch, runs + 1)  # the first after another subject is not counted
-            wall[names[position]] += told["wall_ms"][1:]
-            gpu[names[position]] += told["gpu_ms"][-runs:]
+            for kind, times in subjects[names[position]](batch, runs + 1).items():
+                samples[names[position]].setdefault(kind, []).extend(times[1:])  # the first, after another, is left out
     for name in names:
-        yield {"subject": name, "batch": batch, "calls": len(wall[name]), "wall_ms": _figures(wall[name]),
-               "gpu_ms": _figures(gpu[name]), "ms_a_window": round(float(np.median(wall[name])) / batch, 5)}  # fmt: skip
+        wall = samples[name]["wall_ms"]
+        figures = {kind: _figures(times) for kind, times in samples[name].items() if times}
+        yield {"subject": name, "batch": batch, "calls": len(wall), **figures,
+               "ms_a_window": round(float(np.median(wall)) / batch, 5)}  # fmt: skip
 
 
-def _figures(samples: Sequence[float]) -> dict[str, float] | None:
-    if not samples:
-        return None
+def _figures(samples: Sequence[float]) -> dict[str, float]:
     p50, p99 = np.percentile(samples, (50, 99))
     return {"p50": round(float(p50), 4), "min": round(min(samples), 4), "p99": round(float(p99), 4)}
 
