@@ -35,13 +35,16 @@ _CALLS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "cudaEventRecord": ((), (_POINTER, _POINTER)),
     "cudaEventElapsedTime": ((_FLOAT,), (_POINTER, _POINTER)),
     "cudaEventDestroy": ((), (_POINTER,)),
+    "cudaGraphMemcpyNodeSetParams1D": ((), (_POINTER, _POINTER, _POINTER, _SIZE, _INT)),
     "cudaGraphInstantiate": ((_POINTER,), (_POINTER, _FLAGS)),
     "cudaGraphLaunch": ((), (_POINTER, _POINTER)),
     "cudaGraphExecDestroy": ((), (_POINTER,)),
     "cudaGraphDestroy": ((), (_POINTER,)),
 }
 FUNCTIONS = (*_CALLS, "cudaStreamEndCapture", "cudaGraphGetNodes", "cudaGraphNodeGetType", "cudaGetErrorName")
-FUNCTIONS += ("cudaGetErrorString", "cudaGetLastError")
+FUNCTIONS += ("cudaGetErrorString", "cudaGetLastError", "cudaGraphMemcpyNodeGetParams")
+_COPY = ctypes.c_uint64 * 20  # a cudaMemcpy3DParms, and where in it are
+_SOURCE, _TARGET, _EXTENT, _KIND = 4, 12, slice(16, 19), 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Cudart:
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)  # noqa: N815
     cudaDeviceAttr = SimpleNamespace(cudaDevAttrIntegrated=18, cudaDevAttrCanMapHostMemory=19)  # noqa: N815
-    cudaGraphNodeType = SimpleNamespace(cudaGraphNodeTypeHost=3)  # noqa: N815
+    cudaGraphNodeType = SimpleNamespace(cudaGraphNodeTypeMemcpy=1, cudaGraphNodeTypeHost=3)  # noqa: N815
     cudaHostAllocDefault, cudaHostAllocMapped = 0, 2  # noqa: N815
     cudaStreamNonBlocking, cudaEventDisableTiming = 1, 2  # noqa: N815
 
@@ -80,6 +83,7 @@ class Cudart:
         self._library.cudaStreamEndCapture.argtypes = (_POINTER, ctypes.POINTER(_POINTER))
         self._library.cudaGraphGetNodes.argtypes = (_POINTER, _POINTER, ctypes.POINTER(_SIZE))
         self._library.cudaGraphNodeGetType.argtypes = (_POINTER, ctypes.POINTER(_INT))
+        self._library.cudaGraphMemcpyNodeGetParams.argtypes = (_POINTER, ctypes.POINTER(_COPY))
 
     def _function(self, name: str, results: Sequence[Any], arguments: Sequence[Any]) -> Callable[..., tuple[Any, ...]]:
         function, success = getattr(self._library, name), self.cudaError_t.cudaSuccess
@@ -120,3 +124,10 @@ class Cudart:
         """What kind of node it is."""
         kind = _INT()
         return self._code(self._library.cudaGraphNodeGetType(node, kind)), kind.value
+
+    def cudaGraphMemcpyNodeGetParams(self, node: int) -> tuple[Code, int, int, int, int]:  # noqa: N802
+        """Source, target, bytes and kind of a node that copies; other than cuda-python."""
+        copy = _COPY()
+        code = self._library.cudaGraphMemcpyNodeGetParams(node, copy)
+        width, height, depth = copy[_EXTENT]
+        return self._code(code), copy[_SOURCE], copy[_TARGET], width * height * depth, copy[_KIND] & 0xFFFFFFFF

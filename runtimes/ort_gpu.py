@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -115,8 +116,8 @@ class GpuRuns:
         self._sizes, self._graphs = tuple(sizes), graphs
         self._met: set[int] = set()
         self._lock = threading.Lock()
-        self._options = ort.RunOptions()
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._unwaited = ort.RunOptions()
+        self._unwaited.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._mark: Callable[[Any], None] = _no_mark
         self._free: SimpleQueue[_Slot] = SimpleQueue()
         self._resources = ExitStack()
@@ -202,12 +203,12 @@ class GpuRuns:
         self._free.put(slot)
 
     def _compute(self, slot: _Slot, size: int) -> None:
-        """Have ONNX Runtime start an inference on its stream, between the slot's copies."""
+        """Have ONNX Runtime run an inference on its stream, between the slot's copies."""
         cuda, stream = self._cuda, self._stream.handle
         cuda("cudaEventRecord", slot.filled, slot.stream)
         for event in (slot.filled, self._computed):
             cuda("cudaStreamWaitEvent", stream, event, 0)
-        self._session.run_with_iobinding(slot.binding(self._session, size), self._options)
+        self._session.run_with_iobinding(slot.binding(self._session, size))  # which waits, or pinned memory piles up
         cuda("cudaEventRecord", self._computed, stream)
         cuda("cudaStreamWaitEvent", slot.stream, self._computed, 0)
 
@@ -238,26 +239,38 @@ class GpuRuns:
             "cudaStreamBeginCapture", stream, cuda.constant("cudaStreamCaptureModeThreadLocal", "cudaStreamCaptureMode")
         )
         try:
-            self._session.run_with_iobinding(binding, self._options)
+            self._session.run_with_iobinding(binding, self._unwaited)
         finally:
             graph = cuda("cudaStreamEndCapture", stream)
         try:
-            self._refuse_host_nodes(graph)
+            self._make_lasting(graph)
             executable = cuda("cudaGraphInstantiate", graph, 0)
         finally:
             cuda("cudaGraphDestroy", graph)
         self._resources.callback(cuda, "cudaGraphExecDestroy", executable)
         return executable
 
-    def _refuse_host_nodes(self, graph: Any) -> None:
-        """Raise RuntimeUnavailableError if the CPU would do something in each replay.
+    def _make_lasting(self, graph: Any) -> None:
+        """Have a graph that was just captured copy from memory of its own, where it copies from the CPU's.
 
-        It would give back memory that the graph still copies from: older versions of ONNX Runtime do not know that they
-        are captured.
+        For products of matrices over a batch ONNX Runtime copies addresses from memory that older versions use again
+        for the next run: sizes would then be computed from one another's windows. Raises RuntimeUnavailableError where
+        the CPU would give memory back in each replay.
         """
-        host = self._cuda.constant("cudaGraphNodeTypeHost", "cudaGraphNodeType")
-        if any(self._cuda("cudaGraphNodeGetType", node) == host for node in self._cuda("cudaGraphGetNodes", graph)):
+        cuda, kinds = self._cuda, self._cuda.constant("cudaGraphNodeType")
+        nodes = [(node, cuda("cudaGraphNodeGetType", node)) for node in cuda("cudaGraphGetNodes", graph)]
+        if any(kind == kinds.cudaGraphNodeTypeHost for _, kind in nodes):
             raise RuntimeUnavailableError("this ONNX Runtime frees memory that a graph needs, a newer one does not")
+        in_kind = cuda.constant("cudaMemcpyHostToDevice", "cudaMemcpyKind")
+        for node, kind in nodes:
+            if kind != kinds.cudaGraphNodeTypeMemcpy:
+                continue
+            source, target, size, direction = cuda("cudaGraphMemcpyNodeGetParams", node)
+            if direction == in_kind:
+                own = cuda("cudaHostAlloc", size, cuda.constant("cudaHostAllocDefault"))
+                self._resources.callback(cuda, "cudaFreeHost", own)
+                ctypes.memmove(own, source, size)
+                cuda("cudaGraphMemcpyNodeSetParams1D", node, target, own, size, in_kind)
 
     # --------------------------------------------------------------------------------------------------- for the bench
     def split(self, infer: Callable[[], object]) -> dict[str, float]:

@@ -134,9 +134,11 @@ class SessionOnStream:
 
         return SimpleNamespace(bind_input=bind("input"), bind_output=bind("output"), bound=bound)
 
-    def run_with_iobinding(self, binding: Any, options: Any) -> None:
-        """Start an inference."""
-        assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
+    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+        """Start an inference, and wait for it unless the options say no: nobody may wait during a capture."""
+        waits = options is None
+        assert waits or options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
+        assert waits == (self._stream.captured is None)
         self.runs += 1
         (name, shape, source), (out, columns, target) = binding.bound["input"], binding.bound["output"]
 
@@ -147,3 +149,5 @@ class SessionOnStream:
             self._double.bytes_at(target, scores.nbytes)[:] = scores.tobytes()
 
         self._stream.put(compute)
+        if waits:
+            self._double.module.cudaStreamSynchronize(self._stream)

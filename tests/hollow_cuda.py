@@ -3,7 +3,8 @@ nodes of a graph, on a machine without a GPU. Whether a session opens is ONNX Ru
 compute is nobody's.
 
 For every function that the providers of a wheel want there is one of that name which succeeds; those that give
-memory, copy it or tell of the device do so, and graphs are counted (hollow_captures, hollow_launches).
+memory, copy it or tell of the device do so, and graphs are counted (hollow_captures, hollow_launches), with the copies
+in them that would not copy what was captured (hollow_stale).
 `python -m tests.read_kernels` reads the table of kernels with it.
 Needs gcc and binutils (nm, objdump).
 """
@@ -33,24 +34,31 @@ _SPECIAL = {
     "cudaFreeHost": "int cudaFreeHost(void *p) { free(p); return 0; }",
     "cudaMemcpy": "int cudaMemcpy(void *to, void *from, size_t n, int kind) { memcpy(to, from, n); return 0; }",
     "cudaMemcpyAsync": "int cudaMemcpyAsync(void *to, void *from, size_t n, int kind, void *stream) "
-    "{ memcpy(to, from, n); return 0; }",
+    "{ if (capturing && kind == 1) keep(to, from, n); else memcpy(to, from, n); return 0; }",
     "cudaMemGetInfo": "int cudaMemGetInfo(size_t *left, size_t *all) { *left = *all = (size_t)8 << 30; return 0; }",
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int *value, int which, int device) "
     f"{{ *value = which == 75 ? {_CAPABILITY[0]} : which == 76 ? {_CAPABILITY[1]} : which != 18; return 0; }}",
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int *v) { *v = 12080; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int *v) { *v = 13000; return 0; }",
-    "cudaStreamBeginCapture": "int cudaStreamBeginCapture(void *stream, int mode) { capturing = 1; return 0; }",
+    "cudaStreamBeginCapture": "int cudaStreamBeginCapture(void *stream, int mode) "
+    "{ capturing = calloc(1, sizeof *capturing); return 0; }",
     "cudaStreamEndCapture": "int hollow_captures = 0; int cudaStreamEndCapture(void *stream, void **p) "
-    "{ capturing = 0; hollow_captures++; *p = &hollow_captures; return 0; }",
-    "cudaStreamIsCapturing": "int cudaStreamIsCapturing(void *stream, int *told) { *told = capturing; return 0; }",
+    "{ hollow_captures++; *p = capturing; capturing = 0; return 0; }",
+    "cudaStreamIsCapturing": "int cudaStreamIsCapturing(void *stream, int *told) { *told = !!capturing; return 0; }",
     "cudaLaunchHostFunc": "int cudaLaunchHostFunc(void *stream, void (*call)(void *), void *p) "
-    "{ host_nodes += capturing; call(p); return 0; }",
-    "cudaGraphGetNodes": "int cudaGraphGetNodes(void *graph, void **nodes, size_t *n) { *n = host_nodes; return 0; }",
-    "cudaGraphNodeGetType": "int cudaGraphNodeGetType(void *node, int *type) { *type = 3; return 0; }",
-    "cudaGraphInstantiate": "int cudaGraphInstantiate(void **p, void *graph, unsigned long long flags) "
-    "{ *p = &p; return 0; }",
-    "cudaGraphLaunch": "int hollow_launches = 0; int cudaGraphLaunch(void *graph, void *stream) "
-    "{ hollow_launches++; return 0; }",
+    "{ if (capturing) capturing->nodes[capturing->count++].kind = 3; call(p); return 0; }",
+    "cudaGraphGetNodes": "int cudaGraphGetNodes(struct graph *g, void **nodes, size_t *n) "
+    "{ *n = g->count; for (int i = 0; nodes && i < g->count; i++) nodes[i] = &g->nodes[i]; return 0; }",
+    "cudaGraphNodeGetType": "int cudaGraphNodeGetType(struct node *a, int *kind) { *kind = a->kind; return 0; }",
+    "cudaGraphMemcpyNodeGetParams": "int cudaGraphMemcpyNodeGetParams(struct node *a, size_t *p) "
+    "{ p[4] = (size_t)a->from; p[12] = (size_t)a->to; p[16] = a->size; p[17] = p[18] = p[19] = 1; return 0; }",
+    "cudaGraphMemcpyNodeSetParams1D": "int cudaGraphMemcpyNodeSetParams1D(struct node *a, void *to, void *from) "
+    "{ a->from = from; return 0; }",
+    "cudaGraphInstantiate": "int cudaGraphInstantiate(void **p, void *g, unsigned long long flags) "
+    "{ *p = g; return 0; }",
+    "cudaGraphLaunch": "int hollow_launches = 0, hollow_stale = 0; int cudaGraphLaunch(struct graph *g, void *stream) "
+    "{ hollow_launches++; for (int i = 0; i < g->count; i++) "
+    "hollow_stale += !!memcmp(g->nodes[i].from, g->nodes[i].said, g->nodes[i].size); return 0; }",
     "cudnnGetVersion": "size_t cudnnGetVersion(void) { return 91000; }",
     "getInferLibVersion": "int getInferLibVersion(void) { return 101300; }",
 }
@@ -62,8 +70,12 @@ _PROPERTIES = """int {name}(char *p, int device) {{
   *(int *)(p + 360) = {major}; *(int *)(p + 364) = {minor}; return 0;
 }}"""
 # TensorRT gives objects: every method of this one returns 0.
-_OBJECT = """static int capturing;
-static size_t host_nodes;
+_OBJECT = """struct node { int kind; char *to, *from, *said; size_t size; };
+static struct graph { int count; struct node nodes[4000]; } *capturing;
+static void keep(char *to, char *from, size_t n) {
+  struct node *a = &capturing->nodes[capturing->count++];
+  *a = (struct node){1, to, from, memcpy(malloc(n), from, n), n};
+}
 static int nothing(void) { return 0; }
 static void *methods[200], *object[1];
 static void *an_object(void) { for (int i = 0; i < 200; i++) methods[i] = nothing; object[0] = methods; return object; }

@@ -269,7 +269,7 @@ import numpy as np
 from edgebird import open_bundle, open_runtime
 runtime = open_runtime(open_bundle(sys.argv[1]), "ort-cuda")
 cuda = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libcudart" in line))
-told = lambda: [ctypes.c_int.in_dll(cuda, f"hollow_{what}").value for what in ("captures", "launches")]
+told = lambda: [ctypes.c_int.in_dll(cuda, f"hollow_{what}").value for what in ("captures", "launches", "stale")]
 def score(counts):
     for count in counts:
         runtime.infer(np.zeros((count, runtime.card.window_samples), np.float32))
@@ -293,20 +293,43 @@ def test_an_inference_is_one_launch_of_a_cuda_graph(tmp_path: Path, python: str)
     includes, opened, here, other = gpu_wheels.run(python, GRAPHS, bundle.path, LD_LIBRARY_PATH=str(libraries))
     assert includes == "copies to and from the GPU; a CUDA graph"
     sizes = len((1, 2, 4, 8))
-    assert opened == [2 * sizes, sizes]  # for each of two batches in flight; each size is launched once
-    assert here == [2 * sizes, sizes + 6]
-    assert other == [2 * sizes, sizes + 8]
+    assert opened == [2 * sizes, sizes, 0]  # for each of two batches in flight; each size is launched once
+    assert here == [2 * sizes, sizes + 6, 0]
+    assert other == [2 * sizes, sizes + 8, 0]
 
 
-def adding_bundle(folder: Path) -> Bundle:
-    """Scores every sample with its sum with itself: no operator in it needs cuDNN or cuBLAS."""
+def test_a_graph_copies_what_it_copied_when_it_was_captured(tmp_path: Path, python: str) -> None:
+    """For a product of matrices over a batch ONNX Runtime copies addresses from memory that the next run overwrites:
+    windows would be scored from those of another batch size.
+    """
+    libraries = gpu_wheels.hollow(python, tmp_path)
+    bundle = adding_bundle(tmp_path / "multiplying", multiplies=True)
+    _, *told = gpu_wheels.run(python, GRAPHS, bundle.path, LD_LIBRARY_PATH=str(libraries))
+    assert [stale for _, _, stale in told] == [0, 0, 0]
+    assert [launches for _, launches, _ in told] == [4, 10, 12]
+
+
+def adding_bundle(folder: Path, multiplies: bool = False) -> Bundle:
+    """Scores every sample with its sum with itself: no operator in it needs cuDNN or cuBLAS.
+
+    multiplies: by products of matrices with each window instead, as the frontend does.
+    """
     onnx = require("onnx")
     labels = tuple(Label(f"sample{i}", f"S {i}", f"Sample {i}") for i in range(4))
     card = replace(tone_card(RATE, "batch"), labels=labels, window_samples=4, golden=None)
     card = replace(card, input=replace(card.input, shape=("batch", 4)), output=replace(card.output, shape=("batch", 4)))
     make = onnx.helper
     values = [make.make_tensor_value_info(name, 1, ["batch", 4]) for name in (card.input.name, card.output.name)]
-    graph = make.make_graph([make.make_node("Add", ["sound", "sound"], ["birds"])], "adds", values[:1], values[1:])
+    nodes, constants = [make.make_node("Add", ["sound", "sound"], ["birds"])], []
+    if multiplies:
+        constants = [make.make_tensor(name, 7, [len(to)], to) for name, to in (("s", [0, 2, 2]), ("w", [0, 4]))]
+        nodes, wide = [make.make_node("Reshape", ["sound", "s"], ["squares"])], 2
+        for name, given, high in (("m0", "squares", 64), ("m1", "p0", 64), ("m2", "p1", 2)):  # each has other addresses
+            constants += [make.make_tensor(name, 1, [high, wide], [0.25] * (high * wide))]
+            nodes += [make.make_node("MatMul", [name, given], [name.replace("m", "p")])]
+            wide = high
+        nodes += [make.make_node("Reshape", ["p2", "w"], ["birds"])]
+    graph = make.make_graph(nodes, "adds", values[:1], values[1:], constants)
     folder.mkdir()
     onnx.save(
         make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=8), folder / "model.fp32.onnx"
