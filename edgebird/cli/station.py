@@ -37,9 +37,10 @@ from edgebird.live.station import Station
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks.build import table_options
+from edgebird.sinks.groups import SinkGroups
 from edgebird.sinks.lines import LineSink
+from edgebird.sinks.remote.build import remote_sinks
 from edgebird.sinks.terminal import TerminalSink
-from edgebird.sinks.thread import SinkThread
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _is_shown(settings: StationSettings) -> bool:
 
 def _make_station(
     settings: StationSettings, bundle: Bundle, engine: Engine, shown: bool, collect: Callable[[], None]
-) -> tuple[Station, SinkThread, Screen | None]:
+) -> tuple[Station, SinkGroups, Screen | None]:
     """A station, its sinks, and the screen that shows it, if one does. collect: see `collecting`."""
     rate = bundle.card.sample_rate
     screen = None
@@ -101,8 +102,9 @@ def _make_station(
     printer = None if screen else _printer(settings, rate)
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
     broadcast = make_broadcast(settings, rate)
-    sinks = make_sinks(settings, bundle, engine.name, told, broadcast)
-    telling = SinkThread(sinks, at_once=screen.take) if screen else SinkThread(sinks)
+    kept = make_sinks(settings, bundle, engine.name, told, broadcast)
+    groups = [kept, remote_sinks(settings, bundle, engine.name)]
+    telling = SinkGroups(groups, at_once=screen.take) if screen else SinkGroups(groups)
     telling.open()
     watchdog = service.Watchdog()
 

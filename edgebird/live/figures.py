@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edgebird.sinks.thread import SinkDelay
 _STEP = math.log(1.01)  # a percentile is known to 1 %
 _LEAST = 1e-6
 _CPU_S = 10.0
+LATENCY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # in which the statistics count windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,18 @@ class Distribution:
         if not self.count:
             return None
         return Percentiles(self._at(0.5), self._at(0.9), self._at(0.99), self.max)
+
+    def counts(self, bounds: Sequence[float]) -> dict[str, int]:
+        """How many figures are above the bound before and at most each bound, to 1 %; `inf` beyond the last one.
+
+        Bounds without any are left out.
+        """
+        edges = [round(math.log(bound) / _STEP) for bound in bounds]
+        found: Counter[str] = Counter()
+        for index, number in self._bins.items():
+            place = bisect_left(edges, index)
+            found[f"{bounds[place]:g}" if place < len(bounds) else "inf"] += number
+        return dict(found)
 
     def _at(self, share: float) -> float:
         rank, seen = math.ceil(share * self.count), 0
@@ -201,3 +215,9 @@ def event_figures(performance: Performance) -> dict[str, Any]:
     for name in ("real_time_factor", "cpu_percent", "memory_mb"):
         figures[name] = round(figures[name], 4 if name == "real_time_factor" else 1)
     return figures
+
+
+def latency_figures(meter: PerformanceMeter) -> dict[str, Any]:
+    """How many windows had which latency, for the event `stats`: what adds up over time, as percentiles do not."""
+    latency = meter.latency_s
+    return {"latency_counts": latency.counts(LATENCY_BOUNDS_S), "latency_total_s": round(latency.total, 3)}

@@ -31,7 +31,8 @@ from edgebird.runtimes import Runtime
 from edgebird.settings.keywords import Addresses, keyword_settings
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Sink
-from edgebird.sinks.thread import SinkThread
+from edgebird.sinks.groups import SinkGroups
+from edgebird.sinks.remote.build import remote_sinks
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class _Run:
             engine = Engine(self._runtime)
         broadcast = make_broadcast(settings, bundle.card.sample_rate)
         sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks], broadcast)
-        telling = _Telling(sinks, self.events)
+        telling = _Telling([sinks, remote_sinks(settings, bundle, engine.name)], self.events)
         telling.open()
 
         def tick() -> None:
@@ -231,11 +232,11 @@ class _Run:
         return station
 
 
-class _Telling(SinkThread):
+class _Telling(SinkGroups):
     """The sinks of a station; files also wait for the program that takes events."""
 
-    def __init__(self, sinks: Sequence[Sink], events: EventQueue) -> None:
-        super().__init__(sinks)
+    def __init__(self, groups: Sequence[Sequence[Sink]], events: EventQueue) -> None:
+        super().__init__(groups)
         self._events = events
 
     def has_room(self, wake: Callable[[], None]) -> bool:

@@ -21,7 +21,15 @@ import numpy as np
 from edgebird.errors import EdgebirdError, ScoreError
 from edgebird.events import Event
 from edgebird.live.engine import Engine
-from edgebird.live.figures import Performance, PerformanceMeter, SourceStatus, Status, Usage, event_figures
+from edgebird.live.figures import (
+    Performance,
+    PerformanceMeter,
+    SourceStatus,
+    Status,
+    Usage,
+    event_figures,
+    latency_figures,
+)
 from edgebird.live.listener import Due, Listener
 from edgebird.live.telling import Telling
 from edgebird.runtimes import Runtime
@@ -324,7 +332,7 @@ class Station:
         event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
         if self._options.place:
             event |= {"latitude": self._options.place[0], "longitude": self._options.place[1]}
-        event |= event_figures(status.performance) | {"sources": sources}
+        event |= event_figures(status.performance) | latency_figures(self._lately) | {"sources": sources}
         return event | ({"sinks": asdict(status.sinks)} if status.sinks else {})
 
     def _advise(self) -> None:

@@ -11,7 +11,10 @@ from edgebird.sinks.thread import SinkDelay
 
 
 class Telling(Protocol):
-    """Where events go: `sinks.thread.SinkThread`. It never keeps the scoring thread waiting, but in `close`."""
+    """Where events go: `sinks.groups.SinkGroups`, or one `sinks.thread.SinkThread`.
+
+    It never keeps the scoring thread waiting, but in `close`.
+    """
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Take an event."""

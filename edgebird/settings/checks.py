@@ -19,6 +19,7 @@ QuietHours: TypeAlias = tuple[tuple[time, time], ...]
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -129,6 +130,19 @@ def device() -> Check:
 
     def read(value: Any) -> str:
         if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError(wanted)
+        return str(value)
+
+    return Check(read, lambda: wanted)
+
+
+def address() -> Check:
+    """Return the check of an address to listen on, as HOST:PORT; an IPv6 host is in brackets."""
+    wanted = "HOST:PORT, such as 127.0.0.1:9108 or [::1]:9108"
+
+    def read(value: Any) -> str:
+        match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+        if match is None or not 0 < int(match[1]) < 1 << 16:
             raise ValueError(wanted)
         return str(value)
 

@@ -14,6 +14,7 @@ from edgebird.errors import UsageError
 from edgebird.settings import checks
 from edgebird.settings.checks import QuietHours
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
+from edgebird.settings.telling import MetricsSettings
 
 HOP_S = 2.5
 THRESHOLD = 0.3
@@ -262,6 +263,8 @@ class StationSettings:
     sources: tuple[SourceSettings, ...]
     detection: DetectionSettings = field(metadata=table("", DetectionSettings))
     output: OutputSettings = field(metadata=table("output", OutputSettings))
+    metrics: MetricsSettings | None = field(default=None, metadata=table(
+        "metrics", MetricsSettings, optional=True, about="Figures for Prometheus (extra `metrics`)."))
     buffer_s: float = field(default=15.0, metadata=set_by(
         Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "
                 "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES), fixed=True)))

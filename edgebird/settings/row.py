@@ -105,9 +105,12 @@ class SettingRow:
 
     @property
     def keyword(self) -> str:
-        """The keyword of `edgebird.listen`: the key, or in a table the option, as in `clip_format`."""
-        option = self.setting.option
-        word = option.name.strip("-") if option and self.table not in ("", "source") else self.setting.key
+        """The keyword of `edgebird.listen`: the key, or in a table the option, as in `clip_format`, and where there is
+        none the key behind the table's name, as in `mqtt_host`.
+        """
+        word = self.setting.key
+        if self.table not in ("", "source"):
+            word = self.setting.option.name.strip("-") if self.setting.option else f"{self.table}-{word}"
         return word.replace("-", "_")
 
     @property

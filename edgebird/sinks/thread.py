@@ -1,4 +1,4 @@
-"""The thread of all sinks of a station: a disk that is slow or hangs costs events, never sound."""
+"""The thread of sinks of a station: a disk that is slow or hangs costs events, never sound."""
 
 from __future__ import annotations
 
@@ -166,6 +166,10 @@ class SinkThread:
         lost = self._backlog.lost - self._settled
         return SinkDelay(sink, time.monotonic() - since, self._backlog.waiting, lost)
 
+    def made(self, event: Event) -> None:
+        """Take note of an event that a sink has made, and all sinks have; called on their thread."""
+        return
+
     # ------------------------------------------------------------------------------------------------ the thread
     def _run(self) -> None:
         try:
@@ -184,14 +188,18 @@ class SinkThread:
         while waiting := self._backlog.get():
             self._do(self._tell_losses)
             if waiting.event is None:
-                self._do(self._chain.tick)
+                self._do(partial(self._tell_made, self._chain.tick))
                 self._ticked = waiting.number
                 self._wake()
             else:
                 self._do(partial(self._chain.take, waiting.event, waiting.memory))
         for _ in range(2):  # that events are lost, and that this is over
             self._do(self._tell_losses)
-        self._do(self._chain.close)
+        self._do(partial(self._tell_made, self._chain.close))
+
+    def _tell_made(self, work: Callable[[], list[Event]]) -> None:
+        for event in work():
+            self.made(event)
 
     def _do(self, work: Callable[[], object]) -> None:
         """Do something; the thread goes on whatever it raises."""
