@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from edgebird.settings.build import station_settings
 from edgebird.settings.model import ROWS, SOURCE_ROWS
 from edgebird.settings.reference import markdown, station_toml
+from edgebird.settings.telling import MqttSettings
 
 ROOT = Path(__file__).parents[1]
 STATION = ROOT / "docs" / "station"
@@ -42,6 +44,7 @@ def test_every_setting_is_in_the_example_and_right_when_it_is_taken_in(
     """What is commented out is `#key = value`, without a space."""
     monkeypatch.setenv("POND_USER", "me")
     monkeypatch.setenv("POND_PASSWORD", "secret")
+    monkeypatch.setenv("MQTT_PASSWORD", "secret")
     whole = re.sub(r"^#(?=[^ \n])", "", SETTINGS, flags=re.MULTILINE)
     (tmp_path / "station.toml").write_text(whole, encoding="utf-8")
     station = station_settings(tmp_path / "station.toml", {})
@@ -49,6 +52,17 @@ def test_every_setting_is_in_the_example_and_right_when_it_is_taken_in(
     assert station.detection.thresholds == {"comcuc": 0.5, "Turdus merula": 0.6}
     said = set(re.findall(r"^([a-z-]+) = ", whole, re.MULTILINE)) | {"thresholds"}
     assert said >= KEYS
+
+
+def test_the_way_to_home_assistant_is_one_that_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of the page that changes station.toml: what comes out is a station with a broker."""
+    monkeypatch.setenv("MQTT_PASSWORD", "secret")
+    (line,) = re.findall(r"^sudo (sed .*) /etc/edgebird/station.toml$", PAGE, re.MULTILINE)
+    shutil.copy(STATION / "station.toml", tmp_path)
+    subprocess.run([*shlex.split(line), tmp_path / "station.toml"], check=True)
+    station = station_settings(tmp_path / "station.toml", {})
+    assert station.mqtt == MqttSettings("127.0.0.1", user="edgebird", password="secret")
+    assert [source.name for source in station.sources] == ["garden"]
 
 
 def test_what_the_example_calls_a_default_is_one(tmp_path: Path) -> None:

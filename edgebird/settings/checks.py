@@ -6,6 +6,7 @@ A check takes a value as a TOML file has it or as the command line gives it: bot
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ QuietHours: TypeAlias = tuple[tuple[time, time], ...]
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_TOPIC = re.compile(r"[^/+#\0]+(/[^/+#\0]+)*")
 _TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -145,6 +148,50 @@ def address() -> Check:
         if match is None or not 0 < int(match[1]) < 1 << 16:
             raise ValueError(wanted)
         return str(value)
+
+    return Check(read, lambda: wanted)
+
+
+def port() -> Check:
+    """Return the check of a port of TCP."""
+    wanted = "a port, 1 to 65535"
+
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 16:
+            raise ValueError(wanted)
+        return value
+
+    return Check(read, lambda: wanted, int)
+
+
+def secret() -> Check:
+    """Return the check of a password. Each `${NAME}` in it becomes that variable of the environment.
+
+    Messages show what stands in the file where it is no text or where a variable is missing: never what that holds.
+    """
+    wanted = "a text such as ${PASSWORD}, a variable of the environment that is set"
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError(wanted)
+        try:
+            return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
+        except KeyError as error:
+            raise UsageError(f"the environment variable {error.args[0]} is not set: a password needs it") from None
+
+    return Check(read, lambda: wanted)
+
+
+def topic(empty: bool = False) -> Check:
+    """Return the check of a topic of MQTT without wildcards. empty: whether it may be."""
+    wanted = "a topic without + and #, and without / at its ends"
+
+    def read(value: Any) -> str:
+        if value == "" and empty:
+            return ""
+        if not isinstance(value, str) or not _TOPIC.fullmatch(value):
+            raise ValueError(wanted)
+        return value
 
     return Check(read, lambda: wanted)
 

@@ -14,7 +14,7 @@ from edgebird.errors import UsageError
 from edgebird.settings import checks
 from edgebird.settings.checks import QuietHours
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
-from edgebird.settings.telling import MetricsSettings
+from edgebird.settings.telling import MetricsSettings, MqttSettings
 
 HOP_S = 2.5
 THRESHOLD = 0.3
@@ -265,6 +265,8 @@ class StationSettings:
     output: OutputSettings = field(metadata=table("output", OutputSettings))
     metrics: MetricsSettings | None = field(default=None, metadata=table(
         "metrics", MetricsSettings, optional=True, about="Figures for Prometheus (extra `metrics`)."))
+    mqtt: MqttSettings | None = field(default=None, metadata=table(
+        "mqtt", MqttSettings, optional=True, about="MQTT, where Home Assistant finds the station (extra `mqtt`)."))
     buffer_s: float = field(default=15.0, metadata=set_by(
         Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "
                 "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES), fixed=True)))
