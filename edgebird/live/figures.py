@@ -12,9 +12,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edgebird.events import Event
 from edgebird.sinks.thread import SinkDelay
 
 _STEP = math.log(1.01)  # a percentile is known to 1 %
@@ -217,7 +219,20 @@ def event_figures(performance: Performance) -> dict[str, Any]:
     return figures
 
 
-def latency_figures(meter: PerformanceMeter) -> dict[str, Any]:
-    """How many windows had which latency, for the event `stats`: what adds up over time, as percentiles do not."""
+def stats_event(status: Status, meter: PerformanceMeter, place: tuple[float, float] | None) -> Event:
+    """Return the event `stats`. meter: of the time since the last one. place: latitude and longitude, told too."""
+    sources = [
+        {"source": one.name, "state": one.state, "level_dbfs": one.level_dbfs, "audio_s": round(one.audio_s, 3)}
+        | {"scored_s": round(one.scored_s, 3), "gap_s": round(one.gap_s, 3), "waiting_s": round(one.waiting_s, 3)}
+        | {"drift_ppm": one.drift_ppm}
+        for one in status.sources
+    ]
+    moment = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
+    if place:
+        event |= {"latitude": place[0], "longitude": place[1]}
+    # Counts add up over time, as percentiles do not.
     latency = meter.latency_s
-    return {"latency_counts": latency.counts(LATENCY_BOUNDS_S), "latency_total_s": round(latency.total, 3)}
+    counts = {"latency_counts": latency.counts(LATENCY_BOUNDS_S), "latency_total_s": round(latency.total, 3)}
+    event |= event_figures(status.performance) | counts | {"sources": sources}
+    return event | ({"sinks": asdict(status.sinks)} if status.sinks else {})

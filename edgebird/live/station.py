@@ -13,8 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from edgebird.live.figures import (
     Status,
     Usage,
     event_figures,
-    latency_figures,
+    stats_event,
 )
 from edgebird.live.listener import Due, Listener
 from edgebird.live.telling import Telling
@@ -321,19 +320,7 @@ class Station:
             self._advise()
 
     def _stats(self) -> Event:
-        status = self._status(self._lately)
-        sources = [
-            {"source": one.name, "state": one.state, "level_dbfs": one.level_dbfs, "audio_s": round(one.audio_s, 3)}
-            | {"scored_s": round(one.scored_s, 3), "gap_s": round(one.gap_s, 3), "waiting_s": round(one.waiting_s, 3)}
-            | {"drift_ppm": one.drift_ppm}
-            for one in status.sources
-        ]
-        moment = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        event: Event = {"event": "stats", "source": None, "time": moment, "wall_s": round(status.wall_s, 3)}
-        if self._options.place:
-            event |= {"latitude": self._options.place[0], "longitude": self._options.place[1]}
-        event |= event_figures(status.performance) | latency_figures(self._lately) | {"sources": sources}
-        return event | ({"sinks": asdict(status.sinks)} if status.sinks else {})
+        return stats_event(self._status(self._lately), self._lately, self._options.place)
 
     def _advise(self) -> None:
         """Say what to change where the engine was too late in the last minute, and that sinks are."""
