@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from edgebird.card import Card
 from edgebird.errors import IncompleteAudioError, ScoreError, UsageError
 from edgebird.events import Event, Events
+from edgebird.frequencies import week_of
 from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
+from edgebird.rarity import Season, season_of
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.settings import model
@@ -39,12 +42,14 @@ class Settings:
 
     hop: samples between the starts of windows. threshold: lowest score that counts, one for all labels or float32
     [classes]. min_windows: consecutive windows that confirm a detection. allowed: bool [classes], None for all.
+    season: what is rare where and when, None if that does not matter.
     """
 
     hop: int
     threshold: float | FloatArray = THRESHOLD
     min_windows: int = 1
     allowed: NDArray[np.bool_] | None = None
+    season: Season | None = None
 
 
 def settings_for(
@@ -70,6 +75,7 @@ def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
     """What is a detection, for this model. Raises UsageError, LabelError."""
     allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
     result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
+    result = replace(result, season=season_of(settings.place, card.labels))
     if not settings.thresholds:
         return result
     return replace(result, threshold=_thresholds(settings.threshold, settings.thresholds, card.labels))
@@ -125,14 +131,18 @@ class Analysis:
     """One source's way from blocks to windows, and from their scores to detections; scoring lies between.
 
     Files and live sources take it alike. Scores are taken in the order of the windows, on another thread than blocks
-    are pushed on if need be. Its wall clock begins with it.
+    are pushed on if need be. Its wall clock begins with it. when: tells when a sample was heard, None if nobody knows.
     """
 
-    def __init__(self, card: Card, settings: Settings) -> None:
+    def __init__(
+        self, card: Card, settings: Settings, when: Callable[[int], datetime | None] = lambda position: None
+    ) -> None:
         self._hop, self._labels = settings.hop, len(card.labels)
+        self._settings, self._when = settings, when
+        self._judged: object = None  # what the pooler judges by
         self._windower = Windower(card.window_samples, settings.hop, round(MIN_TAIL_S * card.sample_rate))
         longest = round(LONGEST_S * card.sample_rate)
-        self._pooler = Pooler(self._thresholds(settings), settings.min_windows, longest, settings.allowed)
+        self._pooler = Pooler(self._thresholds(), settings.min_windows, longest, settings.allowed)
         self._windows = self._detections = 0
         self._taken = self._unscored = 0  # samples: the end of the last window that was taken, and those given up
         self._began = time.monotonic()
@@ -152,6 +162,7 @@ class Analysis:
 
     def take(self, window: Window, scores: FloatArray) -> list[Result]:
         """What is certain with the scores [classes] of the next window."""
+        self._judge(window)
         self._windows += 1
         self._taken = window.end
         return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
@@ -173,7 +184,21 @@ class Analysis:
 
     def change(self, settings: Settings) -> None:
         """Judge by other settings from the next window on; the hop stays."""
-        self._pooler.change(self._thresholds(settings), settings.min_windows, settings.allowed)
+        self._settings, self._judged = settings, None
+        self._pooler.change(self._thresholds(), settings.min_windows, settings.allowed)
+
+    def _judge(self, window: Window) -> None:
+        """Judge as it is in the week of a window."""
+        settings = self._settings
+        if settings.season is None:
+            return
+        moment = self._when(window.start)
+        week = -1 if moment is None else week_of(moment.date())
+        if week == self._judged:
+            return
+        self._judged, thresholds = week, self._thresholds()
+        confirmation = settings.season.confirmation(moment and moment.date(), thresholds, settings.min_windows)
+        self._pooler.change(thresholds, settings.min_windows, settings.allowed, confirmation)
 
     def summary(self) -> Summary:
         """The account so far."""
@@ -181,8 +206,8 @@ class Analysis:
         scored, gap = heard.scored - self._unscored, heard.gap + self._unscored
         return Summary(scored, gap, heard.tail, self._windows, self._detections, wall_s)
 
-    def _thresholds(self, settings: Settings) -> FloatArray:
-        return np.broadcast_to(np.float32(settings.threshold), self._labels)
+    def _thresholds(self) -> FloatArray:
+        return np.broadcast_to(np.float32(self._settings.threshold), self._labels)
 
     def _counted(self, results: list[Pooled]) -> list[Result]:
         self._detections += sum(isinstance(result, Detection) for result in results)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 from edgebird.pooling import Onset
@@ -24,11 +24,17 @@ def seconds(samples: int, rate: int) -> float:
 
 def timestamp(origin: Origin, samples: int, rate: int) -> str | None:
     """When a sample of a source was heard: ISO 8601 with offset, to the millisecond; None where nobody knows."""
+    moment = moment_of(origin, samples, rate)
+    return None if moment is None else moment.isoformat(timespec="milliseconds")
+
+
+def moment_of(origin: Origin, samples: int, rate: int) -> datetime | None:
+    """When a sample of a source was heard, in the source's time zone; None where nobody knows."""
     if origin.started is None:
         return None
     # Through UTC: adding to a local time would be an hour off after a change to or from summer time.
     moment = origin.started.astimezone(timezone.utc) + timedelta(seconds=samples / rate)
-    return moment.astimezone(origin.started.tzinfo).isoformat(timespec="milliseconds")
+    return moment.astimezone(origin.started.tzinfo)
 
 
 def head(kind: str, origin: Origin, samples: int, rate: int) -> Event:
@@ -69,7 +75,11 @@ class Events:
             case Onset():
                 return self._candidate("onset", origin, result.candidate)
             case Rejected():
-                return {**self._candidate("rejected", origin, result.candidate), "reason": result.reason}
+                return {
+                    **self._candidate("rejected", origin, result.candidate),
+                    "reason": result.reason,
+                    **result.detail,
+                }
             case Gap():
                 return gap_event(origin, result, self.rate)
             case Summary():

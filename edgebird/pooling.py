@@ -7,14 +7,17 @@ pieces where it is longer than `max_samples`; a piece is confirmed as soon as th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.errors import ScoreError
 from edgebird.types import Detection, FloatArray, Rejected, Window
+
+RARE_HERE = "rare_here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,19 @@ class Onset:
     candidate: Detection
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Confirmation:
+    """What each label needs beside its streak at the threshold: a streak at a firmer one.
+
+    thresholds: float32 [classes]. windows: the streak at them, int [classes]. detail: what is told of a candidate
+    without that.
+    """
+
+    thresholds: FloatArray
+    windows: NDArray[np.int_]
+    detail: Callable[[int], Mapping[str, Any]]
+
+
 Pooled: TypeAlias = Detection | Rejected | Onset
 
 
@@ -35,7 +51,8 @@ class _Run:
     """The piece of a label's song that is not reported yet; no windows in it right after the piece before was cut.
 
     position: of its last window, in the Pooler's count. current: the streak that may still grow.
-    streak: the longest so far. Both count across cuts: the second minute of a song is as confirmed as its first.
+    streak: the longest so far. firm_current, firm: the same at the firmer threshold. All count across cuts: the second
+    minute of a song is as confirmed as its first. told: whether an onset is told.
     """
 
     start: int = 0
@@ -45,15 +62,20 @@ class _Run:
     position: int = 0
     current: int = 0
     streak: int = 0
+    firm_current: int = 0
+    firm: int = 0
+    told: bool = False
 
-    def add(self, window: Window, score: float, position: int) -> None:
+    def add(self, window: Window, score: float, position: int, is_firm: bool) -> None:
         if self.windows == 0:
             self.start, self.score = window.start, score
         self.end = window.end
         self.score = max(self.score, score)
         self.windows += 1
-        self.current = self.current + 1 if position == self.position + 1 else 1
-        self.streak = max(self.streak, self.current)
+        follows = position == self.position + 1
+        self.current = self.current + 1 if follows else 1
+        self.firm_current = (self.firm_current + 1 if follows else 1) if is_firm else 0
+        self.streak, self.firm = max(self.streak, self.current), max(self.firm, self.firm_current)
         self.position = position
 
     def detection(self, label: int) -> Detection:
@@ -66,15 +88,19 @@ class Pooler:
     thresholds: float32 [classes]. min_windows: the streak that confirms a song, at least 1.
     max_samples: a piece this long is reported without waiting for the end of its song.
     allowed: bool [classes], False for labels outside the species list; None allows all.
+    confirmation: what labels need besides.
     """
 
     def __init__(
-        self, thresholds: FloatArray, min_windows: int, max_samples: int, allowed: NDArray[np.bool_] | None = None
+        self,
+        thresholds: FloatArray,
+        min_windows: int,
+        max_samples: int,
+        allowed: NDArray[np.bool_] | None = None,
+        confirmation: Confirmation | None = None,
     ) -> None:
-        self._thresholds = thresholds
-        self._min_windows = min_windows
         self._max_samples = max_samples
-        self._allowed = np.ones(len(thresholds), dtype=np.bool_) if allowed is None else allowed
+        self.change(thresholds, min_windows, allowed, confirmation)
         self._runs: dict[int, _Run] = {}
         self._position = 0
         self._expected: int | None = None
@@ -100,9 +126,15 @@ class Pooler:
         """Report what is over because the audio before `to` was lost, and all windows before that are pushed."""
         return sorted(self._close(before=to), key=_order)
 
-    def change(self, thresholds: FloatArray, min_windows: int, allowed: NDArray[np.bool_] | None) -> None:
+    def change(
+        self,
+        thresholds: FloatArray,
+        min_windows: int,
+        allowed: NDArray[np.bool_] | None,
+        confirmation: Confirmation | None = None,
+    ) -> None:
         """Judge by other settings from the next window on."""
-        self._thresholds, self._min_windows = thresholds, min_windows
+        self._thresholds, self._min_windows, self._confirmation = thresholds, min_windows, confirmation
         self._allowed = np.ones(len(thresholds), dtype=np.bool_) if allowed is None else allowed
 
     def finish(self) -> list[Pooled]:
@@ -111,10 +143,11 @@ class Pooler:
 
     def _add(self, label: int, window: Window, score: float) -> list[Pooled]:
         run = self._runs.setdefault(label, _Run())
-        streak_before = run.streak
-        run.add(window, score, self._position)
+        firmly = self._confirmation
+        run.add(window, score, self._position, firmly is None or score >= firmly.thresholds[label])
         results: list[Pooled] = []
-        if streak_before < self._min_windows <= run.streak and self._allowed[label]:
+        if not run.told and self._refusal(label, run) is None:
+            run.told = True
             results.append(Onset(run.detection(label)))
         if run.end - run.start >= self._max_samples:
             results.append(self._verdict(label, run))
@@ -128,12 +161,21 @@ class Pooler:
         return [self._verdict(label, run) for label, run in runs if run.windows]
 
     def _verdict(self, label: int, run: _Run) -> Pooled:
-        candidate = run.detection(label)
+        candidate, reason = run.detection(label), self._refusal(label, run)
+        if reason is None:
+            return candidate
+        detail = self._confirmation.detail(label) if self._confirmation and reason == RARE_HERE else {}
+        return Rejected(candidate, reason, detail)
+
+    def _refusal(self, label: int, run: _Run) -> str | None:
+        """Why a song is not believed so far."""
         if not self._allowed[label]:
-            return Rejected(candidate, "not_in_species_list")
+            return "not_in_species_list"
         if run.streak < self._min_windows:
-            return Rejected(candidate, "below_min_windows")
-        return candidate
+            return "below_min_windows"
+        if self._confirmation and run.firm < self._confirmation.windows[label]:
+            return RARE_HERE
+        return None
 
 
 def _require_finite(scores: FloatArray, window: Window) -> None:

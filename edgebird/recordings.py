@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import partial
 from itertools import chain, groupby
 from typing import Protocol, TypeAlias
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
 from edgebird.errors import AudioError, IncompleteAudioError, ScoreError
-from edgebird.events import Events
+from edgebird.events import Events, moment_of
 from edgebird.prefetch import prefetch
 from edgebird.readers import EACH, BegunRecording, Channel, Piece, ReadOptions, read_recordings
 from edgebird.runtimes import Runtime
@@ -148,7 +149,9 @@ def _on_grid(blocks: Iterable[AudioBlock], hop: int) -> Iterator[AudioBlock]:
 
 def _steps(pieces: Iterable[Piece], work: Work) -> Iterator[Step[_Listened]]:
     for channel, its in groupby(pieces, key=lambda piece: piece.channel):
-        listened = _Listened(channel, Analysis(work.runtime.card, work.settings))
+        source = channel.source
+        when = partial(moment_of, source.origin, rate=source.rate) if source else lambda position: None
+        listened = _Listened(channel, Analysis(work.runtime.card, work.settings, when))
         blocks = _blocks(its)
         windows = windows_of(listened.analysis, _on_grid(blocks, work.settings.hop) if work.on_grid else blocks)
         yield from source_steps(listened, windows, str(channel.recording.found.path))

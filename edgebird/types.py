@@ -6,10 +6,11 @@ reads them, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,10 +104,15 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A candidate that did not become a detection, and why: `below_min_windows` or `not_in_species_list`."""
+    """A candidate that did not become a detection, and why.
+
+    reason: `below_min_windows`, `not_in_species_list`, `rare_here` or `quiet_hours`. detail: more of it, as events have
+    it.
+    """
 
     candidate: Detection
     reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from edgebird.capture.wire import DROPPED
 from edgebird.card import Card
 from edgebird.detection import Analysis, Result, Settings, reported
-from edgebird.events import Event, Events, head, seconds
+from edgebird.events import Event, Events, head, moment_of, seconds
 from edgebird.live.bridges import Bridged, Bridges
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
@@ -65,7 +65,7 @@ class Listener:
         self.feed = feed
         self._options, self._settings = options, settings
         self._card, self._rate = card, card.sample_rate
-        self._analysis = Analysis(card, settings)
+        self._analysis = Analysis(card, settings, self._heard_at)
         self._events = Events(card.labels, card.sample_rate)
         self._origin = origin
         self._dated = origin.started is not None  # a recording that says when it was made
@@ -339,12 +339,12 @@ class Listener:
             return None
         return result
 
+    def _heard_at(self, position: int) -> datetime | None:
+        return moment_of(self._origin, position, self._rate)
+
     def _is_quiet(self, start: int) -> bool:
-        if not self._options.quiet_hours or self._origin.started is None:
-            return False
-        started = self._origin.started
-        moment = (started.astimezone(timezone.utc) + timedelta(seconds=start / self._rate)).astimezone(started.tzinfo)
-        return any(
+        moment = self._heard_at(start) if self._options.quiet_hours else None
+        return moment is not None and any(
             begin <= moment.time() < end if begin <= end else moment.time() >= begin or moment.time() < end
             for begin, end in self._options.quiet_hours
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgebird.errors import UsageError
 from edgebird.settings import checks
 from edgebird.settings.checks import QuietHours
+from edgebird.settings.place import PLACE, PlaceSettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
 from edgebird.settings.telling import MetricsSettings, MqttSettings
 
@@ -21,7 +22,7 @@ THRESHOLD = 0.3
 PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which takes too long to import for a help text
 
 SOURCES, REPORTS, FILES, CLIPS = "Sources", "What is reported", "Where it is kept", "Clips"
-PANELS = (SOURCES, "", REPORTS, FILES, CLIPS)  # in the order of --help
+PANELS = (SOURCES, "", REPORTS, PLACE, FILES, CLIPS)  # in the order of --help
 BOTH, DETECT = ("listen", "detect"), ("detect",)
 
 
@@ -159,6 +160,9 @@ class DetectionSettings:
     longitude: float | None = field(default=None, metadata=set_by(
         Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
                 Option("--longitude", "DEG", REPORTS), example=13.41, fixed=True)))
+    place: PlaceSettings | None = field(default=None, metadata=table(
+        "place", PlaceSettings, optional=True,
+        about="What may be heard here this week: a rare bird takes more windows to be believed (docs/place.md)."))
 
     def __post_init__(self) -> None:
         if (self.latitude is None) != (self.longitude is None):
