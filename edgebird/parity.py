@@ -33,6 +33,7 @@ TOLERANCES = {
     "bf16": Tolerance(0.06, 0.15),
     "int8": Tolerance(0.05, 0.15),
     "int8+bf16": Tolerance(0.05, 0.15),
+    "int8+fp16": Tolerance(0.05, 0.15),
 }
 # Precisions without a graph of their own: the graph of another, its backbone's floating-point part computed in bf16.
 BF16_OF = {"bf16": "fp32", "int8+bf16": "int8"}

@@ -52,7 +52,8 @@ ENGINE_MODULES = {
 AUTO = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-cpu", "openvino")
 AUTO_BY_PRECISION = {
     **dict.fromkeys(BF16_OF, ("openvino",)),  # nothing else makes them
-    "int8": ("tensorrt", "tensorrt-rtx", "ort-cuda", "openvino", "ort-cpu"),  # ONNX Runtime would compute it in FP32
+    # On a CPU ONNX Runtime would compute all of them in FP32.
+    **dict.fromkeys(("int8", "int8+fp16"), ("tensorrt", "tensorrt-rtx", "ort-cuda", "openvino", "ort-cpu")),
 }
 
 

@@ -114,6 +114,8 @@ def session_of(
     if provider.on_gpu:
         make_strict(ort, options)
         preload(ort)
+    if name == "ort-cuda":  # it computes no convolution in INT8: so it dequantizes weights once, not at each inference
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),

@@ -76,7 +76,7 @@ _PLUGINS = {
         provider="WebGpuExecutionProvider",
         extra="webgpu",
         refuses={
-            "int8": "the provider has no kernel for QuantizeLinear, which would run on the CPU",
+            **dict.fromkeys(("int8", "int8+fp16"), "it has no kernel for QuantizeLinear, which would run on the CPU"),
             "fp16": "not every GPU computes FP16 in Vulkan, and on none was it proven",
         },
         no_device=f"no GPU in /sys/class/drm ({SOFTWARE}=1 lets it compute on the CPU, which is slow and for trials)",

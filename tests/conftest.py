@@ -102,6 +102,24 @@ def bundle_copy(exported: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def in_int8(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, list[str]]:
+    """An ensemble of both kinds of frontend with graphs in INT8 and in INT8 and FP16, and what its export told.
+
+    Rounded and chosen with fewer windows: a choice among narrow networks takes a minute otherwise. Read only.
+    """
+    require("onnx")
+    from edgebird.export.exporter import ExportRequest, export_bundle
+    from edgebird.export.precisions import int8
+
+    folds, told = (narrow_folds["exp105"], narrow_folds["exp107"]), list[str]()
+    request = ExportRequest(folds, tmp_path_factory.mktemp("int8") / "bundle", precisions=("int8", "int8+fp16"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_ROUND", (5, 3))
+        patch.setattr(int8, "_CHOOSE", (5, 3))
+        return export_bundle(request, told.append), told
+
+
+@pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """23.3 s of real audio (the golden windows), 32 kHz, 16 bit."""
     path = tmp_path_factory.mktemp("audio") / "20230524_153000.WAV"

@@ -329,4 +329,4 @@ ENGINE_FAULTS = (
         states=("failed", "recovered"),
     ),
 )
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8+bf16")  # int8+fp16 is a graph of its own, as int8 is

@@ -47,10 +47,9 @@ def _fewer_windows() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def made(in_int8: tuple[Bundle, list[str]]) -> Bundle:
     """An ensemble of both kinds of frontend with an INT8 graph."""
-    folds = (narrow_folds["exp105"], narrow_folds["exp107"])
-    return export_bundle(ExportRequest(folds, tmp_path_factory.mktemp("int8") / "bundle", precisions=("int8",)))
+    return in_int8[0]
 
 
 @pytest.fixture(scope="module")

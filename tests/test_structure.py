@@ -101,7 +101,7 @@ THIRD_PARTY = {
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
 }
 # The only modules that cannot be imported without the `export` extra.
-PRECISIONS = ("bf16", "fp16", "gate", "int8", "lower", "qdq", "rounding", "stepwise")
+PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "qdq", "rounding", "stepwise")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
 FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
 NEED_TORCH |= {"edgebird.export.unpickling", "edgebird.export.weights"}

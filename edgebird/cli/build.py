@@ -15,7 +15,12 @@ NAME = "build"
 _OPTIONS = [
     parameter("bundle", BundleArgument, REQUIRED),
     own_option(
-        "precision", str, "fp32", "--precision", metavar="P", help="Which of the bundle's graphs: fp32, fp16, int8."
+        "precision",
+        str,
+        "fp32",
+        "--precision",
+        metavar="P",
+        help="Which of the bundle's graphs: fp32, fp16, int8, int8+fp16.",
     ),
     own_option("runtime", str, "tensorrt", "--runtime", metavar="NAME", help="tensorrt, or tensorrt-rtx."),
     own_option(

@@ -12,7 +12,7 @@ from edgebird.cli.options import REQUIRED, own_option, parameter, takes
 from edgebird.errors import EdgebirdError, UsageError
 
 NAME = "export"
-LOWER = ("fp16", "int8")  # precisions that have a graph of their own beside fp32
+LOWER = ("fp16", "int8", "int8+fp16")  # precisions that have a graph of their own beside fp32
 
 _OPTIONS = [
     parameter(
@@ -29,7 +29,7 @@ _OPTIONS = [
         ["fp32"],
         "--precision",
         metavar="P",
-        help="Graphs to write: fp32 (always one), fp16, int8.",
+        help="Graphs to write: fp32 (always one), fp16, int8, int8+fp16.",
     ),
     own_option(
         "labels",

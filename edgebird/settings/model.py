@@ -19,7 +19,8 @@ from edgebird.settings.telling import MetricsSettings, MqttSettings
 
 HOP_S = 2.5
 THRESHOLD = 0.3
-PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16"  # those of `parity`, which takes too long to import for a help text
+# Those of `parity`, which takes too long to import for a help text.
+PRECISIONS = "fp32, fp16, bf16, int8, int8+bf16, int8+fp16"
 
 SOURCES, REPORTS, FILES, CLIPS = "Sources", "What is reported", "Where it is kept", "Clips"
 PANELS = (SOURCES, "", REPORTS, PLACE, FILES, CLIPS)  # in the order of --help

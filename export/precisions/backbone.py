@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from onnx import ModelProto, NodeProto
 
@@ -16,12 +17,14 @@ _FOLD = re.compile(r"(?:fold\.\d+/)?")  # before the names of an ensemble, see g
 class Fp32Graph:
     """The finished FP32 graph, which the others are made of.
 
-    backbone: node -> its block, of those that may lose precision. group: windows that are scored at once.
+    backbone: node -> its block, of those that may lose precision. group: windows that are scored at once. shared: what
+    one precision found out of it and another uses again, by name.
     """
 
     model: ModelProto
     backbone: Mapping[str, str]
     group: int
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 def block_of(node: NodeProto, block: re.Pattern[str]) -> str | None:

@@ -122,8 +122,11 @@ def _fault(peak: float, rounding: float) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------- conversion
-def mixed_graph(model: ModelProto, low: Container[str]) -> ModelProto:
-    """The graph with the nodes named `low` in float16: their weights converted, casts at the borders."""
+def mixed_graph(model: ModelProto, low: Container[str], precision: str = "fp16") -> ModelProto:
+    """The graph with the nodes named `low` in float16: their weights converted, casts at the borders.
+
+    precision: what the graph says of itself.
+    """
     types = element_types(model)
     made_by = {output: node.name for node in model.graph.node for output in node.output}
     weights = _Weights(model, low)
@@ -144,7 +147,7 @@ def mixed_graph(model: ModelProto, low: Container[str]) -> ModelProto:
                     nodes.append(_cast(name, cast[name, is_low], is_low))
                 node.input[index] = cast[name, is_low]
         nodes.append(node)
-    return _rebuilt(model, nodes, list(weights.needed()), "fp16")
+    return _rebuilt(model, nodes, list(weights.needed()), precision)
 
 
 class _Weights:

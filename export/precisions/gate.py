@@ -20,7 +20,7 @@ from edgebird.types import FloatArray
 
 _SUSPECTS = 3
 _FEW_WINDOWS = 12
-PARTS = {"int8": 0.8, "int8+bf16": 0.8}  # of the tolerance, of what is fitted to audio
+PARTS = {"int8": 0.8, "int8+bf16": 0.8, "int8+fp16": 0.8}  # of the tolerance, of what is fitted to audio
 PART = 0.9  # and of the others
 Score = Callable[[FloatArray], FloatArray]  # windows [batch, samples] -> scores [batch, classes]
 

@@ -9,7 +9,8 @@ the rest is as before. What is not chosen stays in FP32, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,13 +34,54 @@ _COSTS = 3  # every third of those to choose with measures what each convolution
 _MISSES = 8  # convolutions that do not fit any more, one after the other: then the rest is not tried
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The convolutions that are in INT8 together, each as it is rounded.
+
+    Of every one that was tried, costs: root mean square of the score differences that it alone causes; shares: of the
+    multiplications.
+    """
+
+    low: Mapping[str, Quantized]
+    costs: Mapping[str, float]
+    shares: Mapping[str, float]
+
+
+class Choices:
+    """What fits within each margin, if it is another than within the last; none if not one convolution fits.
+
+    It takes minutes, so it is kept, for all precisions that begin with it.
+    """
+
+    def __init__(self, fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None]) -> None:
+        self.calibration = calibration
+        self._found: list[Chosen] = []
+        self._left = _choose(fp32, calibration, tell)
+
+    def __iter__(self) -> Iterator[Chosen]:
+        yield from self._found
+        for choice in self._left:
+            self._found.append(choice)
+            yield choice
+
+
+def choices(fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None]) -> Iterable[Chosen]:
+    """Those of a graph, found once. calibration: real audio, float32 [windows, samples], run in groups."""
+    known: Choices | None = fp32.shared.get("int8")
+    if known is None or known.calibration is not calibration:
+        known = fp32.shared["int8"] = Choices(fp32, calibration, tell)
+    return known
+
+
 def to_int8(
     fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None] = lambda _line: None
 ) -> Iterator[Candidate]:
-    """Convert the finished FP32 graph. calibration: real audio, float32 [windows, samples], run in groups.
+    """Convert the finished FP32 graph, once for each of its `choices`."""
+    for choice in choices(fp32, calibration, tell):
+        yield _candidate(fp32, choice)
 
-    Gives what fits within each margin, if it is another than within the last; none if not one convolution fits.
-    """
+
+def _choose(fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None]) -> Iterator[Chosen]:
     network, group = Stepwise(fp32), fp32.group
     with torch.inference_mode():
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
@@ -56,14 +98,12 @@ def to_int8(
             return
         if chosen != before:
             before = chosen
-            yield _candidate(fp32, {name: quantized[name] for name in chosen}, costs, shares)
+            yield Chosen({name: quantized[name] for name in chosen}, costs, shares)
 
 
-def _candidate(
-    fp32: Fp32Graph, low: Mapping[str, Quantized], costs: Mapping[str, float], shares: Mapping[str, float]
-) -> Candidate:
-    """The graph with these convolutions in INT8. Of every one, costs: alone; shares: of the multiplications."""
-    model = fp32.model
+def _candidate(fp32: Fp32Graph, choice: Chosen) -> Candidate:
+    """The graph with these convolutions in INT8."""
+    model, low, costs, shares = fp32.model, choice.low, choice.costs, choice.shares
     made = quantized_graph(model, low)
     return Candidate(
         precision="int8",

@@ -18,6 +18,7 @@ from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
 from edgebird.export.precisions.gate import PART, PARTS, Candidate, Fault, Known, Score, complaint, judge, scorer
 from edgebird.export.precisions.int8 import to_int8
+from edgebird.export.precisions.int8_fp16 import to_int8_fp16
 from edgebird.parity import BF16_OF, TOLERANCES, Parity, prove, score_in_groups
 from edgebird.types import FloatArray
 
@@ -32,6 +33,7 @@ _SHARE = 3  # every third recording given is held out
 CONVERTERS: dict[str, Callable[[Fp32Graph, FloatArray, FloatArray, Tell], Iterable[Candidate]]] = {
     "fp16": lambda fp32, calibration, golden, _tell: [to_fp16(fp32, calibration, golden)],
     "int8": lambda fp32, calibration, _golden, tell: to_int8(fp32, calibration, tell),
+    "int8+fp16": to_int8_fp16,
 }
 
 

@@ -51,6 +51,12 @@ def quantized_graph(model: ModelProto, quantized: Mapping[str, Quantized]) -> Mo
     return writer.finished()
 
 
+def border_nodes(node: NodeProto) -> frozenset[str]:
+    """Names of the nodes that may stand behind a convolution in INT8 and are part of it, float as it is."""
+    output = node.output[0]
+    return frozenset({f"{output}/Add", f"{output}/border/rows/Gather", f"{output}/border/Gather"})
+
+
 class _Writer:
     """The nodes and constants of the new graph, in order."""
 
