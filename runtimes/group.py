@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgebird.errors import RuntimeUnavailableError
 
@@ -17,15 +17,21 @@ GROUPS = tuple(1 << power for power in range(LARGEST.bit_length()))
 _PIECES = 4  # in a row: the copies of one overlap with another, as in use
 
 
-def fastest_group(name: str, usual: int, score: Callable[[int, int], object], free: Callable[[], int]) -> int:
-    """The smallest group that is within 3 % of the best, of 1, 2, 4, ... `LARGEST`. name: of the runtime, for the log.
+def fastest_group(
+    name: str,
+    usual: int,
+    score: Callable[[int, int], object],
+    free: Callable[[], int],
+    sizes: Sequence[int] = GROUPS,
+) -> int:
+    """The smallest of `sizes`, in order, that is within 3 % of the best. name: of the runtime, for the log.
 
     usual: those up to it are run anyway; a larger one only where memory might suffice, as long as each is a gain.
     score: scores so many windows, so many times in a row; free: bytes of the device's memory.
     """
     rates: dict[int, float] = {}
     before = free()
-    for size in GROUPS:
+    for size in sizes:
         left = free()
         if size > usual and left < 2 * (before - left):  # twice the windows, of an allocator that takes twice as much
             log.debug("%s: %d windows at once are not tried, %d MiB of memory are free", name, size, left >> 20)

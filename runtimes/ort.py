@@ -36,9 +36,10 @@ from edgebird.runtimes.contract import (
     warm_up,
     warm_up_windows,
 )
+from edgebird.runtimes.flight import SLOTS
 from edgebird.runtimes.group import GROUPS, fastest_group
 from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
-from edgebird.runtimes.ort_gpu import SLOTS, GpuRuns, Stream, open_stream
+from edgebird.runtimes.ort_gpu import GpuRuns, Stream, open_stream
 from edgebird.runtimes.ort_libraries import gpus_here, how_to_install, missing_library, preload, tensorrt_version
 from edgebird.runtimes.ort_placement import explained
 from edgebird.runtimes.trt.gpu import CudaError

@@ -6,10 +6,8 @@ import ctypes
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 from edgebird.card import Card
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes.cudart import Cudart
+from edgebird.runtimes.flight import SLOTS, Flights
 from edgebird.runtimes.ort_bound import DEVICE
 from edgebird.runtimes.ort_libraries import preload
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError
@@ -25,7 +24,6 @@ from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-SLOTS = 2  # batches in flight: the GPU copies and the CPU fills one while the GPU computes the other
 _MAJORS = ("13", "12")  # of CUDA, for a build of ONNX Runtime that does not tell
 
 
@@ -119,7 +117,6 @@ class GpuRuns:
         self._unwaited = ort.RunOptions()
         self._unwaited.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._mark: Callable[[Any], None] = _no_mark
-        self._free: SimpleQueue[_Slot] = SimpleQueue()
         self._resources = ExitStack()
         with ExitStack() as undo:  # of what was taken before something failed
             undo.callback(self._resources.close)
@@ -127,8 +124,7 @@ class GpuRuns:
             self._resources.callback(self._cuda, "cudaEventDestroy", self._computed)
             self._slots = [_Slot(stream, max(sizes), card, self._resources) for _ in range(SLOTS)]
             undo.pop_all()
-        for slot in self._slots:
-            self._free.put(slot)
+        self._flights = Flights(self._slots, self._start, self._finish)
 
     def with_sizes(self, sizes: Sequence[int]) -> GpuRuns:
         """The same for other sizes, in the place of this one, which is not used any more."""
@@ -145,26 +141,7 @@ class GpuRuns:
 
     def run(self, pieces: Sequence[FloatArray]) -> FloatArray:
         """The model's output for pieces float32 [batch, window_samples], in order, as one array; a copy."""
-        flying: deque[tuple[_Slot, int]] = deque()
-        found: list[FloatArray] = []
-        try:
-            for piece in pieces:
-                while (slot := self._take(wait=not flying)) is None:
-                    found.append(self._finish(*flying.popleft()))
-                flying.append((slot, len(piece)))
-                self._start(slot, piece)
-            while flying:
-                found.append(self._finish(*flying.popleft()))
-        finally:
-            while flying:  # something failed: nobody may fill what the GPU still reads
-                self._give_up(flying.popleft()[0])
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
-    def _take(self, wait: bool) -> _Slot | None:
-        """A free slot; None if there is none and the caller has others that it can finish."""
-        with suppress(Empty):
-            return self._free.get(block=wait)
-        return None
+        return self._flights.run(pieces)
 
     def _size(self, count: int) -> int:
         return next((size for size in self._sizes if size >= count), self._sizes[-1])
@@ -189,18 +166,9 @@ class GpuRuns:
         self._mark(slot.stream)
 
     def _finish(self, slot: _Slot, count: int) -> FloatArray:
-        """Wait for the scores of a slot, and free it."""
-        try:
-            self._cuda("cudaStreamSynchronize", slot.stream)
-            scores: FloatArray = slot.output.host[:count].copy()
-            return scores
-        finally:
-            self._free.put(slot)
-
-    def _give_up(self, slot: _Slot) -> None:
-        with suppress(CudaError):
-            self._cuda("cudaStreamSynchronize", slot.stream)
-        self._free.put(slot)
+        self._cuda("cudaStreamSynchronize", slot.stream)
+        scores: FloatArray = slot.output.host[:count].copy()
+        return scores
 
     def _compute(self, slot: _Slot, size: int) -> None:
         """Have ONNX Runtime run an inference on its stream, between the slot's copies."""

@@ -1,6 +1,7 @@
 """A double of cuda-python: it has the functions that the chosen version has (`data/cuda_api.json`), and no GPU.
 
-It is stricter than a GPU: what is put on a stream happens when somebody waits for it and not before, new memory is full
+It is stricter than a GPU: what is put on a stream happens when somebody waits for it and not before, also another
+stream that waits for an event of this one, new memory is full
 of NaN, freed memory cannot be used, and `left` tells what nobody freed.
 """
 
@@ -76,6 +77,7 @@ class CudaDouble:
         self.streams: dict[int, Stream] = {}
         self.graphs: set[int] = set()
         self.events: set[int] = set()
+        self._recorded: dict[int, tuple[Stream, list[bool]]] = {}
         self.launches = 0
         self.on_gpu: list[int] = []
         self._next = 1000
@@ -241,11 +243,27 @@ class CudaDouble:
     def _cudaEventRecord(self, event: Mark, stream: Stream) -> None:  # noqa: N802
         assert stream.captured is None, "the event would belong to the graph, and have no time"
         assert event.handle in self.events
+        reached: list[bool] = []
+        self._recorded[event.handle] = stream, reached
 
         def reach() -> None:
             event.at = stream.done
+            reached.append(True)
 
         stream.put(reach)
+
+    def _cudaStreamWaitEvent(self, stream: Stream, event: Mark, flags: int) -> None:  # noqa: N802
+        assert flags == 0
+        if event.handle not in self._recorded:
+            return
+        other, reached = self._recorded[event.handle]
+
+        def wait() -> None:
+            while not reached:
+                other.work.pop(0)()
+                other.done += 1
+
+        stream.put(wait)
 
     def _cudaEventElapsedTime(self, start: Mark, end: Mark) -> float:  # noqa: N802
         """A millisecond for every copy, inference or mark between them."""

@@ -15,22 +15,18 @@ from edgebird.runtimes.cudart import Cudart
 from edgebird.runtimes.trt.gpu import Cuda
 from tests.cuda_double import CudaDouble, FakeGpu, Mark, Stream
 
-_MORE = ("cudaStreamWaitEvent", "cudaEventCreateWithFlags", "cudaDeviceGetAttribute", "cudaGraphGetNodes",
+_MORE = ("cudaEventCreateWithFlags", "cudaDeviceGetAttribute", "cudaGraphGetNodes",
          "cudaGraphNodeGetType")  # fmt: skip
 
 
 class CudartDouble(CudaDouble):
-    """A stream that waits for an event has the other stream work up to it.
-
-    node_kinds: of a graph's nodes. free: bytes of the GPU's memory.
-    """
+    """node_kinds: of a graph's nodes. free: bytes of the GPU's memory."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         super().__init__("13.5.0", gpu)
         self.node_kinds: list[int] = [0]
         self.free = 8 << 30
         self._order = threading.RLock()
-        self._recorded: dict[int, tuple[Stream, list[bool]]] = {}
         for name in _MORE:
             setattr(self.module, name, self._call(name))
         for name, value in vars(Cudart).items():
@@ -76,25 +72,6 @@ class CudartDouble(CudaDouble):
     def _cudaEventCreateWithFlags(self, flags: int) -> Mark:  # noqa: N802
         assert flags == Cudart.cudaEventDisableTiming
         return self._cudaEventCreate()
-
-    def _cudaEventRecord(self, event: Mark, stream: Stream) -> None:  # noqa: N802
-        super()._cudaEventRecord(event, stream)
-        reached: list[bool] = []
-        self._recorded[event.handle] = stream, reached
-        stream.put(lambda: reached.append(True))
-
-    def _cudaStreamWaitEvent(self, stream: Stream, event: Mark, flags: int) -> None:  # noqa: N802
-        assert flags == 0
-        if event.handle not in self._recorded:
-            return
-        other, reached = self._recorded[event.handle]
-
-        def wait() -> None:
-            while not reached:
-                other.work.pop(0)()
-                other.done += 1
-
-        stream.put(wait)
 
     def _cudaMemGetInfo(self) -> tuple[int, int]:  # noqa: N802
         return self.free, self.free

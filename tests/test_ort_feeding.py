@@ -16,6 +16,8 @@ import pytest
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import RuntimeOptions, cudart, group, ort, ort_gpu
+from edgebird.runtimes.flight import SLOTS
+from edgebird.runtimes.trt import gpu
 from tests.cudart_double import CudartDouble
 from tests.foreign import amplitudes, tone_bundle
 from tests.test_runtimes import windows
@@ -76,7 +78,7 @@ def test_all_graphs_are_captured_at_the_opening(cuda: CudartDouble, tones: Bundl
     """To capture one takes as long as dozens of inferences, while sound is lost."""
     runtime = opened(tones)
     graphs = len(cuda.graphs)
-    assert graphs == ort_gpu.SLOTS * len(SIZES)
+    assert graphs == SLOTS * len(SIZES)
     session: Any = runtime._session
     runs, launches = session.runs, cuda.launches
     for count in (*range(1, 10), 33):
@@ -84,6 +86,19 @@ def test_all_graphs_are_captured_at_the_opening(cuda: CudartDouble, tones: Bundl
     assert (len(cuda.graphs), session.runs) == (graphs, runs)
     assert cuda.launches == launches + 8 + 2 + 5
     assert runtime.includes(1) == "copies to and from the GPU; a CUDA graph"
+
+
+@pytest.mark.parametrize("many", [1 << 20, 1000])
+def test_windows_reach_the_gpu_whole_in_pieces_and_by_several_threads(
+    many: int, cuda: CudartDouble, tones: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One core fills memory more slowly than the GPU copies it: a large group would wait a quarter of its time."""
+    monkeypatch.setattr(gpu, "_MANY", many)
+    runtime = opened(tones)
+    for count in (8, 5, 1, 8):
+        assert_scores(runtime, count)
+    runtime.close()
+    assert cuda.left() == {}
 
 
 def test_two_callers_at_the_same_time_have_their_own_scores(cuda: CudartDouble, tones: Bundle) -> None:
@@ -211,7 +226,7 @@ def test_the_group_is_found_where_recordings_are_scored(
     graphs = len(cuda.graphs)
     for count in (3, 16, 37):
         assert_scores(runtime, count)
-    assert graphs == len(cuda.graphs) == ort_gpu.SLOTS * 5
+    assert graphs == len(cuda.graphs) == SLOTS * 5
     assert opened(tones).batch_size == 8
     runtime.close()
 

@@ -37,7 +37,7 @@ class StandIn:
     def __init__(self, bundle: Bundle, precision: str, runtime: str) -> None:
         card = bundle.card
         self.model, self.card, self.runtime, self.calls = bundle.model(precision), card, runtime, 0
-        self.session: Any = None
+        self.sessions: dict[int, Any] = {}  # one for each stream
         self.tensors = {card.input.name: (-1, card.window_samples), card.output.name: (-1, len(card.labels))}
 
     def get_tensor_name(self, index: int) -> str:
@@ -92,17 +92,18 @@ class StandInContext:
         import onnxruntime as ort
 
         engine, on_gpu = self._engine, self._engine.runtime == "ort-cuda"
-        if engine.session is None:
+        if stream not in engine.sessions:
             given = {"device_id": "0", "use_tf32": "0", "user_compute_stream": str(stream)} if on_gpu else {}
-            engine.session = session_of(engine.model, engine.runtime, provider_options=given)
+            engine.sessions[stream] = session_of(engine.model, engine.runtime, provider_options=given)
+        session = engine.sessions[stream]
         if self._binding is None:
-            self._binding = engine.session.io_binding()
+            self._binding = session.io_binding()
             for name, bind in zip(engine.tensors, (self._binding.bind_input, self._binding.bind_output), strict=True):
                 device = "cuda" if on_gpu else "cpu"
                 bind(name, device, 0, np.float32, self.get_tensor_shape(name), self._addresses[name])
             self._options = ort.RunOptions()
             self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        engine.session.run_with_iobinding(self._binding, self._options)
+        session.run_with_iobinding(self._binding, self._options)
         engine.calls += 1
         return True
 

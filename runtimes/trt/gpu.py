@@ -9,21 +9,26 @@ import ctypes
 import importlib
 import importlib.util
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
-from edgebird.machine import found_in
+from edgebird.machine import found_in, usable_cores
 from edgebird.runtimes.cudart import Cudart
 from edgebird.types import FloatArray
 
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _DRIVER_FILE = "/proc/driver/nvidia/version"
-_PIECE = 1 << 15  # float32 values that are copied at once, 128 KiB
-_PIECES = 16  # at most: to start a copy takes microseconds of the CPU
+# float32 values that are copied at once: first few, so that the GPU begins soon, then more, as to start a copy takes
+# microseconds of the CPU.
+_FIRST, _PIECE, _PIECES = 1 << 11, 1 << 15, 16
+_MANY = 1 << 20  # values from which on one core is not enough to fill as fast as the GPU copies
+_FILLERS = 4
 
 
 class CudaError(RuntimeUnavailableError):
@@ -154,6 +159,23 @@ class Stopwatch:
             self._cuda("cudaEventDestroy", self._events.pop())
 
 
+@cache
+def _fillers() -> ThreadPoolExecutor:
+    """Threads that fill memory; the copies let go of Python's lock."""
+    return ThreadPoolExecutor(min(_FILLERS, usable_cores()), "edgebird-fill")
+
+
+@cache
+def _pieces(count: int) -> list[tuple[int, int]]:
+    """Where each piece of so many values starts and ends."""
+    found, start, size = [], 0, _FIRST
+    while start < count:
+        found.append((start, min(start + size, count)))
+        start += size
+        size = min(4 * size, max(_PIECE, -(-count // _PIECES)))
+    return found
+
+
 class Buffer:
     """float32 memory that CPU and GPU both reach: `host`, an array in pinned memory, and `device`, an address.
 
@@ -185,11 +207,21 @@ class Buffer:
         given = np.ascontiguousarray(windows).reshape(-1)
         wanted = self.host.reshape(-1)[: rows * self._row_bytes // 4]
         wanted[len(given) :] = 0
-        piece = max(_PIECE, -(-len(wanted) // _PIECES))
-        for start in range(0, len(wanted), piece):
-            some = given[start : start + piece]
-            wanted[start : start + len(some)] = some
-            self._copy_in(4 * start, 4 * min(piece, len(wanted) - start), stream)
+
+        def fill(start: int, end: int) -> None:
+            wanted[start : min(end, len(given))] = given[start:end]
+
+        pieces = _pieces(len(wanted))
+        filled = [_fillers().submit(fill, *piece) for piece in pieces] if len(given) > _MANY else []
+        try:
+            for index, (start, end) in enumerate(pieces):
+                if filled:
+                    filled[index].result()
+                else:
+                    fill(start, end)
+                self._copy_in(4 * start, 4 * (end - start), stream)
+        finally:
+            wait(filled)  # nobody else may fill it before they are through
 
     def upload(self, rows: int, stream: Any) -> None:
         """Start to copy the first rows to the GPU."""

@@ -61,6 +61,8 @@ def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path
     runtime = TrtRuntime(load_engine(trt, found, bundle, compiled), name, bundle.card, cuda)
     with ExitStack() as undo:
         undo.callback(runtime.close)
+        if options.measure:
+            runtime.find_group()
         warm_up(runtime, options, runtime.sizes)
         if not sidecar.proven_on(gpu, trt.__version__):
             _prove_and_note(runtime, bundle, path, sidecar, proof_place(name, gpu, trt.__version__))

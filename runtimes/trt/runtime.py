@@ -7,16 +7,25 @@ holds it to that.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from edgebird.card import Card
+from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, RuntimeUnavailableError
-from edgebird.parity import score_in_groups
-from edgebird.runtimes.contract import check_graph, check_open, check_windows, preferred_batch, to_scores
+from edgebird.runtimes.contract import (
+    check_graph,
+    check_open,
+    check_windows,
+    preferred_batch,
+    to_scores,
+    warm_up_windows,
+)
+from edgebird.runtimes.flight import SLOTS, Flights
+from edgebird.runtimes.group import fastest_group
 from edgebird.runtimes.trt.bindings import dtype_name, free_batch
 from edgebird.runtimes.trt.contexts import Contexts, LoadedEngine
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError, Stopwatch
@@ -37,24 +46,32 @@ class _Lane:
     graph: Any = None
 
 
+@dataclass(slots=True)
+class _Slot:
+    """What a batch in flight needs: a stream, memory for windows and scores, and what runs each batch size there."""
+
+    stream: Any
+    input: Buffer
+    output: Buffer
+    lanes: dict[int, _Lane] = field(default_factory=dict)
+
+
 class TrtRuntime:
     """See `Runtime`. Batches are fed in pieces of `batch_size`: what the profiles allow, or windows that share a
     floor.
 
-    A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them.
+    A piece is filled with zeros up to the next of a few sizes (`_lane_size`): no floor rises by them. Where the GPU has
+    memory of its own two pieces are in flight: one is copied while the other computes.
 
     Takes its memory at once, one block of working memory for all sizes; raises BundleError if the engine does not fit
     the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
-
-    concurrency = 1
 
     def __init__(self, loaded: LoadedEngine, name: str, card: Card, cuda: Cuda) -> None:
         self.name, self.card = name, card
         self.gpu = cuda.gpu()
         self.provider = f"{self.gpu.name} ({self.gpu.capability})"
         self._engine, self._cuda, self._log = loaded.engine, cuda, loaded.log
-        self._lanes: dict[int, _Lane] = {}
         self._check_engine()
         self._fixed = card.fixed_batch is not None
         self._ranges = () if self._fixed else self._profiles()
@@ -63,15 +80,21 @@ class TrtRuntime:
         if self.batch_size > self.max_batch:
             told = f"the engine takes {self.max_batch} windows at once, this bundle scores {self.batch_size}"
             raise BundleError(f"{name}: {told}")
-        self._resources = ExitStack()
+        self._resources, self._slots = ExitStack(), list[_Slot]()
         with ExitStack() as undo:  # of what was taken before something failed
             undo.callback(self.close)
-            self._stream = self._keep("cudaStreamDestroy", cuda("cudaStreamCreate"))
-            self._input = self._buffer(card.window_samples)
-            self._output = self._buffer(len(card.labels))
+            self._computed = self._keep("cudaEventDestroy", cuda("cudaEventCreate"))
+            self.concurrency = 1 if self.gpu.integrated else SLOTS
+            self._slots += [self._slot() for _ in range(self.concurrency)]
             self._contexts = Contexts(loaded, cuda)
             self._resources.callback(self._contexts.free)
             undo.pop_all()
+        self._lock = threading.Lock()
+        self._flights = Flights(self._slots, self._start, self._finish)
+
+    def _slot(self) -> _Slot:
+        stream = self._keep("cudaStreamDestroy", self._cuda("cudaStreamCreate"))
+        return _Slot(stream, self._buffer(self.card.window_samples), self._buffer(len(self.card.labels)))
 
     def _keep(self, destroy: str, resource: Any) -> Any:
         self._resources.callback(self._cuda, destroy, resource)
@@ -98,24 +121,47 @@ class TrtRuntime:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
         check_open(self.name, self._engine is not None)
         check_windows(windows, self.card)
-        return to_scores(score_in_groups(self._score, windows, self.batch_size), len(windows), self.card)
+        pieces = [windows[i : i + self.batch_size] for i in range(0, len(windows), self.batch_size)]
+        return to_scores(self._flights.run(pieces), len(windows), self.card)
 
-    def _score(self, windows: FloatArray) -> FloatArray:
-        """At most `max_batch` windows; the result is a copy."""
-        count, batch = len(windows), self._lane_size(len(windows))
-        self._fill(windows, batch)
-        lane = self._lanes.get(batch) or self._new_lane(batch)
-        if lane.graph is None:
-            self._enqueue(lane)
-        else:
-            self._launch(lane)
-        self._cuda("cudaStreamSynchronize", self._stream)
-        scores: FloatArray = self._output.host[:count].copy()
-        if batch not in self._lanes:
-            self._lanes[batch] = lane
-            if not self._contexts.captures_graphs:
-                self._record(lane)
+    def _start(self, slot: _Slot, windows: FloatArray) -> None:
+        """Start copy, inference and copy of at most `max_batch` windows."""
+        batch = self._lane_size(len(windows))
+        slot.input.send(windows, batch, slot.stream)
+        with self._lock:
+            if batch not in slot.lanes:
+                self._meet(batch)
+            self._cuda("cudaStreamWaitEvent", slot.stream, self._computed, 0)  # all use the same working memory
+            self._compute(slot, slot.lanes[batch])
+            self._cuda("cudaEventRecord", self._computed, slot.stream)
+        slot.output.download(batch, slot.stream)
+
+    def _finish(self, slot: _Slot, count: int) -> FloatArray:
+        self._cuda("cudaStreamSynchronize", slot.stream)
+        scores: FloatArray = slot.output.host[:count].copy()
         return scores
+
+    def _meet(self, batch: int) -> None:
+        """Make what runs a batch size in each slot: run it once, and record it."""
+        for slot in self._slots:
+            lane = self._new_lane(slot, batch)
+            self._cuda("cudaStreamWaitEvent", slot.stream, self._computed, 0)
+            self._execute(slot, lane)
+            self._cuda("cudaStreamSynchronize", slot.stream)
+            if not self._contexts.captures_graphs:
+                self._record(slot, lane)
+            slot.lanes[batch] = lane
+
+    def find_group(self) -> None:
+        """Have as many windows scored at once as is fastest here, where they may be scored together as one likes."""
+        if self._fixed or floor_group(self.card.db_floor) > 1:
+            return
+        (windows,) = warm_up_windows((self.max_batch,), self.card)
+
+        def score(size: int, times: int) -> None:
+            self._flights.run([windows[:size]] * times)
+
+        self.batch_size = fastest_group(self.name, self.max_batch, score, lambda: 0, self.sizes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -126,21 +172,17 @@ class TrtRuntime:
         """The batch that scores so many windows."""
         return self.max_batch if self._fixed else min(1 << (count - 1).bit_length(), self.max_batch)
 
-    def _fill(self, windows: FloatArray, batch: int) -> None:
-        self._input.host[: len(windows)] = windows
-        self._input.host[len(windows) : batch] = 0
-
-    def _new_lane(self, batch: int) -> _Lane:
+    def _new_lane(self, slot: _Slot, batch: int) -> _Lane:
         card, context = self.card, self._contexts.make()
         if context is None:
             raise self._refused(f"no execution context for {batch} windows", "out of memory?")
         shape = (batch, card.window_samples)
         profile = next((index for index, (least, most) in enumerate(self._ranges) if least <= batch <= most), 0)
-        if profile and not context.set_optimization_profile_async(profile, int(self._stream)):
+        if profile and not context.set_optimization_profile_async(profile, int(slot.stream)):
             raise self._refused(f"profile for {batch} windows refused", "no reason given")
         if not context.set_input_shape(card.input.name, shape):
             raise self._refused(f"input shape {list(shape)} refused", "outside of its profile")
-        for tensor, buffer in ((card.input, self._input), (card.output, self._output)):
+        for tensor, buffer in ((card.input, slot.input), (card.output, slot.output)):
             if not context.set_tensor_address(tensor.name, buffer.device):
                 raise self._refused(f"address of {tensor.name} refused", "no reason given")
         told = tuple(context.get_tensor_shape(card.output.name))
@@ -148,23 +190,21 @@ class TrtRuntime:
             raise BundleError(f"the engine gives {list(told)}, wanted {[batch, len(card.labels)]}: not for this bundle")
         return _Lane(batch, context)
 
-    def _enqueue(self, lane: _Lane, mark: Callable[[], None] = lambda: None) -> None:
-        """Start copy, inference and copy on the stream; `mark` is called between and around them."""
-        context = lane.context
-        mark()
-        self._input.upload(lane.batch, self._stream)
-        mark()
-        if not context.execute_async_v3(int(self._stream)):
+    def _execute(self, slot: _Slot, lane: _Lane) -> None:
+        if not lane.context.execute_async_v3(int(slot.stream)):
             raise self._refused(f"inference of {lane.batch} windows failed", "no reason given")
-        mark()
-        self._output.download(lane.batch, self._stream)
-        mark()
+
+    def _compute(self, slot: _Slot, lane: _Lane) -> None:
+        if lane.graph is None:
+            self._execute(slot, lane)
+        else:
+            self._cuda("cudaGraphLaunch", lane.graph, slot.stream)
 
     # --------------------------------------------------------------------------------------------------- for the bench
     def includes(self, batch: int) -> str:
         """What a time of `infer` has in it."""
         copies = "GPU and CPU share their memory, no copies" if self.gpu.integrated else "copies to and from the GPU"
-        lane = self._lanes.get(self._lane_size(batch))
+        lane = self._slots[0].lanes.get(self._lane_size(batch))
         if self._contexts.captures_graphs:
             return f"{copies}; a CUDA graph of TensorRT's own where it can be captured"
         return f"{copies}; {'a CUDA graph' if lane and lane.graph is not None else 'no CUDA graph'}"
@@ -177,46 +217,44 @@ class TrtRuntime:
         """Milliseconds of the parts of an inference of windows that were scored before, as many at once.
 
         h2d, compute and d2h are the GPU's time for copy, inference and copy, started one by one; enqueue is the CPU's
-        time to start them. With a CUDA graph there are also the GPU's and the CPU's time of that one launch. Where
+        time to start the inference. With a CUDA graph there are also the GPU's and the CPU's time of its launch. Where
         nothing is copied there are no copies.
         """
-        windows = windows[: self.batch_size]
-        lane = self._lanes[self._lane_size(len(windows))]
-        self._fill(windows, lane.batch)
-        (h2d, compute, d2h), enqueue = self._timed(lambda mark: self._enqueue(lane, mark))
+        windows, slot = windows[: self.batch_size], self._slots[0]
+        lane = slot.lanes[self._lane_size(len(windows))]
+        (h2d,), _ = self._timed(slot, lambda: slot.input.send(windows, lane.batch, slot.stream))
+        (compute,), enqueue = self._timed(slot, lambda: self._execute(slot, lane))
+        (d2h,), _ = self._timed(slot, lambda: slot.output.download(lane.batch, slot.stream))
         parts = {"compute": compute, "enqueue": enqueue}
+        if lane.graph is not None:
+            (parts["graph"],), parts["graph_launch"] = self._timed(slot, lambda: self._compute(slot, lane))
         if not self.gpu.integrated:
             parts |= {"h2d": h2d, "d2h": d2h}
-        if lane.graph is not None:
-            (parts["graph"],), parts["graph_launch"] = self._timed(lambda mark: self._launch(lane, mark))
         return parts
 
-    def _launch(self, lane: _Lane, mark: Callable[[], None] = lambda: None) -> None:
-        mark()
-        self._cuda("cudaGraphLaunch", lane.graph, self._stream)
-        mark()
-
-    def _timed(self, start: Callable[[Callable[[], None]], None]) -> tuple[list[float], float]:
-        """Milliseconds between the marks that `start` makes, by the GPU, and those that starting took, by the CPU."""
-        watch = Stopwatch(self._cuda, self._stream)
+    def _timed(self, slot: _Slot, start: Callable[[], None]) -> tuple[list[float], float]:
+        """Milliseconds that what `start` starts takes, by the GPU, and those that starting took, by the CPU."""
+        watch = Stopwatch(self._cuda, slot.stream)
         try:
+            watch.mark()
             begin = time.perf_counter()
-            start(watch.mark)
+            start()
             starting = (time.perf_counter() - begin) * 1e3
-            self._cuda("cudaStreamSynchronize", self._stream)
+            watch.mark()
+            self._cuda("cudaStreamSynchronize", slot.stream)
             return watch.milliseconds(), starting
         finally:
             watch.free()
 
     # --------------------------------------------------------------------------------------------------------- a graph
-    def _record(self, lane: _Lane) -> None:
+    def _record(self, slot: _Slot, lane: _Lane) -> None:
         """Record an inference as a CUDA graph, which takes one launch instead of hundreds, where that works."""
-        cuda, stream = self._cuda, self._stream
+        cuda, stream = self._cuda, slot.stream
         mode = cuda.constant("cudaStreamCaptureModeThreadLocal", "cudaStreamCaptureMode")
         try:
             cuda("cudaStreamBeginCapture", stream, mode)
             try:
-                self._enqueue(lane)
+                self._execute(slot, lane)
             finally:
                 graph = cuda("cudaStreamEndCapture", stream)
             try:
@@ -240,5 +278,5 @@ class TrtRuntime:
             self._resources.close()
         except CudaError as error:  # after a failure of the GPU nothing can be freed but by the end of the process
             log.debug("%s: %s", self.name, error)
-        self._lanes.clear()
+        self._slots.clear()
         self._engine = None
