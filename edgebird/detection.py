@@ -18,13 +18,15 @@ from edgebird.card import Card
 from edgebird.errors import IncompleteAudioError, ScoreError, UsageError
 from edgebird.events import Event, Events
 from edgebird.frequencies import week_of
+from edgebird.hours import within
 from edgebird.pooling import Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
 from edgebird.rarity import Season, season_of
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.settings import model
-from edgebird.settings.model import DetectionSettings
+from edgebird.settings.hours import Spans, SunBound
+from edgebird.settings.model import DetectionSettings, SourceSettings
 from edgebird.sources import FileSource
 from edgebird.species import allowed_labels, name_key
 from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Summary, Window
@@ -32,6 +34,7 @@ from edgebird.windows import Windower
 
 HOP_S, THRESHOLD = model.HOP_S, model.THRESHOLD
 _NOTHING = np.empty(0, np.float32)
+_DAY: Spans = ((SunBound("sunrise"), SunBound("sunset")),)
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
 LONGEST_S = 60.0  # a longer detection comes in pieces
 
@@ -42,7 +45,7 @@ class Settings:
 
     hop: samples between the starts of windows. threshold: lowest score that counts, one for all labels or float32
     [classes]. min_windows: consecutive windows that confirm a detection. allowed: bool [classes], None for all.
-    season: what is rare where and when, None if that does not matter.
+    season: what is rare where and when, None if that does not matter. by_sun: what may be reported by day and by night.
     """
 
     hop: int
@@ -50,6 +53,21 @@ class Settings:
     min_windows: int = 1
     allowed: NDArray[np.bool_] | None = None
     season: Season | None = None
+    by_sun: DayLists | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayLists:
+    """Which labels may be reported by day and by night, bool [classes]. place: latitude and longitude."""
+
+    day: NDArray[np.bool_]
+    night: NDArray[np.bool_]
+    hours: Spans
+    place: tuple[float, float] | None
+
+    def allowed(self, moment: datetime) -> NDArray[np.bool_]:
+        """Those of a moment."""
+        return self.day if within(self.hours, moment, self.place) else self.night
 
 
 def settings_for(
@@ -69,6 +87,18 @@ def settings_for(
     if min_windows < 1:
         raise UsageError(f"min-windows {min_windows}: wanted 1 or more")
     return Settings(hop, threshold, min_windows, allowed)
+
+
+def source_settings(source: SourceSettings, settings: DetectionSettings, card: Card) -> Settings:
+    """What is a detection in this source, for this model. Raises UsageError, LabelError."""
+    result = detection_settings(settings, card)
+    if source.day_list is None and source.night_list is None:
+        return result
+    day, night = (
+        allowed_labels(path, card.labels) if path else np.ones(len(card.labels), np.bool_)
+        for path in (source.day_list, source.night_list)
+    )
+    return replace(result, by_sun=DayLists(day, night, source.day or _DAY, settings.coordinates))
 
 
 def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
@@ -188,17 +218,20 @@ class Analysis:
         self._pooler.change(self._thresholds(), settings.min_windows, settings.allowed)
 
     def _judge(self, window: Window) -> None:
-        """Judge as it is in the week of a window."""
-        settings = self._settings
-        if settings.season is None:
+        """Judge as it is in the week, and at the time of day, of a window."""
+        season, by_sun, allowed = self._settings.season, self._settings.by_sun, self._settings.allowed
+        if season is None and by_sun is None:
             return
         moment = self._when(window.start)
-        week = -1 if moment is None else week_of(moment.date())
-        if week == self._judged:
+        listed = by_sun.allowed(moment) if by_sun and moment else None
+        judged = (week_of(moment.date()) if season and moment else -1, id(listed))
+        if judged == self._judged:
             return
-        self._judged, thresholds = week, self._thresholds()
-        confirmation = settings.season.confirmation(moment and moment.date(), thresholds, settings.min_windows)
-        self._pooler.change(thresholds, settings.min_windows, settings.allowed, confirmation)
+        self._judged, thresholds, min_windows = judged, self._thresholds(), self._settings.min_windows
+        confirmation = season.confirmation(moment and moment.date(), thresholds, min_windows) if season else None
+        if listed is not None:
+            allowed = listed if allowed is None else allowed & listed
+        self._pooler.change(thresholds, min_windows, allowed, confirmation)
 
     def summary(self) -> Summary:
         """The account so far."""

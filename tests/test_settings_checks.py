@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import time
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from edgebird.errors import UsageError
 from edgebird.settings import checks
 from edgebird.settings.checks import Check, split_thresholds
+from edgebird.settings.hours import SunBound, hours
 
 TAKEN: list[tuple[Callable[[], Check], Any, Any]] = [
     (checks.path, "a b", Path("a b")),
@@ -31,8 +32,17 @@ TAKEN: list[tuple[Callable[[], Check], Any, Any]] = [
     (lambda: checks.number(0), 1e9, 1e9),
     (checks.scores, {"comcuc": 1}, {"comcuc": 1.0}),
     (checks.scores, {}, {}),
-    (checks.hours, ["22:00 - 04:30"], ((time(22), time(4, 30)),)),
-    (checks.hours, (), ()),
+    (hours, ["22:00 - 04:30"], ((time(22), time(4, 30)),)),
+    (hours, (), ()),
+    (hours, ["sunset-04:30"], ((SunBound("sunset"), time(4, 30)),)),
+    (
+        hours,
+        ["sunset-00:30-sunrise", "civil-dawn - civil-dusk+01:00"],
+        (
+            (SunBound("sunset", -timedelta(minutes=30)), SunBound("sunrise")),
+            (SunBound("civil-dawn"), SunBound("civil-dusk", timedelta(hours=1))),
+        ),
+    ),
     (checks.timezone, "+05:30", "+05:30"),
     (checks.size, "0B", 0),
     (checks.size, "1.5 kb", 1500),
@@ -49,7 +59,11 @@ REFUSED: list[tuple[Callable[[], Check], list[Any]]] = [
     (lambda: checks.number(0, 1), [-0.001, 1.001, math.nan, math.inf, True, "0.5"]),
     (lambda: checks.number(0), [math.inf]),
     (checks.scores, [[], {"comcuc": 2}, {"comcuc": "high"}, {"comcuc": True}]),
-    (checks.hours, ["22:00-04:30", ["24:00-04:30"], ["22:60-04:30"], ["22-04"], [22], ["12:00-12:00"]]),
+    (hours, ["22:00-04:30", ["24:00-04:30"], ["22:60-04:30"], ["22-04"], [22], ["12:00-12:00"], ["noon-sunset"]]),
+    (
+        hours,
+        [["sunset+1:00-sunrise"], ["sunset+24:00-sunrise"], ["sunset"], ["22:00+01:00-sunrise"]],
+    ),
     (checks.timezone, [5, "Mars/Base", ""]),
     (checks.size, [20, "20", "GB", "-1GB", "1 PB", "1GiB"]),
 ]

@@ -92,7 +92,7 @@ def run_station(bundle_path: Path, folder: Path, urls: Sequence[str], seed: int)
         for number, name in enumerate(SCRIPTS):
             capture = Capture("tests.fake_capture", {"rate": RATE, "script": script(random.Random(seed + number))})
             feed = LiveSource(name, capture, LiveOptions(RATE))
-            station.add(Listener(feed, bundle.card, judge, listen_options(settings), Origin(name)))
+            station.add(Listener(feed, bundle.card, judge, listen_options(settings.sources[0], settings), Origin(name)))
         station.run()
     engine.close()
 

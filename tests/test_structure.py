@@ -51,6 +51,7 @@ LAYERS = [
         "edgebird.events",
         "edgebird.formats",
         "edgebird.frequencies",
+        "edgebird.hours",
         "edgebird.rarity",
         "edgebird.species",
         "edgebird.scoring",

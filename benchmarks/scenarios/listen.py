@@ -22,7 +22,8 @@ from edgebird.benchmarks.subjects import Subject
 from edgebird.capture.blocks import block_s
 from edgebird.detection import settings_for
 from edgebird.events import Event
-from edgebird.live.listener import Due, Listener, ListenOptions
+from edgebird.live.hush import ListenOptions
+from edgebird.live.listener import Due, Listener
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions
 from edgebird.live.telling import Telling

@@ -18,7 +18,8 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.detection import HOP_S, settings_for
 from edgebird.events import Event
-from edgebird.live.listener import Listener, ListenOptions
+from edgebird.live.hush import ListenOptions
+from edgebird.live.listener import Listener
 from edgebird.live.pulled import PacedSource
 from edgebird.live.station import Station, StationOptions
 from edgebird.live.telling import Telling

@@ -12,6 +12,7 @@ Between the threads:
 In the scoring thread, one for all:
     station.py       windows of all sources through one runtime, every second accounted for
     listener.py      windows, events and the account of one source
+    hush.py          when nothing of a source is reported
     levels.py        tells silent, clipping and quiet sources
     history.py       the last seconds of sound, for clips and the screen
     figures.py       how the station is doing

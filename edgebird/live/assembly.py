@@ -12,7 +12,7 @@ from pathlib import Path
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
-from edgebird.detection import LONGEST_S, detection_settings
+from edgebird.detection import LONGEST_S, source_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
 from edgebird.live.arrival import pipe_s
@@ -21,14 +21,15 @@ from edgebird.live.captured import LiveSource
 from edgebird.live.columns import HELD_S
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
+from edgebird.live.hush import ListenOptions
 from edgebird.live.intake import LiveOptions
-from edgebird.live.listener import Listener, ListenOptions
+from edgebird.live.listener import Listener
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.station import StationOptions
 from edgebird.recordings import warn_of_assumed_zone
 from edgebird.runtimes import RuntimeOptions, open_runtime
-from edgebird.settings.model import DetectionSettings, SourceSettings, StationSettings
+from edgebird.settings.model import NEEDS_PLACE, DetectionSettings, SourceSettings, StationSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.build import keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
@@ -55,6 +56,10 @@ def check_settings(settings: StationSettings) -> None:
     if output.out:
         FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
     check_mounts(output.require_mount, output.paths)
+    if settings.detection.coordinates is None:
+        for source in settings.sources:
+            if source.asks_the_sun:
+                raise UsageError(f"source {source.name}: {NEEDS_PLACE}")
 
 
 def open_listening_bundle(path: Path) -> Bundle:
@@ -87,17 +92,20 @@ def open_engine(settings: StationSettings, bundle: Bundle, tell: Callable[[str],
 def station_options(settings: StationSettings) -> StationOptions:
     """What a station itself has to know."""
     detection = settings.detection
-    place = _place(detection)
-    return StationOptions(detection.hop_s, settings.duration_s, settings.stats_every_s, place, settings.buffer_s)
+    return StationOptions(
+        detection.hop_s, settings.duration_s, settings.stats_every_s, detection.coordinates, settings.buffer_s
+    )
 
 
-def listen_options(settings: StationSettings, shown: bool = False) -> ListenOptions:
-    """How every source is listened to. shown: on a screen."""
+def listen_options(source: SourceSettings, settings: StationSettings, shown: bool = False) -> ListenOptions:
+    """How a source is listened to. shown: on a screen."""
     clips, detection = settings.output.clips, settings.detection
     around_s = LONGEST_S + clips.pre_s + clips.post_s + _AFTER_S + settings.buffer_s if clips else 0.0
     return ListenOptions(
         timezone=parse_timezone(detection.timezone) if detection.timezone else None,
-        quiet_hours=detection.quiet_hours,
+        quiet_hours=(*detection.quiet_hours, *source.quiet_hours),
+        listen_hours=source.listen_hours,
+        place=detection.coordinates,
         explain=detection.explain,
         history_s=max(around_s, _SCREEN_S if shown else 0.0, HELD_S if settings.output.live_path else 0.0),
     )
@@ -107,8 +115,8 @@ def open_listener(
     source: SourceSettings, settings: StationSettings, card: Card, verbose: bool = False, shown: bool = False
 ) -> Listener:
     """A source, not started yet. Raises AudioError for an unreadable file, EdgebirdError for a missing extra."""
-    options = listen_options(settings, shown)
-    judged = detection_settings(settings.detection, card)
+    options = listen_options(source, settings, shown)
+    judged = source_settings(source, settings.detection, card)
     opening = _Opening(card.sample_rate, block_s(card.window_samples, judged.hop, card.sample_rate), verbose)
     feed, origin = _open_feed(source, settings, options, opening)
     return Listener(feed, card, judged, options, origin)
@@ -201,9 +209,4 @@ def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> lis
 def _provenance(detection: DetectionSettings, bundle: Bundle, runtime_name: str) -> Provenance:
     digest = bundle.graph_of(detection.precision).sha256[:12]
     model = f"{detection.bundle.resolve().name} {detection.precision} sha256:{digest} on {runtime_name}"
-    return Provenance(_place(detection), model)
-
-
-def _place(detection: DetectionSettings) -> tuple[float, float] | None:
-    """Latitude and longitude in degrees."""
-    return None if detection.latitude is None else (detection.latitude, detection.longitude or 0.0)
+    return Provenance(detection.coordinates, model)

@@ -7,8 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone, tzinfo
-from datetime import time as TimeOfDay
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from edgebird.live.bridges import Bridged, Bridges
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
+from edgebird.live.hush import ListenOptions
 from edgebird.live.levels import VERDICTS, LevelWatch
 from edgebird.live.ring import OVERRUN, Heard, Lost, Piece
 from edgebird.live.unscored import Unscored
@@ -33,20 +33,6 @@ _NOTHING = np.empty(0, np.float32)
 _NOTE_S = 60.0  # between two notes in the log
 _BRIDGES_S = 60.0  # of short losses are told together
 _LONGEST_GAP_S = 600.0  # a longer one is told in pieces, so that a power cut does not take all of it
-
-
-@dataclass(frozen=True)
-class ListenOptions:
-    """How a source is listened to.
-
-    timezone: of event times, None for the machine's. quiet_hours: local times in which nothing is reported, each may
-    cross midnight. explain: tell rejected candidates. history_s: how much sound is remembered.
-    """
-
-    timezone: tzinfo | None = None
-    quiet_hours: tuple[tuple[TimeOfDay, TimeOfDay], ...] = ()
-    explain: bool = False
-    history_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,19 +318,12 @@ class Listener:
                 self._out.append(event)
 
     def _hushed(self, result: Result) -> Result | None:
-        """Nothing is reported in quiet hours: a detection there is a rejected candidate, an onset nothing."""
-        if isinstance(result, Detection) and self._is_quiet(result.start):
-            return Rejected(result, "quiet_hours")
-        if isinstance(result, Onset) and self._is_quiet(result.candidate.start):
+        """Where nothing is reported a detection is a rejected candidate, and an onset nothing."""
+        if isinstance(result, Detection) and (reason := self._options.refusal(self._heard_at(result.start))):
+            return Rejected(result, reason)
+        if isinstance(result, Onset) and self._options.refusal(self._heard_at(result.candidate.start)):
             return None
         return result
 
     def _heard_at(self, position: int) -> datetime | None:
         return moment_of(self._origin, position, self._rate)
-
-    def _is_quiet(self, start: int) -> bool:
-        moment = self._heard_at(start) if self._options.quiet_hours else None
-        return moment is not None and any(
-            begin <= moment.time() < end if begin <= end else moment.time() >= begin or moment.time() < end
-            for begin, end in self._options.quiet_hours
-        )

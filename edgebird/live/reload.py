@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgebird.bundle import Bundle
-from edgebird.detection import Settings, detection_settings
+from edgebird.detection import Settings, source_settings
 from edgebird.errors import EdgebirdError
 from edgebird.live.assembly import check_settings, listen_options, open_listener
-from edgebird.live.listener import Listener, ListenOptions
+from edgebird.live.hush import ListenOptions
+from edgebird.live.listener import Listener
 from edgebird.live.station import Station
 from edgebird.settings.build import keep_fixed
 from edgebird.settings.model import StationSettings
@@ -21,11 +22,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """What was read. settings: all of them. added: sources that the station has not yet."""
+    """What was read.
+
+    settings: all of them. judged: how sources that stay are judged and listened to now, by name.
+    added: sources that the station has not yet.
+    """
 
     settings: StationSettings
-    judged: Settings
-    options: ListenOptions
+    judged: Mapping[str, tuple[Settings, ListenOptions]]
     added: Sequence[Listener]
 
 
@@ -72,14 +76,21 @@ class Reload:
         """Read and open, without changing anything."""
         settings = self._read()
         check_settings(settings)
-        judged, options = detection_settings(settings.detection, self.bundle.card), listen_options(settings, self.shown)
         old_sources = set(self.settings.sources)
+        judged = {
+            source.name: (
+                source_settings(source, settings.detection, self.bundle.card),
+                listen_options(source, settings, self.shown),
+            )
+            for source in settings.sources
+            if source in old_sources
+        }
         opened = [
             open_listener(source, settings, self.bundle.card, self.verbose, self.shown)
             for source in settings.sources
             if source not in old_sources
         ]
-        return _New(settings, judged, options, opened)
+        return _New(settings, judged, opened)
 
     def _finish(self, new: _New | None) -> None:
         """Change everything, on the station's thread; nothing for None."""
@@ -91,17 +102,15 @@ class Reload:
             self()
 
     def _change(self, new: _New) -> None:
-        old_sources = set(self.settings.sources)
-        kept = {source.name for source in new.settings.sources if source in old_sources}
         for listener in self.station.listeners:
-            if listener.name in kept:
-                listener.change(new.judged, new.options)
+            if listener.name in new.judged:
+                listener.change(*new.judged[listener.name])
             else:
                 self.station.remove(listener)
         for listener in new.added:
             self.station.add(listener)
         self.settings = new.settings
-        log.info("settings read again: %d sources stay, %d are new", len(kept), len(new.added))
+        log.info("settings read again: %d sources stay, %d are new", len(new.judged), len(new.added))
 
     def _read(self) -> StationSettings:
         """The new settings, with the old values of those that only a start can change."""

@@ -10,15 +10,11 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import time
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from edgebird.errors import UsageError
 
-QuietHours: TypeAlias = tuple[tuple[time, time], ...]
-
-_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -268,25 +264,6 @@ def split_thresholds(texts: Iterable[str]) -> dict[str, Any]:
         else:
             given["threshold"] = value
     return given
-
-
-def hours() -> Check:
-    """Return the check of times of the day, which become pairs of local times (start, end)."""
-    wanted = 'a list such as ["22:00-04:30"], local times from 00:00 to 23:59'
-
-    def read(value: Any) -> QuietHours:
-        if not isinstance(value, list | tuple):
-            raise ValueError(wanted)
-        spans = []
-        for span in value:
-            match = _HOURS.fullmatch(span) if isinstance(span, str) else None
-            if match is None or match.group(1, 2) == match.group(3, 4):
-                raise ValueError(wanted)
-            numbers = [int(group) for group in match.groups()]
-            spans.append((time(numbers[0], numbers[1]), time(numbers[2], numbers[3])))
-        return tuple(spans)
-
-    return Check(read, lambda: wanted)
 
 
 def timezone() -> Check:

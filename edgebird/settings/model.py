@@ -12,11 +12,12 @@ from pathlib import Path
 
 from edgebird.errors import UsageError
 from edgebird.settings import checks
-from edgebird.settings.checks import QuietHours
+from edgebird.settings.hours import Spans, asks_the_sun, hours
 from edgebird.settings.place import PLACE, PlaceSettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
 from edgebird.settings.telling import MetricsSettings, MqttSettings
 
+NEEDS_PLACE = "latitude and longitude are needed to know where the sun is"
 HOP_S = 2.5
 THRESHOLD = 0.3
 # Those of `parity`, which takes too long to import for a help text.
@@ -96,6 +97,27 @@ class SourceSettings:
     realtime: bool = field(default=False, metadata=set_by(
         Setting("realtime", "Play files no faster than they were recorded.", checks.boolean(),
                 Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))
+    quiet_hours: Spans = field(default=(), metadata=set_by(
+        Setting("quiet-hours", "When nothing is reported of this source, beside the station's quiet-hours.", hours(),
+                example=["astronomical-dusk - astronomical-dawn"])))
+    listen_hours: Spans = field(default=(), metadata=set_by(
+        Setting("listen-hours", "When something is reported of this source; default: always.", hours(),
+                example=["civil-dawn-01:00 - sunrise+03:00"])))
+    day: Spans = field(default=(), metadata=set_by(
+        Setting("day", "What day-list and night-list call day; default: from sunrise to sunset.", hours(),
+                example=["civil-dawn - civil-dusk"])))
+    day_list: Path | None = field(default=None, metadata=set_by(
+        Setting("day-list", "Species that are reported of this source by day, as in species-list; default: all.",
+                checks.path(), example="diurnal.txt")))
+    night_list: Path | None = field(default=None, metadata=set_by(
+        Setting("night-list", "Species that are reported of this source by night; default: all.",
+                checks.path(), example="nocturnal.txt")))
+
+    @property
+    def asks_the_sun(self) -> bool:
+        """Whether it needs to know where it is."""
+        by_sun = asks_the_sun((*self.quiet_hours, *self.listen_hours, *self.day))
+        return by_sun or (not self.day and (self.day_list or self.night_list) is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +125,7 @@ class DetectionSettings:
     """What is a detection, and with what model.
 
     threshold: lowest score that counts; thresholds: the same for single species, by eBird code or scientific name.
-    quiet_hours: local times (start, end); start > end crosses midnight.
+    quiet_hours: (start, end), by the clock or the sun; may cross midnight.
     latitude, longitude: degrees, both or neither.
     """
 
@@ -145,8 +167,8 @@ class DetectionSettings:
     explain: bool = field(default=False, metadata=set_by(
         Setting("explain", "Also tell candidates that were rejected, with the reason (jsonl).",
                 checks.boolean(), Option("--explain", panel=REPORTS, commands=BOTH), example=True)))
-    quiet_hours: QuietHours = field(default=(), metadata=set_by(
-        Setting("quiet-hours", "Local time in which nothing is reported; may cross midnight.", checks.hours(),
+    quiet_hours: Spans = field(default=(), metadata=set_by(
+        Setting("quiet-hours", "When nothing is reported, in local time or by the sun; may cross midnight.", hours(),
                 Option("--quiet-hours", "HH:MM-HH:MM", REPORTS, repeated=True),
                 note="local times in which nothing is reported; all is still heard and accounted for",
                 example=["22:00-04:30"])))
@@ -156,7 +178,7 @@ class DetectionSettings:
                 Option("--timezone", "ZONE", REPORTS, BOTH),
                 note="of the times in events; default: that of the computer", example="Europe/Berlin")))
     latitude: float | None = field(default=None, metadata=set_by(
-        Setting("latitude", "Written into clips and statistics only; give both or neither.",
+        Setting("latitude", "Where the station is: for the sun, clips and statistics; give both or neither.",
                 checks.number(-90, 90, "degrees"), Option("--latitude", "DEG", REPORTS), example=52.52, fixed=True)))
     longitude: float | None = field(default=None, metadata=set_by(
         Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
@@ -168,6 +190,13 @@ class DetectionSettings:
     def __post_init__(self) -> None:
         if (self.latitude is None) != (self.longitude is None):
             raise UsageError("latitude and longitude belong together: give both or neither")
+        if self.coordinates is None and asks_the_sun(self.quiet_hours):
+            raise UsageError(f"quiet-hours by the sun: {NEEDS_PLACE}")
+
+    @property
+    def coordinates(self) -> tuple[float, float] | None:
+        """Latitude and longitude in degrees."""
+        return None if self.latitude is None or self.longitude is None else (self.latitude, self.longitude)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,11 +99,16 @@ def _source(path: Path, number: int, table: dict[str, Any]) -> SourceSettings:
     address = words[kinds[0]]
     if kinds == ["file"] and address:
         address = str(path.parent / address)
-    more = {key: value for key, value in table.items() if key not in words}
+    more = {key: _beside(path, key, value) for key, value in table.items() if key not in words}
     try:
         return make_source(kinds[0], address, words.get("name", ""), **more)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _beside(path: Path, key: str, value: Any) -> Any:
+    """A value, if it is a path relative to the file."""
+    return str(path.parent / value) if _OF_SOURCE[key].setting.check.kind is Path and isinstance(value, str) else value
 
 
 def _word(where: str, key: str, value: Any) -> str:
