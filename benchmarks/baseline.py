@@ -6,6 +6,7 @@ only when a user names them.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,14 +97,19 @@ def open_baseline(files: Sequence[Path], card: Card, threads: int | None, device
     return TorchScriptRuntime(models, card, f"PyTorch {torch.__version__}, {where}", device)
 
 
-def prepared_gpu() -> str:
-    """The name of the GPU, which computes as the engines beside it from then on: true FP32, algorithms measured."""
+def prepared_gpu(tf32: bool = False) -> str:
+    """The name of the GPU, where algorithms are measured from then on, and FP32 is true unless `tf32`.
+
+    PyTorch's own switches do not do: a traced file carries them as they were when it was traced, usually with TF32.
+    """
     import torch
 
     if not torch.cuda.is_available():
         needs = f"PyTorch {torch.__version__} sees no NVIDIA GPU: it needs a build for CUDA, and the driver"
         raise RuntimeUnavailableError(f"--baseline-device cuda: {needs}")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if not tf32:
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA's libraries are first used
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, tf32
     torch.backends.cudnn.benchmark = True
     return torch.cuda.get_device_name(0)
 

@@ -396,7 +396,9 @@ def test_engines_that_cannot_be_kept_are_built_at_each_start(
 
 def test_cuda_runs_without_tf32(tones: Bundle) -> None:
     """10 bits of mantissa ruin the FP32 frontend."""
-    assert ort._provider_options(tones, "ort-cuda", "fp32")["use_tf32"] == "0"
+    options = {precision: ort._provider_options(tones, "ort-cuda", precision) for precision in ("fp32", "fp16")}
+    assert [given["use_tf32"] for given in options.values()] == ["0", "0"]
+    assert [given["prefer_nhwc"] for given in options.values()] == ["0", "1"]
 
 
 def test_memory_that_stays_on_the_device_gives_the_same_scores(tones: Bundle) -> None:

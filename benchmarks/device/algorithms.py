@@ -14,22 +14,23 @@ from edgebird.benchmarks.device.session import device_run
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import probe
+from edgebird.runtimes.ort import cuda_options
 from edgebird.runtimes.ort_bound import BoundRuns
 
 _PROVEN = (1, 4, 8)
 _SEARCHES: tuple[dict[str, str], ...] = (
+    {},
     {"cudnn_conv_algo_search": "EXHAUSTIVE"},
-    {"cudnn_conv_algo_search": "HEURISTIC"},
     {"cudnn_conv_algo_search": "DEFAULT"},
-    {"prefer_nhwc": "1"},
+    {"cudnn_conv_algo_search": "EXHAUSTIVE", "prefer_nhwc": "1"},
 )
 # Name, options, batches, and whether with CUDA graphs.
 _OPTIONS: tuple[tuple[str, dict[str, str], tuple[int, ...], bool], ...] = (
     ("no graph", {}, (1, 4, 8, 32, 128), False),
     ("graph", {}, (1, 8, 32, 64), True),
-    ("nhwc", {"prefer_nhwc": "1"}, (1, 8, 128), False),
-    ("nhwc, graph", {"prefer_nhwc": "1"}, (1, 8, 64), True),
-    ("heuristic", {"cudnn_conv_algo_search": "HEURISTIC"}, (1, 8), False),
+    ("nhwc", {"prefer_nhwc": "1"}, (1, 8, 64), True),
+    ("nchw", {"prefer_nhwc": "0"}, (1, 8, 64), True),
+    ("search", {"cudnn_conv_algo_search": "EXHAUSTIVE"}, (1, 8), True),
 )
 
 
@@ -67,7 +68,7 @@ def tf32(bundle: Bundle, device: str = "cuda") -> Iterator[Finding]:
     preload(ort)
 
     def measured(allowed: str) -> Iterator[Finding]:
-        given = {"device_id": "0", "use_tf32": allowed} if device == "cuda" else {}
+        given = {**cuda_options("fp32"), "use_tf32": allowed} if device == "cuda" else {}
         options = ort.SessionOptions()
         options.log_severity_level = 3
         session = ort.InferenceSession(str(bundle.model("fp32")), options, [provider], [given], enable_fallback=0)

@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any
 
 from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch
-from edgebird.benchmarks.device.session import NO_TF32
 from edgebird.bundle import Bundle
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.runtimes import RuntimeOptions, open_runtime, probe
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort import cuda_options, session_of
 
 _BATCHES = (1, 8, 64)
 _RUNS = 10
@@ -48,7 +47,7 @@ def _frontend(bundle: Bundle, name: str, precision: str) -> Iterator[Finding]:
     if not card.images:
         raise RuntimeUnavailableError("the card names no images of the frontend")
     part = Extractor(load_model(bundle.model(precision))).extract_model([card.input.name], list(card.images))
-    session = session_of(part.SerializeToString(), name, None, NO_TF32)
+    session = session_of(part.SerializeToString(), name, None, cuda_options(precision))
     for batch in _BATCHES:
         binding = session.io_binding()
         wave = ort.OrtValue.ortvalue_from_numpy(golden_batch(bundle, batch), "cuda", 0)

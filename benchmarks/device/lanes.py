@@ -17,7 +17,7 @@ import numpy as np
 from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch, milliseconds
 from edgebird.bundle import Bundle
 from edgebird.runtimes import probe
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort import cuda_options, session_of
 from edgebird.runtimes.trt.bindings import TrtLog
 from edgebird.runtimes.trt.contexts import LoadedEngine
 from edgebird.runtimes.trt.gpu import Cuda, open_cuda
@@ -37,6 +37,7 @@ class StandIn:
     def __init__(self, bundle: Bundle, precision: str, runtime: str) -> None:
         card = bundle.card
         self.model, self.card, self.runtime, self.calls = bundle.model(precision), card, runtime, 0
+        self.precision = precision
         self.sessions: dict[int, Any] = {}  # one for each stream
         self.tensors = {card.input.name: (-1, card.window_samples), card.output.name: (-1, len(card.labels))}
 
@@ -93,7 +94,7 @@ class StandInContext:
 
         engine, on_gpu = self._engine, self._engine.runtime == "ort-cuda"
         if stream not in engine.sessions:
-            given = {"device_id": "0", "use_tf32": "0", "user_compute_stream": str(stream)} if on_gpu else {}
+            given = {**cuda_options(engine.precision), "user_compute_stream": str(stream)} if on_gpu else {}
             engine.sessions[stream] = session_of(engine.model, engine.runtime, provider_options=given)
         session = engine.sessions[stream]
         if self._binding is None:

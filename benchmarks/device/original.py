@@ -81,8 +81,8 @@ def _serve(file: Path, card: Card, device: str, tf32: bool, search: bool) -> Ite
         import torch
     except ImportError as error:
         raise NotInstalledError("it needs a torch for CUDA") from error
-    where = prepared_gpu() if device == "cuda" else "CPU"
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32, search
+    where = prepared_gpu(tf32) if device == "cuda" else "CPU"
+    torch.backends.cudnn.benchmark = search
     model = load(file, device)
     yield {"torch": torch.__version__, "device": where, "tf32": tf32, "search": search}
     wave = 0.1 * torch.randn(_MOST, card.window_samples, generator=torch.Generator().manual_seed(0))

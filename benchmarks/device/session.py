@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 from edgebird.benchmarks.device.attempts import Run
 from edgebird.bundle import Bundle
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort import cuda_options, session_of
 from edgebird.runtimes.ort_bound import BoundRuns
 from edgebird.runtimes.ort_gpu import GpuRuns, open_stream
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
-
-NO_TF32 = {"device_id": "0", "use_tf32": "0"}
 
 
 @contextmanager
@@ -27,7 +25,8 @@ def device_run(
 ) -> Iterator[Run]:
     """What scores windows, as many at once as one of `sizes` says. graphs: with CUDA graphs; raises where they fail.
 
-    runtime: `ort-cuda`, or `ort-cpu`, which takes none of the options.
+    runtime: `ort-cuda`, or `ort-cpu`, which takes none of the options. options: of its provider, in place of
+    edgebird's own.
     """
     if runtime != "ort-cuda":
         bound = BoundRuns(session_of(bundle.model(precision), runtime), bundle.card, (), "cpu")
@@ -37,7 +36,9 @@ def device_run(
     import onnxruntime as ort
 
     stream = open_stream(ort, runtime)
-    session = session_of(bundle.model(precision), runtime, None, {**NO_TF32, **(options or {}), **stream.given})
+    session = session_of(
+        bundle.model(precision), runtime, None, {**cuda_options(precision), **(options or {}), **stream.given}
+    )
     runs = GpuRuns(stream, session, bundle.card, sizes, graphs)
     del session
 

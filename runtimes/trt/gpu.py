@@ -24,10 +24,10 @@ from edgebird.types import FloatArray
 
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
 _DRIVER_FILE = "/proc/driver/nvidia/version"
-# float32 values that are copied at once: first few, so that the GPU begins soon, then more, as to start a copy takes
-# microseconds of the CPU.
-_FIRST, _PIECE, _PIECES = 1 << 11, 1 << 15, 16
-_MANY = 1 << 20  # values from which on one core is not enough to fill as fast as the GPU copies
+# float32 values up to which one core fills at once: to start another copy takes longer than it saves. Of more, one core
+# fills more slowly than the GPU copies: several fill them in pieces, of which each is copied when it is full.
+_MANY = 1 << 20
+_PIECE = 1 << 19
 _FILLERS = 4
 
 
@@ -168,12 +168,8 @@ def _fillers() -> ThreadPoolExecutor:
 @cache
 def _pieces(count: int) -> list[tuple[int, int]]:
     """Where each piece of so many values starts and ends."""
-    found, start, size = [], 0, _FIRST
-    while start < count:
-        found.append((start, min(start + size, count)))
-        start += size
-        size = min(4 * size, max(_PIECE, -(-count // _PIECES)))
-    return found
+    piece = count if count <= _MANY else _PIECE
+    return [(start, min(start + piece, count)) for start in range(0, count, piece)]
 
 
 class Buffer:
