@@ -94,6 +94,7 @@ def test_windows_reach_the_gpu_whole_in_pieces_and_by_several_threads(
 ) -> None:
     """One core fills memory more slowly than the GPU copies it: a large group would wait a quarter of its time."""
     monkeypatch.setattr(gpu, "_MANY", many)
+    monkeypatch.setattr(gpu, "_PIECE", 700)
     runtime = opened(tones)
     for count in (8, 5, 1, 8):
         assert_scores(runtime, count)

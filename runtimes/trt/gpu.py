@@ -165,7 +165,6 @@ def _fillers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(_FILLERS, usable_cores()), "edgebird-fill")
 
 
-@cache
 def _pieces(count: int) -> list[tuple[int, int]]:
     """Where each piece of so many values starts and ends."""
     piece = count if count <= _MANY else _PIECE
