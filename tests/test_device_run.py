@@ -224,13 +224,14 @@ def test_the_cuda_provider_takes_every_option_that_is_tried(wheel: str, tmp_path
     code = """
 import json, sys
 from edgebird import open_bundle
-from edgebird.benchmarks.device import algorithms
+from edgebird.benchmarks.device import algorithms, feeding
 bundle = open_bundle(sys.argv[1])
 checks = algorithms.algorithms(bundle), algorithms.tf32(bundle), algorithms.options(bundle, seconds=0.0)
+checks += (feeding.feeding(bundle, "2"),)
 print(json.dumps([list(findings) for findings in checks]))
 """
     found = gpu_wheels.run(python, code, sealed.path, LD_LIBRARY_PATH=str(libraries))
-    assert [len(findings) for findings in found] == [4, 2, 5 + 4 + 3 + 3 + 2]
+    assert [len(findings) for findings in found] == [4, 2, 5 + 4 + 3 + 3 + 2, 1 + 7 + 1]
     assert [finding["failed"] for findings in found for finding in findings if "failed" in finding] == []
 
 
