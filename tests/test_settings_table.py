@@ -15,12 +15,12 @@ import typer.testing
 from edgebird.cli.app import make_app
 from edgebird.parity import TOLERANCES
 from edgebird.settings.build import station_settings
-from edgebird.settings.model import KINDS, PANELS, PRECISIONS, ROWS, SOURCE_ROWS
+from edgebird.settings.model import ALERT_ROWS, KINDS, PANELS, PRECISIONS, ROWS, SOURCE_ROWS
 from edgebird.settings.row import SettingRow
 from edgebird.settings.sources import given_sources, make_source
 
 ROOT = Path(__file__).parents[1]
-ALL = [*ROWS, *SOURCE_ROWS]
+ALL = [*ROWS, *ALERT_ROWS, *SOURCE_ROWS]
 every_row = pytest.mark.parametrize("row", ALL, ids=[row.key for row in ALL])
 
 
@@ -47,7 +47,7 @@ def test_a_default_passes_its_own_check_and_so_does_the_example(
         monkeypatch.setenv(name, "secret")
     if row.default not in (None, MISSING):
         assert row.setting.check.read(row.default) == row.default
-    elif row.default is MISSING and row.table != "source":
+    elif row.default is MISSING and row.table not in ("source", "alert"):
         assert row.setting.missing
     if row.setting.example is not None:
         row.setting.check.read(row.setting.example)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgebird.settings.build import station_settings
-from edgebird.settings.model import ROWS, SOURCE_ROWS
+from edgebird.settings.model import ALERT_ROWS, ROWS, SOURCE_ROWS
 from edgebird.settings.reference import markdown, station_toml
 from edgebird.settings.telling import MqttSettings
 
@@ -21,7 +21,7 @@ STATION = ROOT / "docs" / "station"
 SETTINGS = (STATION / "station.toml").read_text(encoding="utf-8")
 SERVICE = (STATION / "edgebird.service").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "station.md").read_text(encoding="utf-8")
-KEYS = {row.setting.key for row in (*ROWS, *SOURCE_ROWS)}
+KEYS = {row.setting.key for row in (*ROWS, *ALERT_ROWS, *SOURCE_ROWS)}
 
 
 def test_example_and_page_are_what_the_table_of_settings_says() -> None:
@@ -45,6 +45,7 @@ def test_every_setting_is_in_the_example_and_right_when_it_is_taken_in(
     monkeypatch.setenv("POND_USER", "me")
     monkeypatch.setenv("POND_PASSWORD", "secret")
     monkeypatch.setenv("MQTT_PASSWORD", "secret")
+    monkeypatch.setenv("NTFY_URL", "ntfy://birds")
     whole = re.sub(r"^#(?=[^ \n])", "", SETTINGS, flags=re.MULTILINE)
     (tmp_path / "station.toml").write_text(whole, encoding="utf-8")
     station = station_settings(tmp_path / "station.toml", {})

@@ -92,7 +92,7 @@ THIRD_PARTY = {
     "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
     "edgebird.sinks": {"numpy", "soundfile", "rich"},
-    "edgebird.sinks.remote": {"paho", "prometheus_client"},
+    "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
     "edgebird.cli": {"typer", "rich", "numpy"},
@@ -110,7 +110,7 @@ NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
-HEAVY += ["sounddevice", "av", "scipy", "paho", "prometheus_client"]
+HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client"]
 
 
 @dataclass(frozen=True)

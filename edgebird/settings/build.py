@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from edgebird.errors import UsageError
 from edgebird.settings.checks import Check, shown
 from edgebird.settings.model import ROWS, DetectionSettings, OutputSettings, SourceSettings, StationSettings
-from edgebird.settings.row import SettingRow, own_rows, tables_in
+from edgebird.settings.row import SettingRow, fixed_in, own_rows, tables_in
 from edgebird.settings.sources import with_names
 from edgebird.settings.toml import read_file
 
@@ -64,7 +64,8 @@ def station_settings(
     sources = with_names(sources) if sources else from_file
     if not sources:
         raise UsageError(wording.no_source)
-    return _built(StationSettings, "", values, wording, sources=tuple(sources))
+    alerts = values.pop("alert", ())
+    return _built(StationSettings, "", values, wording, sources=tuple(sources), alerts=alerts)
 
 
 def recording_settings(given: Mapping[str, Any]) -> tuple[DetectionSettings, OutputSettings]:
@@ -93,6 +94,9 @@ def keep_fixed(old: _T, new: _T, table: str = "") -> tuple[_T, list[str]]:
         else:
             kept[field], more = keep_fixed(before, after, inner.name)
             stay += more
+    for field, key in fixed_in(type(old)):
+        kept[field] = getattr(old, field)
+        stay += [key] if getattr(new, field) != kept[field] else []
     for row in own_rows(type(old), table):
         if row.setting.fixed:
             kept[row.field] = getattr(old, row.field)

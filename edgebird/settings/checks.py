@@ -178,6 +178,37 @@ def secret() -> Check:
     return Check(read, lambda: wanted)
 
 
+def several(one: Check, wanted: str, least: int = 0) -> Check:
+    """Return the check of a list of at least so many values, each of which another check takes; it becomes a tuple."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or len(value) < least:
+            raise ValueError(wanted)
+        try:
+            return tuple(map(one.read, value))
+        except ValueError:
+            raise ValueError(wanted) from None
+
+    return Check(read, lambda: wanted)
+
+
+def template(fields: Iterable[str]) -> Check:
+    """Return the check of a text with fields in braces, as `str.format` takes it. fields: those that there are."""
+    names = tuple(fields)
+    wanted = f"a text with fields of {', '.join(f'{{{name}}}' for name in names)}"
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError(wanted)
+        try:
+            value.format(**{name: 0.5 if name == "score" else "x" for name in names})
+        except (LookupError, ValueError, AttributeError):
+            raise ValueError(wanted) from None
+        return value
+
+    return Check(read, lambda: wanted)
+
+
 def topic(empty: bool = False) -> Check:
     """Return the check of a topic of MQTT without wildcards. empty: whether it may be."""
     wanted = "a topic without + and #, and without / at its ends"

@@ -15,7 +15,7 @@ from edgebird.settings import checks
 from edgebird.settings.hours import Spans, asks_the_sun, hours
 from edgebird.settings.place import PLACE, PlaceSettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
-from edgebird.settings.telling import MetricsSettings, MqttSettings
+from edgebird.settings.telling import AlertSettings, MetricsSettings, MqttSettings
 
 NEEDS_PLACE = "latitude and longitude are needed to know where the sun is"
 HOP_S = 2.5
@@ -301,6 +301,7 @@ class StationSettings:
         "metrics", MetricsSettings, optional=True, about="Figures for Prometheus (extra `metrics`)."))
     mqtt: MqttSettings | None = field(default=None, metadata=table(
         "mqtt", MqttSettings, optional=True, about="MQTT, where Home Assistant finds the station (extra `mqtt`)."))
+    alerts: tuple[AlertSettings, ...] = field(default=(), metadata={"fixed": "alert"})
     buffer_s: float = field(default=15.0, metadata=set_by(
         Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "
                 "lost, and told.", checks.number(5, 3600, "seconds"), Option("--buffer", "S", SOURCES), fixed=True)))
@@ -315,4 +316,5 @@ class StationSettings:
 
 ROWS = all_rows(StationSettings)
 SOURCE_ROWS = own_rows(SourceSettings, "source")
+ALERT_ROWS = own_rows(AlertSettings, "alert")
 KINDS = tuple(row.setting.key for row in SOURCE_ROWS if row.field == "address")

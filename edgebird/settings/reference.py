@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgebird.settings.model import KINDS, ROWS, SOURCE_ROWS, StationSettings
+from edgebird.settings.model import ALERT_ROWS, KINDS, ROWS, SOURCE_ROWS, StationSettings
 from edgebird.settings.row import SettingRow, all_tables
 
 BEGIN, END = "<!-- settings: made by edgebird.settings.reference -->", "<!-- end of settings -->"
@@ -36,6 +36,7 @@ _SOURCES = {
     "file": ("For trying things out: a recording, and raw PCM on standard input.", ""),
     "stdin": ("", "pipe"),
 }
+_ALERT = "An [[alert]] for each occasion to be told of (extra `alerts`, and a database)."
 _WIDTH, _COLUMN = 120, 36
 
 
@@ -50,13 +51,14 @@ def station_toml() -> str:
         head = [f"# {about}"] * bool(about) + [f"{mark}[{table}]"] * bool(table)
         parts.append(_joined([*head, *(line for group in _groups(plain) for line in group)]).removeprefix("\n"))
         parts += [_inner_table(row) for row in rows if row not in plain]
-    return "\n".join([*parts, *_sources()])
+    alert = [f"# {_ALERT}", "#[[alert]]", *(line for row in ALERT_ROWS for line in _lines(row))]
+    return "\n".join([*parts, _joined(alert), *_sources()])
 
 
 def markdown() -> str:
     """Return the table of all settings, with its markers."""
     lines = [BEGIN, "| key | option | allowed | default | | changed by |", "|---|---|---|---|---|---|"]
-    for row in [*ROWS, *SOURCE_ROWS]:
+    for row in [*ROWS, *ALERT_ROWS, *SOURCE_ROWS]:
         option = row.setting.option
         said = row.setting.note if row.setting.option is None and row.setting.note else row.plain_help
         cells = [

@@ -165,6 +165,13 @@ def tables_in(kind: type[Any]) -> Iterator[tuple[str, SettingsTable]]:
             yield field.name, field.metadata["table"]
 
 
+def fixed_in(kind: type[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a dataclass that hold several tables and are fixed as a whole, each with its key."""
+    for field in fields(kind):
+        if "fixed" in field.metadata:
+            yield field.name, field.metadata["fixed"]
+
+
 def all_tables(kind: type[Any]) -> Iterator[SettingsTable]:
     """Yield the tables in a dataclass and in these, in order; those that have no name too."""
     for _, inner in tables_in(kind):

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgebird.settings import checks
+from edgebird.settings.checks import QuietHours
 from edgebird.settings.row import Setting, set_by
+
+BIRDS = ("first-ever", "first-this-year", "back", "first-today", "every")  # the rarer comes first
+TROUBLES = ("deaf", "silent", "disk-low")
+OCCASIONS = (*BIRDS, *TROUBLES)
+ATTACHMENTS = ("clip", "spectrogram")
+ENOUGH_FREE = 10**9  # bytes
+FIELDS = ("common_name", "scientific_name", "code", "score", "source", "time", "date", "reason")
 
 
 # fmt: off
@@ -52,6 +60,55 @@ class MqttSettings:
     discovery: str = field(default="homeassistant", metadata=set_by(
         Setting("discovery", "Prefix of Home Assistant's discovery, default {default}; empty for none.",
                 checks.topic(empty=True), note="prefix of Home Assistant's discovery; empty for none", fixed=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """An [[alert]]: what is told to whom.
+
+    to: addresses as Apprise has them; they hold passwords. when: some of OCCASIONS, any of which is one.
+    species, above: only these birds, of at least this score. free: bytes, None for ENOUGH_FREE.
+    quiet_hours: local times (start, end).
+    """
+
+    name: str = field(metadata=set_by(
+        Setting("name", "What the alert is called; its memory has this name.", checks.text(), example="rarities",
+                fixed=True)))
+    to: tuple[str, ...] = field(repr=False, metadata=set_by(
+        Setting("to", "Whom it is sent to, addresses as Apprise has them; ${NAME} is taken from the environment.",
+                checks.several(checks.secret(), 'a list such as ["${NTFY_URL}"]', least=1),
+                note="addresses as Apprise has them: https://github.com/caronc/apprise/wiki", example=["${NTFY_URL}"],
+                fixed=True)))
+    when: tuple[str, ...] = field(metadata=set_by(
+        Setting("when", "Any of these: first-ever, first-this-year, first-today, back, every; deaf, silent, disk-low.",
+                checks.several(checks.choice(lambda: OCCASIONS), f"a list of some of {', '.join(OCCASIONS)}", 1),
+                example=["first-ever", "back"], fixed=True)))
+    days: int = field(default=30, metadata=set_by(
+        Setting("days", "For `back`: days without the species, default {default}.", checks.whole(1), fixed=True)))
+    species: tuple[str, ...] = field(default=(), metadata=set_by(
+        Setting("species", "Only these birds, by eBird code or scientific name; default: all.",
+                checks.several(checks.text(), "a list of species"), example=["comcuc", "Turdus merula"], fixed=True)))
+    above: float = field(default=0.0, metadata=set_by(
+        Setting("above", "Only birds with at least this score, default {default}.", checks.number(0, 1), fixed=True)))
+    minutes: float = field(default=10.0, metadata=set_by(
+        Setting("minutes", "For `deaf` and `silent`: how long that lasts, default {default}.",
+                checks.number(1, 1440, "minutes"), fixed=True)))
+    free: int | None = field(default=None, metadata=set_by(
+        Setting("free", "For `disk-low`: what is left; default: 1GB.", checks.size(), example="1GB", fixed=True)))
+    cooldown_h: float = field(default=0.0, metadata=set_by(
+        Setting("cooldown", "Hours in which a species is not told again, default {default}.",
+                checks.number(0, 8760, "hours"), fixed=True)))
+    quiet_hours: QuietHours = field(default=(), metadata=set_by(
+        Setting("quiet-hours", "Local time in which nothing is sent; it is sent afterwards.", checks.hours(),
+                example=["22:00-06:00"], fixed=True)))
+    attach: tuple[str, ...] = field(default=(), metadata=set_by(
+        Setting("attach", "Of a bird, where the service takes files: clip, spectrogram.",
+                checks.several(checks.choice(lambda: ATTACHMENTS), "a list of clip, spectrogram or both"),
+                example=["clip", "spectrogram"], fixed=True)))
+    title: str = field(default="{common_name}: {reason}", metadata=set_by(
+        Setting("title", "Of a bird: the first line; fields in braces.", checks.template(FIELDS), fixed=True)))
+    text: str = field(default="{scientific_name}, {score:.2f}, {source}, {time}", metadata=set_by(
+        Setting("text", "Of a bird: what follows.", checks.template(FIELDS), fixed=True)))
 
 
 # fmt: on

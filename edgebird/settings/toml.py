@@ -10,8 +10,9 @@ from typing import Any
 
 from edgebird.errors import UsageError
 from edgebird.settings.checks import shown
-from edgebird.settings.model import KINDS, ROWS, SOURCE_ROWS, SourceSettings
+from edgebird.settings.model import ALERT_ROWS, KINDS, ROWS, SOURCE_ROWS, SourceSettings
 from edgebird.settings.sources import make_source, with_names
+from edgebird.settings.telling import AlertSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,11 +21,12 @@ else:
 
 _BY_KEY = {row.key: row for row in ROWS}
 _OF_SOURCE = {row.setting.key: row for row in SOURCE_ROWS}
+_OF_ALERT = {row.setting.key: row for row in ALERT_ROWS}
 _TABLES = tuple(dict.fromkeys(row.table for row in ROWS if row.table))
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], tuple[SourceSettings, ...]]:
-    """Return what a file sets: values by key, checked, and sources, all with names.
+    """Return what a file sets: values by key, checked (`alert`: its AlertSettings), and sources, all with names.
 
     Relative paths are relative to the file. Raises UsageError for what is wrong, OSError if it cannot be read.
     """
@@ -34,10 +36,8 @@ def read_file(path: Path) -> tuple[dict[str, Any], tuple[SourceSettings, ...]]:
         raise UsageError(f"{path}: not UTF-8 text: save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
-    tables = content.pop("source", [])
-    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
-        raise UsageError(f"{path}: source is written [[source]], with its settings below")
-    values: dict[str, Any] = {}
+    tables, alerts = _several(path, content, "source"), _several(path, content, "alert")
+    values: dict[str, Any] = {"alert": _alerts(path, alerts)} if alerts else {}
     for key, value in _flat(path, content):
         try:
             parsed = _BY_KEY[key].setting.check.read(value)
@@ -49,6 +49,35 @@ def read_file(path: Path) -> tuple[dict[str, Any], tuple[SourceSettings, ...]]:
         return values, with_names(sources)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _several(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Take the tables of one name, [[name]], out of a file's content."""
+    tables = content.pop(name, [])
+    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
+        raise UsageError(f"{path}: {name} is written [[{name}]], with its settings below")
+    return tables
+
+
+def _alerts(path: Path, tables: list[dict[str, Any]]) -> tuple[AlertSettings, ...]:
+    """Alerts as their tables say. Raises UsageError that names one, but shows no address: it may hold a password."""
+    found: dict[str, AlertSettings] = {}
+    for number, table in enumerate(tables, 1):
+        where = f"{path}: alert {table.get('name', number)!r}"
+        given: dict[str, Any] = {}
+        for key, value in table.items():
+            _require_known(path, "alert", key)
+            try:
+                given[_OF_ALERT[key].field] = _OF_ALERT[key].setting.check.read(value)
+            except ValueError as error:
+                said = "" if key == "to" else f" = {shown(value)}"
+                raise UsageError(f"{where}: {key}{said}: wanted {error}") from None
+        if missing := [row.setting.key for row in ALERT_ROWS if row.required and row.field not in given]:
+            raise UsageError(f"{where}: it needs {' and '.join(missing)}")
+        if given["name"] in found:
+            raise UsageError(f"{path}: two alerts are called {given['name']!r}: give each its own name")
+        found[given["name"]] = AlertSettings(**given)
+    return tuple(found.values())
 
 
 def _flat(path: Path, content: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -70,20 +99,21 @@ def _require_known(path: Path, table: str, key: str) -> None:
     if key in known:
         return
     where = f" {_place(table)}" if table else ""
-    homes = [_place(other) for other in ("", *_TABLES, "source") if other != table and key in _known(other)]
+    homes = [_place(other) for other in ("", *_TABLES, "alert", "source") if other != table and key in _known(other)]
     close = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {close[0]}? " if close else f"it belongs {homes[0]}; " if homes else ""
     raise UsageError(f"{path}: unknown key {key!r}{where}: {hint}known: {', '.join(known)}")
 
 
 def _known(table: str) -> list[str]:
-    if table == "source":
-        return list(_OF_SOURCE)
-    return [row.setting.key for row in ROWS if row.table == table] + ([] if table else [*_TABLES, "source"])
+    if table in ("source", "alert"):
+        return list(_OF_SOURCE if table == "source" else _OF_ALERT)
+    return [row.setting.key for row in ROWS if row.table == table] + ([] if table else [*_TABLES, "alert", "source"])
 
 
 def _place(table: str) -> str:
-    return {"": "at the top, before the first [table]", "source": "in a [[source]]"}.get(table, f"in [{table}]")
+    several = {"source": "in a [[source]]", "alert": "in an [[alert]]"}
+    return {"": "at the top, before the first [table]", **several}.get(table, f"in [{table}]")
 
 
 def _source(path: Path, number: int, table: dict[str, Any]) -> SourceSettings:

@@ -12,6 +12,7 @@ from edgebird.parity import BF16_OF
 from edgebird.settings.model import StationSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.lines import now
+from edgebird.sinks.remote.alerts import AlertSink
 from edgebird.sinks.remote.disks import Disks
 from edgebird.sinks.remote.metrics import MetricsSink, Running
 from edgebird.sinks.remote.mqtt import MqttSink
@@ -26,6 +27,9 @@ def remote_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str) -
         sinks.append(MetricsSink(settings.metrics.listen, _running(settings, bundle, runtime_name), disks))
     if settings.mqtt:
         sinks.append(MqttSink(settings.mqtt, settings.output.database, _clock(settings)))
+    if settings.alerts:
+        disks = Disks(settings.output.paths)
+        sinks.append(AlertSink(settings.alerts, settings.output.database, disks, _clock(settings)))
     return sinks
 
 
