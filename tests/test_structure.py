@@ -64,6 +64,7 @@ LAYERS = [
     ["edgebird.stored"],  # what a station has written, asked again
     ["edgebird.capture"],  # another process
     ["edgebird.live"],
+    ["edgebird.web"],  # another process, too
     ["edgebird.benchmarks"],
     ["edgebird.cli"],
 ]
@@ -95,6 +96,7 @@ THIRD_PARTY = {
     "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
+    "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
@@ -110,7 +112,14 @@ NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
+<<<<<<< HEAD
 HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client"]
+=======
+HEAVY += ["sounddevice", "av", "scipy", "paho", "prometheus_client"]
+# What pages need is imported at the top there: nothing else imports pages.
+WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
+WITHOUT_WEB = {f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "reviews", "sampling")}
+>>>>>>> 7ba9907 (Show a station in pages of a process of its own, and let people review a sample whose probabilities are known)
 
 
 @dataclass(frozen=True)
@@ -316,9 +325,11 @@ print(json.dumps(missing))
 def test_every_module_imports_with_the_base_dependencies_alone() -> None:
     """A Jetson has no torch: only the files that handle checkpoints and graphs may ask for it."""
     names = sorted(modules().keys() - {"edgebird.__main__"})
-    missing = json.loads(python(IMPORT_ALL, json.dumps(HEAVY), json.dumps(names)))
-    assert missing.keys() == NEED_TORCH | NEED_ONNX
-    assert set(missing.values()) <= {"torch", "onnx", "onnx_ir", "onnxscript"}
+    missing = json.loads(python(IMPORT_ALL, json.dumps(HEAVY + WEB), json.dumps(names)))
+    need_web = {name for name in names if within(name, "edgebird.web")} - WITHOUT_WEB - {"edgebird.web"}
+    assert missing.keys() == NEED_TORCH | NEED_ONNX | need_web
+    assert {missing[name] for name in need_web} <= set(WEB)
+    assert {missing[name] for name in missing.keys() - need_web} <= {"torch", "onnx", "onnx_ir", "onnxscript"}
 
 
 ADDED = """
@@ -362,9 +373,9 @@ def test_importing_edgebird_costs_nothing() -> None:
     assert python("import sys, edgebird; print([m for m in ('numpy', 'typer') if m in sys.modules])") == "[]\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["detect", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["detect", "--help"], ["serve", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    assert loaded_by(*arguments, wanted=["numpy", "soundfile", "soxr", "rich", *HEAVY]) == []
+    assert loaded_by(*arguments, wanted=["numpy", "soundfile", "soxr", "rich", *HEAVY, *WEB]) == []
 
 
 def test_detection_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:

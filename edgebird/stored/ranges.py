@@ -110,16 +110,20 @@ def _sun_curves(connection: sqlite3.Connection, days: Days) -> list[list[float |
     return [rises, sets]
 
 
-def account(sources: Sequence[Coverage], days: Days) -> tuple[str, dict[str, float]]:
-    """Return the picture of what became of each day of all sources, and the seconds of the whole range by reason."""
+def account(sources: Sequence[Coverage], days: Days, told: datetime | None = None) -> tuple[str, dict[str, float]]:
+    """Return the picture of what became of each day of all sources, and the seconds of the whole range by reason.
+
+    told: until when something was told; later times are in no account.
+    """
     total: dict[str, float] = {}
     shares = []
     columns = days.columns({})
     for start in range(0, days.many, days.width):
         chosen = days.all()[start : start + days.width]
         begins, ends = datetime.combine(chosen[0], time()), datetime.combine(chosen[-1] + _DAY, time())
+        ends = min(ends, told or ends)
         part: dict[str, float] = {}
-        for one in sources:
+        for one in sources if begins < ends else ():
             for reason, seconds in one.seconds(begins, ends).items():
                 part[reason] = part.get(reason, 0.0) + seconds
         for reason, seconds in part.items():

@@ -12,9 +12,10 @@ from edgebird import __version__
 from edgebird.pictures import stylesheet
 from edgebird.pictures.day import DayMap, MapRow, day_map
 from edgebird.sinks.firsts import firsts_of_days
-from edgebird.stored.coverage import coverage
+from edgebird.stored.coverage import clock, coverage
 from edgebird.stored.days import HeardSpecies, species_by_hour
 from edgebird.stored.drawn import day_view, said_first
+from edgebird.stored.health import last_state
 from edgebird.stored.names import LocalNames
 from edgebird.stored.ranges import Days, account, heard_by_day, season
 
@@ -63,7 +64,9 @@ def _body(connection: sqlite3.Connection, wanted: ReportRequest) -> Iterator[str
     days = wanted.days
     species = species_by_hour(connection, days.first, days.last)
     firsts = _firsts(connection, days)
-    picture, seconds = account(coverage(connection, days.first, days.last), days)
+    told = last_state(connection).told
+    sources = coverage(connection, days.first, days.last)
+    picture, seconds = account(sources, days, clock(told) if told else None)
     yield _summary(species, seconds, firsts)
     yield f'<section>\n<h2>What was heard of the time</h2>\n<div class="wide">{picture}</div>\n'
     yield f"{_reasons(seconds)}</section>\n"
