@@ -112,14 +112,10 @@ NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
-<<<<<<< HEAD
 HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client"]
-=======
-HEAVY += ["sounddevice", "av", "scipy", "paho", "prometheus_client"]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
 WITHOUT_WEB = {f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "reviews", "sampling")}
->>>>>>> 7ba9907 (Show a station in pages of a process of its own, and let people review a sample whose probabilities are known)
 
 
 @dataclass(frozen=True)
