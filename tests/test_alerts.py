@@ -525,6 +525,7 @@ ALERT = '[[alert]]\nname = "a"\nto = ["json://x"]\nwhen = ["every"]\n'
         (ALERT + 'text = "{code.__class__.x}"', "wanted a text with fields of"),
         (ALERT + ALERT, "two alerts are called 'a'"),
         ('[[alert]]\nname = "a"', "alert 'a': it needs to and when"),
+        (ALERT + 'quiet-hours = ["sunset - sunrise"]', "alert 'a': its quiet-hours are by the clock, not by the sun"),
         ("[alert]\nname = 'a'", "alert is written [[alert]]"),
         (ALERT.replace("json://x", "${NO_SUCH}"), "the environment variable NO_SUCH is not set"),
     ],

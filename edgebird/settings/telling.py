@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgebird.errors import UsageError
 from edgebird.settings import checks
-from edgebird.settings.checks import QuietHours
+from edgebird.settings.hours import Spans, asks_the_sun, hours
 from edgebird.settings.row import Setting, set_by
 
 BIRDS = ("first-ever", "first-this-year", "back", "first-today", "every")  # the rarer comes first
@@ -98,8 +99,8 @@ class AlertSettings:
     cooldown_h: float = field(default=0.0, metadata=set_by(
         Setting("cooldown", "Hours in which a species is not told again, default {default}.",
                 checks.number(0, 8760, "hours"), fixed=True)))
-    quiet_hours: QuietHours = field(default=(), metadata=set_by(
-        Setting("quiet-hours", "Local time in which nothing is sent; it is sent afterwards.", checks.hours(),
+    quiet_hours: Spans = field(default=(), metadata=set_by(
+        Setting("quiet-hours", "Local time in which nothing is sent; it is sent afterwards.", hours(),
                 example=["22:00-06:00"], fixed=True)))
     attach: tuple[str, ...] = field(default=(), metadata=set_by(
         Setting("attach", "Of a bird, where the service takes files: clip, spectrogram.",
@@ -109,6 +110,10 @@ class AlertSettings:
         Setting("title", "Of a bird: the first line; fields in braces.", checks.template(FIELDS), fixed=True)))
     text: str = field(default="{scientific_name}, {score:.2f}, {source}, {time}", metadata=set_by(
         Setting("text", "Of a bird: what follows.", checks.template(FIELDS), fixed=True)))
+
+    def __post_init__(self) -> None:
+        if asks_the_sun(self.quiet_hours):
+            raise UsageError(f"alert {self.name!r}: its quiet-hours are by the clock, not by the sun")
 
 
 # fmt: on

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from datetime import time as TimeOfDay
 from typing import Any
 
 from edgebird.events import Event
+from edgebird.hours import within
 from edgebird.settings.telling import BIRDS, AlertSettings
 from edgebird.sinks.firsts import First
 
@@ -49,8 +49,4 @@ def message(alert: AlertSettings, event: Event, reason: str) -> tuple[str, str]:
 
 def is_quiet(alert: AlertSettings, moment: datetime) -> bool:
     """Whether nothing is sent now. moment: local."""
-    return any(_holds(begin, end, moment.time()) for begin, end in alert.quiet_hours)
-
-
-def _holds(begin: TimeOfDay, end: TimeOfDay, moment: TimeOfDay) -> bool:
-    return begin <= moment < end if begin <= end else moment >= begin or moment < end
+    return within(alert.quiet_hours, moment, None)  # none by the sun: settings refuse it
