@@ -84,7 +84,15 @@ EXPORT_SEES += ["edgebird.sources", "edgebird.windows", "edgebird.demo"]  # the 
 USE_EXPORT = ("edgebird.cli.demo", "edgebird.cli.export")
 # Inside their functions these measure the exporter's work against the original in torch, or cut its graphs.
 MEASURE_EXPORT = tuple(
-    f"edgebird.benchmarks.{name}" for name in ("baseline", "split", "studies.convolutions", "studies.experiments")
+    f"edgebird.benchmarks.{name}"
+    for name in (
+        "baseline",
+        "device.kernels",
+        "device.original",
+        "split",
+        "studies.convolutions",
+        "studies.experiments",
+    )
 )
 
 # What each part may import from elsewhere; engines and what captures sound only inside functions.

@@ -72,7 +72,7 @@ def profiled(work: Callable[[], object], runs: int = _RUNS) -> dict[str, Any]:
         raise RuntimeUnavailableError(f"PyTorch {torch.__version__} sees no NVIDIA GPU")
     for _ in range(3):
         work()
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         for _ in range(runs):
             work()
         torch.cuda.synchronize()
