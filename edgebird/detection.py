@@ -29,6 +29,7 @@ from edgebird.settings.hours import Spans, SunBound
 from edgebird.settings.model import DetectionSettings, SourceSettings
 from edgebird.sources import FileSource
 from edgebird.species import allowed_labels, name_key
+from edgebird.suppression import Suppression, Suppressor, suppression_of
 from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Summary, Window
 from edgebird.windows import Windower
 
@@ -46,6 +47,7 @@ class Settings:
     hop: samples between the starts of windows. threshold: lowest score that counts, one for all labels or float32
     [classes]. min_windows: consecutive windows that confirm a detection. allowed: bool [classes], None for all.
     season: what is rare where and when, None if that does not matter. by_sun: what may be reported by day and by night.
+    suppression: what silences others.
     """
 
     hop: int
@@ -54,6 +56,7 @@ class Settings:
     allowed: NDArray[np.bool_] | None = None
     season: Season | None = None
     by_sun: DayLists | None = None
+    suppression: Suppression | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +108,8 @@ def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
     """What is a detection, for this model. Raises UsageError, LabelError."""
     allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
     result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
-    result = replace(result, season=season_of(settings.place, card.labels))
+    season, suppression = season_of(settings.place, card.labels), suppression_of(settings.suppress, card)
+    result = replace(result, season=season, suppression=suppression)
     if not settings.thresholds:
         return result
     return replace(result, threshold=_thresholds(settings.threshold, settings.thresholds, card.labels))
@@ -169,6 +173,7 @@ class Analysis:
     ) -> None:
         self._hop, self._labels = settings.hop, len(card.labels)
         self._settings, self._when = settings, when
+        self._suppressor = Suppressor(settings.suppression) if settings.suppression else None
         self._judged: object = None  # what the pooler judges by
         self._windower = Windower(card.window_samples, settings.hop, round(MIN_TAIL_S * card.sample_rate))
         longest = round(LONGEST_S * card.sample_rate)
@@ -195,6 +200,8 @@ class Analysis:
         self._judge(window)
         self._windows += 1
         self._taken = window.end
+        if self._suppressor:
+            self._suppressor.hear(window, scores)
         return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
 
     def give_up(self, window: Window, reason: str) -> list[Result]:
@@ -215,6 +222,7 @@ class Analysis:
     def change(self, settings: Settings) -> None:
         """Judge by other settings from the next window on; the hop stays."""
         self._settings, self._judged = settings, None
+        self._suppressor = Suppressor(settings.suppression) if settings.suppression else None
         self._pooler.change(self._thresholds(), settings.min_windows, settings.allowed)
 
     def _judge(self, window: Window) -> None:
@@ -243,8 +251,9 @@ class Analysis:
         return np.broadcast_to(np.float32(self._settings.threshold), self._labels)
 
     def _counted(self, results: list[Pooled]) -> list[Result]:
-        self._detections += sum(isinstance(result, Detection) for result in results)
-        return list(results)
+        told = [one for one in map(self._suppressor.judge, results) if one] if self._suppressor else results
+        self._detections += sum(isinstance(result, Detection) for result in told)
+        return list(told)
 
 
 def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) -> Iterator[Result]:

@@ -54,6 +54,7 @@ LAYERS = [
         "edgebird.hours",
         "edgebird.rarity",
         "edgebird.species",
+        "edgebird.suppression",
         "edgebird.scoring",
         "edgebird.settings",
     ],

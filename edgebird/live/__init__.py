@@ -13,6 +13,7 @@ In the scoring thread, one for all:
     station.py       windows of all sources through one runtime, every second accounted for
     listener.py      windows, events and the account of one source
     hush.py          when nothing of a source is reported
+    conditioning.py  gain and filters of a source
     levels.py        tells silent, clipping and quiet sources
     history.py       the last seconds of sound, for clips and the screen
     figures.py       how the station is doing

@@ -19,6 +19,7 @@ from edgebird.live.arrival import pipe_s
 from edgebird.live.broadcast import Broadcast
 from edgebird.live.captured import LiveSource
 from edgebird.live.columns import HELD_S
+from edgebird.live.conditioning import SoundOptions
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
 from edgebird.live.hush import ListenOptions
@@ -31,7 +32,7 @@ from edgebird.recordings import warn_of_assumed_zone
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import NEEDS_PLACE, DetectionSettings, SourceSettings, StationSettings
 from edgebird.sinks import Sink
-from edgebird.sinks.build import keeping_sinks
+from edgebird.sinks.build import aging_sinks, keeping_sinks
 from edgebird.sinks.clips import ClipSink, Provenance
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.mounts import check_mounts, on_mounts, warn_of_drives
@@ -105,10 +106,17 @@ def listen_options(source: SourceSettings, settings: StationSettings, shown: boo
         timezone=parse_timezone(detection.timezone) if detection.timezone else None,
         quiet_hours=(*detection.quiet_hours, *source.quiet_hours),
         listen_hours=source.listen_hours,
+        sound=_sound(source),
         place=detection.coordinates,
         explain=detection.explain,
         history_s=max(around_s, _SCREEN_S if shown else 0.0, HELD_S if settings.output.live_path else 0.0),
     )
+
+
+def _sound(source: SourceSettings) -> SoundOptions | None:
+    """What is to be done with the sound of a source, None for nothing."""
+    options = SoundOptions(source.gain_db, source.high_pass_hz, source.low_pass_hz, source.process_clips)
+    return None if options == SoundOptions(in_clips=source.process_clips) else options
 
 
 def open_listener(
@@ -193,7 +201,7 @@ def make_sinks(
     keepers = keeping_sinks(output, bundle.card.sample_rate)
     if broadcast and output.live_path:
         keepers.append(on_mounts(broadcast, output.live_path, output.require_mount))
-    return [*keepers, *extra, *_makers(settings, bundle, runtime_name)]
+    return [*keepers, *extra, *aging_sinks(output), *_makers(settings, bundle, runtime_name)]
 
 
 def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> list[Sink]:

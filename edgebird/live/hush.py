@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from edgebird.hours import within
+from edgebird.live.conditioning import SoundOptions
 from edgebird.settings.hours import Spans
 
 
@@ -15,7 +16,7 @@ class ListenOptions:
 
     timezone: of event times, None for the machine's. quiet_hours: in which nothing is reported; listen_hours: outside
     of which nothing is, none for always. explain: tell rejected candidates. history_s: how much sound is remembered.
-    place: latitude and longitude in degrees.
+    place: latitude and longitude in degrees. sound: what is done with it before it is scored.
     """
 
     timezone: tzinfo | None = None
@@ -24,6 +25,7 @@ class ListenOptions:
     history_s: float = 0.0
     listen_hours: Spans = ()
     place: tuple[float, float] | None = None
+    sound: SoundOptions | None = None
 
     def refusal(self, moment: datetime | None) -> str | None:
         """Why nothing that begins at a moment is reported; None if it is, or if nobody knows when that was."""

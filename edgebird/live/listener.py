@@ -16,6 +16,7 @@ from edgebird.card import Card
 from edgebird.detection import Analysis, Result, Settings, reported
 from edgebird.events import Event, Events, head, moment_of, seconds
 from edgebird.live.bridges import Bridged, Bridges
+from edgebird.live.conditioning import Conditioner
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
@@ -58,6 +59,7 @@ class Listener:
         self._remembers = options.history_s > 0
         capacity = max(1, round(options.history_s * self._rate))
         self.memory = History(origin, self._rate, capacity)
+        self._conditioner = Conditioner(options.sound, self._rate) if options.sound else None
         self._pending: deque[Due] = deque()
         self._out: list[Event] = []
         self._state, self._detail = "starting" if feed.live else "open", ""
@@ -207,13 +209,15 @@ class Listener:
         self._last = piece.end, piece.at
         if self.feed.live and not self._dated:
             self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
+        block, sound = piece.block, self._options.sound
+        scored = self._conditioner.apply(block) if self._conditioner else block
         if self._remembers:
-            self.memory.push(piece.block)
+            self.memory.push(scored if sound and sound.in_clips else block)
         if piece.bridged:
             self._bridges.add(piece.block.start, piece.end)
         elif self.feed.live:
             self._listen_to_level(piece)
-        self._pend(self._analysis.push(piece.block))
+        self._pend(self._analysis.push(scored))
 
     def _started(self, heard: Heard) -> datetime:
         """When the first sample would have been heard if the sound card kept time: right for what is heard now."""

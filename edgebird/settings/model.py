@@ -15,6 +15,7 @@ from edgebird.settings import checks
 from edgebird.settings.hours import Spans, asks_the_sun, hours
 from edgebird.settings.place import PLACE, PlaceSettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
+from edgebird.settings.suppress import SuppressSettings
 from edgebird.settings.telling import AlertSettings, MetricsSettings, MqttSettings
 
 NEEDS_PLACE = "latitude and longitude are needed to know where the sun is"
@@ -97,6 +98,18 @@ class SourceSettings:
     realtime: bool = field(default=False, metadata=set_by(
         Setting("realtime", "Play files no faster than they were recorded.", checks.boolean(),
                 Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))
+    gain_db: float = field(default=0.0, metadata=set_by(
+        Setting("gain", "Decibels that its sound is made louder before it is scored, default {default}.",
+                checks.number(-60, 60, "decibels"), Option("--gain", "DB", SOURCES), example=6)))
+    high_pass_hz: float | None = field(default=None, metadata=set_by(
+        Setting("high-pass", "Takes away what is lower, such as traffic, before it is scored.",
+                checks.number(10, 20000, "hertz"), Option("--high-pass", "HZ", SOURCES), example=150)))
+    low_pass_hz: float | None = field(default=None, metadata=set_by(
+        Setting("low-pass", "Takes away what is higher.", checks.number(100, 100000, "hertz"),
+                Option("--low-pass", "HZ", SOURCES), example=12000)))
+    process_clips: bool = field(default=False, metadata=set_by(
+        Setting("process-clips", "Clips have the sound as it is scored; default: as it was heard.", checks.boolean(),
+                Option("--process-clips", panel=SOURCES), example=True)))
     quiet_hours: Spans = field(default=(), metadata=set_by(
         Setting("quiet-hours", "When nothing is reported of this source, beside the station's quiet-hours.", hours(),
                 example=["astronomical-dusk - astronomical-dawn"])))
@@ -183,6 +196,8 @@ class DetectionSettings:
     longitude: float | None = field(default=None, metadata=set_by(
         Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
                 Option("--longitude", "DEG", REPORTS), example=13.41, fixed=True)))
+    suppress: SuppressSettings | None = field(default=None, metadata=table(
+        "suppress", SuppressSettings, optional=True, about="What silences others: a dog that barks is no owl."))
     place: PlaceSettings | None = field(default=None, metadata=table(
         "place", PlaceSettings, optional=True,
         about="What may be heard here this week: a rare bird takes more windows to be believed (docs/place.md)."))
@@ -262,6 +277,13 @@ class OutputSettings:
     database: Path | None = field(default=None, metadata=set_by(
         Setting("database", "All, in SQLite (docs/sinks.md).", checks.path(), Option("--database", "FILE", FILES),
                 example="/var/lib/edgebird/birds.db", active=True, fixed=True)))
+    log_max_age_days: float | None = field(default=None, metadata=set_by(
+        Setting("log-max-age", "Delete days of the log that are older than so many days; default: never.",
+                checks.number(1, unit="days"), Option("--log-max-age", "DAYS", FILES), example=365, fixed=True)))
+    database_max_age_days: float | None = field(default=None, metadata=set_by(
+        Setting("database-max-age", "Delete rows of the database that are older than so many days, but the first and "
+                "last detection of each species; default: never.", checks.number(1, unit="days"),
+                Option("--database-max-age", "DAYS", FILES), example=3650, fixed=True)))
     live_socket: Path | bool = field(default=True, metadata=set_by(
         Setting("live-socket", "Where programs of this user see what happens now: true, the default, is the database's "
                 "path with .live behind it; false is nowhere.", checks.path_or_switch(),

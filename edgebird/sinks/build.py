@@ -7,6 +7,7 @@ from pathlib import Path
 from edgebird.formats import TableOptions
 from edgebird.settings.model import OutputSettings
 from edgebird.sinks import Sink
+from edgebird.sinks.aging import Aging
 from edgebird.sinks.database import DatabaseSink
 from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.lines import LineFileSink
@@ -42,4 +43,15 @@ def keeping_sinks(output: OutputSettings, rate: int, recordings: bool = False, c
         sinks.append(on_mounts(TableSink(output.csv), output.csv, mounts))
     if output.database:
         sinks.append(on_mounts(DatabaseSink(output.database), output.database, mounts))
+    return sinks
+
+
+def aging_sinks(output: OutputSettings) -> list[Sink]:
+    """What deletes old parts of what is kept."""
+    sinks: list[Sink] = []
+    if output.log and output.log_max_age_days:
+        sinks.append(on_mounts(Aging((output.log, output.log_max_age_days), None), output.log, output.require_mount))
+    if output.database and output.database_max_age_days:
+        aging = Aging(None, (output.database, output.database_max_age_days))
+        sinks.append(on_mounts(aging, output.database, output.require_mount))
     return sinks
