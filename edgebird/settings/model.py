@@ -14,6 +14,7 @@ from edgebird.errors import UsageError
 from edgebird.settings import checks
 from edgebird.settings.hours import Spans, asks_the_sun, hours
 from edgebird.settings.place import PLACE, PlaceSettings
+from edgebird.settings.privacy import PrivacySettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
 from edgebird.settings.suppress import SuppressSettings
 from edgebird.settings.telling import AlertSettings, MetricsSettings, MqttSettings
@@ -297,6 +298,8 @@ class OutputSettings:
                 fixed=True)))
     clips: ClipSettings | None = field(default=None, metadata=table(
         "clips", ClipSettings, optional=True, about="The sound of every detection."))
+    privacy: PrivacySettings | None = field(default=None, metadata=table(
+        "privacy", PrivacySettings, optional=True, about="Where somebody speaks; it needs the extra `privacy`."))
 
     @property
     def live_path(self) -> Path | None:

@@ -25,6 +25,7 @@ from edgebird.sinks.chain import failure
 from edgebird.sinks.guano import guano_text, with_guano
 from edgebird.sinks.lines import now
 from edgebird.sinks.spectrogram import spectrogram_png
+from edgebird.sinks.voices import Voices
 from edgebird.types import FloatArray
 
 # 20230501_050012_comcuc_0.93.flac; T+0000012_... where nobody knows the time; ..._0.93_2.flac for a second of one name
@@ -78,7 +79,8 @@ class ClipSink(Sink):
     Every clip is told as an event `clip`: the detection's keys, `path` (null if none of its sound was still held),
     `clip_start_s`, `clip_end_s`, `missing_s` and, with a spectrogram, `spectrogram`. Files are whole or absent, also
     after a power cut. Each source has its own folder. A clip that cannot be written is given up. clock: monotonic
-    seconds. Raises UsageError for settings that cannot be.
+    seconds. voices: finds voices in a clip before anything of it is written; mutes: their seconds become silent, else
+    such a clip is not written. Raises UsageError for settings that cannot be.
     """
 
     name = "clips"
@@ -88,15 +90,20 @@ class ClipSink(Sink):
         settings: ClipSettings,
         provenance: Provenance = Provenance(),
         clock: Callable[[], float] = time.monotonic,
+        voices: Voices | None = None,
+        mutes: bool = False,
     ) -> None:
         _require_possible(settings)
+        self._voices, self._mutes = voices, mutes
         self._settings, self._provenance, self._clock = settings, provenance, clock
         self._waiting: list[_Waiting] = []
         self._told: list[Event] = []
 
     def open(self) -> None:
-        """Make the folder."""
+        """Make the folder, and load what finds voices."""
         make_folder(self._settings.folder)
+        if self._voices:
+            self._voices.open()
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Remember a detection."""
@@ -150,6 +157,9 @@ class ClipSink(Sink):
             "clip_end_s": seconds(cut.start + len(cut.samples), rate),
             "missing_s": seconds(cut.missing, rate),
         }
+        if self._voices:
+            cut, voice_s = self._without_voices(cut, rate, self._voices)
+            told["voice_s"] = voice_s
         if len(cut.samples):
             path = self._path(clip.event, cut.start / rate)
             _write_file(path, self._encoded(clip, cut, path.name))
@@ -159,6 +169,14 @@ class ClipSink(Sink):
             picture = Path(told["path"]).with_suffix(".png")
             _write_file(picture, spectrogram_png(cut.samples, rate))
             self._told[-1]["spectrogram"] = str(picture)
+
+    def _without_voices(self, cut: _Cut, rate: int, voices: Voices) -> tuple[_Cut, float]:
+        """The clip as it may be written, perhaps with nothing left, and how many seconds have voices."""
+        flagged = voices.flagged(cut.samples, rate) if len(cut.samples) else np.zeros(0, np.bool_)
+        if not flagged.any():
+            return cut, 0.0
+        samples = np.where(flagged, np.float32(0), cut.samples) if self._mutes else cut.samples[:0]
+        return _Cut(samples, cut.start, cut.missing), round(float(flagged.sum()) / rate, 3)
 
     def _path(self, event: Event, start_s: float) -> Path:
         """A name that is free: by the time of the first sample, in the local time of the event."""
