@@ -116,6 +116,7 @@ THIRD_PARTY = {
 PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "qdq", "rounding", "stepwise")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
 FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
+NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_back", "mixing", "scaled")}
 NEED_TORCH |= {"edgebird.export.unpickling", "edgebird.export.weights"}
 NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}

@@ -186,7 +186,11 @@ class Pcen(nn.Module):
         for t in range(1, energy.shape[1]):
             smooth = (1 - self.s) * smooth + self.s * energy[:, t]
             rows.append(smooth)
-        gain = (torch.stack(rows, dim=1) + PCEN_EPS) ** self.alpha
+        return self.level(energy, torch.stack(rows, dim=1))
+
+    def level(self, energy: Tensor, smooth: Tensor) -> Tensor:
+        """The energy, brought to a level by what it is smoothed over time, [B, T, n_mels] -> same."""
+        gain = (smooth + PCEN_EPS) ** self.alpha
         return (energy / gain + self.delta) ** self.r - self.delta**self.r
 
 
