@@ -289,10 +289,13 @@ def test_the_proxys_word_is_needed_where_a_proxy_lets_people_in(station: Path, t
     assert query(tmp_path / "reviews", "SELECT reviewer FROM reviews") == [("ann",)]
 
 
-def test_a_flood_and_a_large_form_are_refused(station: Path) -> None:
+def test_a_flood_and_a_large_form_are_refused(station: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgebird.web.security._RATE", 0.0)
+    monkeypatch.setattr("edgebird.web.security._BURST", 20.0)
     with serving(station) as client:
         assert client.ask("/review", "POST", "x" * 70_000).status == 413
-        assert {client.ask("/api/v2/ping").status for _ in range(400)} == {200, 429}
+        codes = [client.ask("/api/v2/ping").status for _ in range(30)]
+        assert (codes[0], codes[-1]) == (200, 429)
 
 
 def test_limits_count_addresses_apart_and_forgive() -> None:

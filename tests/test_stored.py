@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -134,19 +136,20 @@ with database.reading() as connection:
 
 def read_by_another(path: Path) -> str:
     """As another user, where these tests run as root."""
-    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A folder that other users may write to: what they leave there could lock the station out."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    folder = tmp_path / "station"
-    folder.mkdir()
-    folder.chmod(0o777)
-    return folder
+def shared() -> Iterator[Path]:
+    """A folder that other users may write to: what they leave there could lock the station out.
+
+    It is none of pytest's, which are closed to others again whenever a pytest begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgebird-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 def test_another_user_reads_while_the_station_writes_and_leaves_nothing(shared: Path) -> None:
