@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebird.card import Card
+from edgebird.card import SCORES, Card
 from edgebird.errors import CheckpointError, RuntimeUnavailableError, UsageError
 from edgebird.machine import usable_cores
 from edgebird.runtimes.contract import check_open, check_windows, run_in_batches
@@ -52,6 +52,10 @@ class TorchScriptRuntime:
         check_open(self.name, bool(self._models))
         check_windows(windows, self.card)
         return run_in_batches(self._four, windows, self.card, fixed=BATCH)
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """It has no output but the scores; see `Runtime`."""
+        return {SCORES: self.infer(windows)}
 
     def _four(self, windows: FloatArray) -> FloatArray:
         import torch

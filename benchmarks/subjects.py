@@ -26,7 +26,7 @@ from edgebird.errors import (
     RuntimeUnavailableError,
     ScoreError,
 )
-from edgebird.parity import TOLERANCES, Parity
+from edgebird.parity import Parity
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.types import FloatArray
 
@@ -101,7 +101,7 @@ def prove(subject: Subject, bundle: Bundle, batch: int) -> Parity | None:
     group = floor_group(bundle.card.db_floor)
     score = partial(_alone, subject.runtime) if subject.is_baseline and group == 1 else subject.runtime.infer
     try:
-        proof = parity.prove(score, bundle.golden(), (batch,), TOLERANCES[subject.precision], group)
+        proof = parity.prove(score, bundle.golden(), (batch,), bundle.card.tolerance(subject.precision), group)
     except ScoreError as error:
         subject.wrong = f"{subject.name}: {error}: not measured"
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.errors import BundleError
-from edgebird.parity import TOLERANCES
+from edgebird.parity import ADOPTED_FP32, TOLERANCES, Tolerance
 from edgebird.types import Label
 
 FORMAT = 1
@@ -19,7 +19,9 @@ OPSET = 18  # of the graphs that edgebird writes: every engine that it names has
 OLDEST_TENSORRT = "TensorRT 10.3 (JetPack 6)"  # as the lint calls it
 FLOOR_GROUP = 4  # windows that share one -80 dB floor in a bundle of db_floor `batch`
 DB_FLOORS = ("window", "batch")
-ACTIVATIONS = ("none", "sigmoid")
+ACTIVATIONS = ("none", "sigmoid", "softmax")
+SCORES = "scores"  # what the output that is scored is called beside the names of further outputs
+ADOPTED_SIZES = (1, 2, 3, 4, 8)  # at which a model that was adopted is proven
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 
@@ -73,6 +75,34 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """What is done to each window before the graph has it, in this order.
+
+    remove_mean: its mean is taken away. peak, rms: its largest magnitude, or its root mean square, is made this;
+    silence stays silence. None: left as it is.
+    """
+
+    remove_mean: bool = False
+    peak: float | None = None
+    rms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """Where the weights of a model that edgebird did not export are from.
+
+    family: as `adopt --as` calls it, "" for one that a card describes. file, sha256: what was adopted. licence: of the
+    weights. source: who publishes them, and where.
+    """
+
+    family: str
+    file: str
+    sha256: str
+    licence: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Golden:
     """The file with real audio windows and the original network's scores of them.
 
@@ -90,10 +120,14 @@ class Card:
     """What a model is.
 
     sample_rate in Hz, window_samples at that rate. input: [batch, window_samples] float32, -1 to 1; output: [batch,
-    classes] float32. activation: what is still to be applied to the output to get scores, `none` or `sigmoid`.
+    classes] float32. activation: what is still to be applied to the output to get scores, `none` or `sigmoid` or
+    `softmax` (over the classes). sensitivity: of a sigmoid as BirdNET has it, 1 / (1 + exp(-sensitivity x)) with x cut
+    off at -15 and 15; None for the plain one. scaling: of windows before the graph; None for none.
     db_floor: `window`, or `batch` for a model whose windows are scored in groups of four of one file. images: the
     tensors between frontend and backbone; maps: those between backbone and pooling. golden: None for a model that came
-    without.
+    without. outputs: what else the graph gives, such as `embeddings` -> its output. reference: what the golden scores
+    were computed with, such as `float32, LiteRT 2.3.0`; "" for the original network in float64. provenance: of a model
+    that was adopted. not_birds: code of a class that is no bird -> what it is, such as `human`.
     """
 
     labels: tuple[Label, ...]
@@ -108,6 +142,12 @@ class Card:
     maps: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     golden: Golden | None = None
+    sensitivity: float | None = None
+    scaling: Scaling | None = None
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    reference: str = ""
+    provenance: Adoption | None = None
+    not_birds: Mapping[str, str] = field(default_factory=dict)
     edgebird: str = ""
     created: str = ""
     format: int = FORMAT
@@ -127,12 +167,19 @@ class Card:
 
     def proof_sizes(self, largest: int | None = None) -> tuple[int, ...]:
         """How many windows at once an engine is given to prove it: one, four, and the `largest` batch it takes, which
-        must make no difference; groups of four for a model whose windows share a floor.
+        must make no difference; groups of four for a model whose windows share a floor. A model that was adopted is
+        given more: exports with a batch that is free by name only are known.
         """
         group = floor_group(self.db_floor)
         if group > 1:
             return (group,)
+        if self.reference and self.fixed_batch is None:
+            return tuple(sorted({*ADOPTED_SIZES, largest or 1}))
         return (1, 4) if largest is None else tuple(sorted({1, min(4, largest), largest}))
+
+    def tolerance(self, precision: str) -> Tolerance:
+        """How far scores in a precision may be from the golden ones."""
+        return ADOPTED_FP32 if self.reference and precision == "fp32" else TOLERANCES[precision]
 
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of every file of the bundle but the card."""
@@ -195,6 +242,9 @@ def _card(content: dict[str, Any]) -> Card:
         maps=tuple(content.pop("maps", ())),
         folds=tuple(Fold(**fold) for fold in content.pop("folds", ())),
         golden=Golden(**golden) if (golden := content.pop("golden", None)) else None,
+        scaling=Scaling(**scaling) if (scaling := content.pop("scaling", None)) else None,
+        outputs={name: _tensor(value) for name, value in content.pop("outputs", {}).items()},
+        provenance=Adoption(**origin) if (origin := content.pop("provenance", None)) else None,
         **content,
     )
 
@@ -222,10 +272,7 @@ def _check(card: Card, path: Path) -> None:
     for name, number in (("sample_rate", card.sample_rate), ("window_samples", card.window_samples)):
         if not isinstance(number, int) or number <= 0:
             raise BundleError(f"{path}: {name} is {number!r}, wanted a positive whole number")
-    if card.input.shape[1:] != (card.window_samples,):
-        raise BundleError(f"{path}: input shape {list(card.input.shape)} does not fit {card.window_samples} samples")
-    if card.output.shape[1:] != (len(card.labels),):
-        raise BundleError(f"{path}: output shape {list(card.output.shape)} does not fit {len(card.labels)} labels")
+    _check_tensors(card, path)
     codes = [label.code for label in card.labels]
     if len(set(codes)) != len(codes):
         raise BundleError(f"{path}: label codes come twice: {sorted({c for c in codes if codes.count(c) > 1})[:3]}")
@@ -234,3 +281,22 @@ def _check(card: Card, path: Path) -> None:
             raise BundleError(f"{path}: {file!r} is not a plain file name")
     if not card.precisions or not set(card.precisions) <= set(TOLERANCES):
         raise BundleError(f"{path}: precisions {list(card.precisions)}, wanted some of {', '.join(TOLERANCES)}")
+
+
+def _check_tensors(card: Card, path: Path) -> None:
+    if card.input.shape[1:] != (card.window_samples,):
+        raise BundleError(f"{path}: input shape {list(card.input.shape)} does not fit {card.window_samples} samples")
+    if card.output.shape[1:] != (len(card.labels),):
+        raise BundleError(f"{path}: output shape {list(card.output.shape)} does not fit {len(card.labels)} labels")
+    for what, tensor in card.outputs.items():
+        if what == SCORES or not all(isinstance(size, int) and size > 0 for size in tensor.shape[1:]):
+            shape = list(tensor.shape)
+            raise BundleError(f"{path}: output {what!r} is {shape}: only those are read whose batch alone is free")
+    if card.sensitivity is not None and (card.activation != "sigmoid" or not card.sensitivity > 0):
+        raise BundleError(f"{path}: sensitivity {card.sensitivity!r}: a number above 0, of a sigmoid")
+    levels = {"peak": card.scaling.peak, "rms": card.scaling.rms} if card.scaling else {}
+    for name, value in levels.items():
+        if value is not None and not value > 0:
+            raise BundleError(f"{path}: scaling to a {name} of {value!r}: wanted a number above 0")
+    if unknown := set(card.not_birds) - {label.code for label in card.labels}:
+        raise BundleError(f"{path}: not_birds names {min(unknown)!r}, which is no code of a label")

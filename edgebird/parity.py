@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird.causes import likely_cause
 from edgebird.errors import ParityError, ScoreError
 from edgebird.types import FloatArray
 
@@ -35,6 +36,8 @@ TOLERANCES = {
     "int8+bf16": Tolerance(0.05, 0.15),
     "int8+fp16": Tolerance(0.05, 0.15),
 }
+# Of a model that was adopted: what its scores are compared with is float32 itself.
+ADOPTED_FP32 = Tolerance(5e-5, 1e-4)
 # Precisions without a graph of their own: the graph of another, its backbone's floating-point part computed in bf16.
 BF16_OF = {"bf16": "fp32", "int8+bf16": "int8"}
 
@@ -93,13 +96,14 @@ class Proof:
     """What came out when an engine, or a graph, was held to evidence.
 
     parity: over all windows at all batch sizes; its `worst_window` counts through them. worst, name: index and name of
-    that window in the evidence.
+    that window in the evidence. cause: what mistake it looks like, "" if it looks like none, or passed.
     """
 
     parity: Parity
     tolerance: Tolerance
     worst: int
     name: str
+    cause: str = ""
 
     @property
     def passed(self) -> bool:
@@ -113,7 +117,7 @@ class Proof:
         return (
             f"scores differ by up to {parity.max_abs:.2g} (allowed {allowed.max:g}; 99 %: {parity.p99:.2g}, allowed "
             f"{allowed.p99:g}), the top label agrees in {parity.top1_agreement:.0%} of the windows, worst "
-            f"{window} {self.name!r}"
+            f"{window} {self.name!r}{f' ({self.cause})' if self.cause else ''}"
         )
 
     def bound(self) -> str:
@@ -150,9 +154,13 @@ def prove(
         orders.append(np.arange(rows) % total)
         scores.append(score_in_groups(score, windows[orders[-1]], size))
     order = np.concatenate(orders)
-    parity = compare(evidence.scores[order], np.concatenate(scores), tolerance, order)
+    found = np.concatenate(scores)
+    parity = compare(evidence.scores[order], found, tolerance, order)
     worst = int(order[parity.worst_window])
-    return Proof(parity, tolerance, worst, evidence.names[worst])
+    cause = ""
+    if not parity.passes(tolerance):
+        cause = likely_cause(evidence.scores, found, order, evidence.names, tolerance.max)
+    return Proof(parity, tolerance, worst, evidence.names[worst], cause)
 
 
 def score_in_groups(score: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:

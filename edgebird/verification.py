@@ -8,7 +8,7 @@ from typing import Any
 
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
-from edgebird.parity import TOLERANCES, Parity, Proof, Tolerance, prove
+from edgebird.parity import Parity, Proof, Tolerance, prove
 from edgebird.runtimes import RuntimeOptions, open_runtime
 
 
@@ -50,6 +50,7 @@ class Verification:
             "tolerance": asdict(self.tolerance),
             "parity": self.parity.to_json(),
             "worst_window_name": self.worst,
+            "cause": self.proof.cause,
             "recordings": self.recordings,
         }
 
@@ -69,11 +70,13 @@ def verify(
     Raises BundleError, RuntimeUnavailableError, ScoreError.
     """
     golden, usual = bundle.golden(), bundle.card.proof_sizes()
+    # A model that was adopted must be right in the first batch of a size, too: some exports are not.
+    warm = None if bundle.card.reference else usual
     for name in [precision] if precision else bundle.card.precisions:
-        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, usual), tell)
+        engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, warm), tell)
         try:
             sizes = bundle.card.proof_sizes(max(engine.batch_size, *usual))
-            proof = prove(engine.infer, golden, sizes, TOLERANCES[name], floor_group(bundle.card.db_floor))
+            proof = prove(engine.infer, golden, sizes, bundle.card.tolerance(name), floor_group(bundle.card.db_floor))
         finally:
             engine.close()
         yield Verification(name, engine.name, proof, len(set(golden.recordings)))

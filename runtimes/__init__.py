@@ -65,7 +65,8 @@ class RuntimeOptions:
     be used, None for those of the card; each is run once before the runtime is handed out, so that no first use is slow
     or wrong. throughput: on a CPU, score as many windows at the same time as there are threads, one on each: recordings
     are through sooner, a single window takes longer than with all threads on it. measure: find out how many windows at
-    once are scored fastest, which takes seconds, where an engine can.
+    once are scored fastest, which takes seconds, where an engine can. outputs: what `infer_outputs` gives beside the
+    scores, as the card calls it, such as `embeddings`.
     """
 
     precision: str = "fp32"
@@ -73,6 +74,7 @@ class RuntimeOptions:
     batches: tuple[int, ...] | None = None
     throughput: bool = False
     measure: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 class Runtime(Protocol):
@@ -95,6 +97,13 @@ class Runtime(Protocol):
 
         The result belongs to the caller. Raises ValueError for another shape or dtype, ScoreError if a score is not
         finite.
+        """
+        ...
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """The scores of windows as `scores`, and the outputs that it was opened with, each float32 [batch, ...].
+
+        Raises as `infer` does.
         """
         ...
 
@@ -158,7 +167,7 @@ def open_apart(bundle: Bundle, name: str, options: RuntimeOptions, *about: str) 
 def open_and_close(request: str) -> str:
     """What `open_apart` has done in the other process."""
     path, name, options = json.loads(request)
-    options["batches"] = options["batches"] and tuple(options["batches"])
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     open_runtime(open_bundle(path), name, RuntimeOptions(**options)).close()
     return ""
 

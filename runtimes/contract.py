@@ -1,4 +1,7 @@
-"""What every engine owes its caller: checked input, checked output, the card's activation, a warm start."""
+"""What every engine owes its caller: checked input, scaled as the card says, in batches it may have, a warm start.
+
+outputs.py has the other half: what it gives, and the card's activation.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import numpy as np
 
 from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, EdgebirdError, RuntimeUnavailableError
-from edgebird.parity import check_finite
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.types import FloatArray
 
@@ -39,7 +41,7 @@ def check_graph(name: str, found: Mapping[str, tuple[str, Sequence[Any]]], card:
 
     found: inputs and outputs of the graph, name -> dtype and shape; a dimension that is no number is free.
     """
-    for tensor in (card.input, card.output):
+    for tensor in (card.input, card.output, *card.outputs.values()):
         if tensor.name not in found:
             raise BundleError(
                 f"{name}: the graph has no {tensor.name!r}, only {', '.join(found)}: its card does not fit"
@@ -58,6 +60,29 @@ def check_windows(windows: FloatArray, card: Card) -> None:
         raise ValueError(
             f"windows are {windows.dtype} {list(windows.shape)}, wanted float32 [batch, {card.window_samples}]"
         )
+
+
+def prepared(windows: FloatArray, card: Card) -> FloatArray:
+    """Windows [batch, window_samples] as the graph takes them: checked as `check_windows` does, then scaled.
+
+    What is given is not changed.
+    """
+    check_windows(windows, card)
+    scaling = card.scaling
+    if scaling is None:
+        return windows
+    if scaling.remove_mean:
+        windows = windows - windows.mean(axis=1, keepdims=True)
+    if scaling.peak is not None:
+        windows = _levelled(windows, np.abs(windows).max(axis=1, keepdims=True), scaling.peak)
+    if scaling.rms is not None:
+        windows = _levelled(windows, np.sqrt(np.mean(windows**2, axis=1, keepdims=True)), scaling.rms)
+    return windows
+
+
+def _levelled(windows: FloatArray, level: FloatArray, wanted: float) -> FloatArray:
+    """Windows with another level, [batch, 1]; silence stays silence."""
+    return windows * np.where(level > 0, np.float32(wanted) / np.where(level > 0, level, 1), 1).astype(np.float32)
 
 
 Run: TypeAlias = Callable[[FloatArray], FloatArray]
@@ -124,22 +149,6 @@ class ParallelRuns:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
-
-
-def to_scores(output: FloatArray, windows: int, card: Card) -> FloatArray:
-    """The scores in a model's output: its activation applied, its shape and values checked.
-
-    Raises BundleError for a shape that is not [windows, classes], ScoreError for values that are not finite.
-    """
-    wanted = (windows, len(card.labels))
-    if output.shape != wanted:
-        raise BundleError(f"the model gave {list(output.shape)}, wanted {list(wanted)}: its card does not fit it")
-    check_finite(output)
-    if card.activation == "sigmoid":
-        # Two forms, so that exp never overflows.
-        decay = np.exp(-np.abs(output))
-        output = np.where(output >= 0, np.float32(1), decay) / (1 + decay)
-    return output.astype(np.float32, copy=False)
 
 
 def warm_up(runtime: Runtime, options: RuntimeOptions, sizes: Iterable[int] = ()) -> None:

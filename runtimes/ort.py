@@ -9,7 +9,7 @@ import base64
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,19 +20,17 @@ import numpy as np
 from edgebird.bundle import Bundle
 from edgebird.card import Card, floor_group
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
-from edgebird.files import cache_folder
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     ParallelRuns,
     check_graph,
     check_open,
-    check_windows,
     cut,
     engine_errors,
     preferred_batch,
+    prepared,
     run_in_batches,
-    to_scores,
     warm_up,
     warm_up_windows,
 )
@@ -40,8 +38,9 @@ from edgebird.runtimes.flight import SLOTS
 from edgebird.runtimes.group import GROUPS, fastest_group
 from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
 from edgebird.runtimes.ort_gpu import GpuRuns, Stream, open_stream
-from edgebird.runtimes.ort_libraries import gpus_here, how_to_install, missing_library, preload, tensorrt_version
+from edgebird.runtimes.ort_libraries import engine_cache, how_to_install, missing_library, preload
 from edgebird.runtimes.ort_placement import explained
+from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
 
@@ -177,18 +176,26 @@ class OrtRuntime:
     on: the stream that the session was opened with; see `GpuRuns`.
     """
 
-    def __init__(self, session: Any, name: str, card: Card, streams: int = 1, on: Stream | None = None) -> None:
-        self.name, self.card = name, card
+    def __init__(
+        self,
+        session: Any,
+        name: str,
+        card: Card,
+        streams: int = 1,
+        on: Stream | None = None,
+        further: Sequence[str] = (),
+    ) -> None:
+        self.name, self.card, self._outputs = name, card, Outputs(card, further)
         self._session = session
         self.streams = ParallelRuns([self._run] * streams, card) if streams > 1 else None
         self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
         self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
         self.concurrency = self.streams.concurrency if self.streams else 1
-        self._bound = BoundRuns(session, card, self.sizes) if _PROVIDERS[name].on_gpu and on is None else None
+        self._bound = BoundRuns(session, self._outputs, self.sizes) if _PROVIDERS[name].on_gpu and on is None else None
         self._gpu: GpuRuns | None = None
         if on is not None:
             self.concurrency = SLOTS
-            self._gpu = GpuRuns(on, session, card, self.sizes or (card.fixed_batch or 1,))
+            self._gpu = GpuRuns(on, session, self._outputs, self.sizes or (card.fixed_batch or 1,))
         self.provider: str = session.get_providers()[0]
 
     def find_group(self) -> None:
@@ -219,11 +226,15 @@ class OrtRuntime:
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
-        check_open(self.name, self._session is not None)
-        check_windows(windows, self.card)
-        return to_scores(self._score(windows), len(windows), self.card)
+        return self._outputs.scores(self._score(windows), len(windows))
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """See `Runtime`."""
+        return self._outputs.named(self._score(windows), len(windows))
 
     def _score(self, windows: FloatArray) -> FloatArray:
+        check_open(self.name, self._session is not None)
+        windows = prepared(windows, self.card)
         if self.streams:
             return self.streams.run(windows)
         largest = max(self.sizes, default=None)
@@ -236,8 +247,8 @@ class OrtRuntime:
         with engine_errors(self.name, _FAILED, first_line):
             if self._bound:
                 return self._bound.run(windows)
-            output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: windows})[0]
-        return output
+            values = self._session.run(self._outputs.names, {self.card.input.name: windows})
+        return self._outputs.joined(dict(zip(self._outputs.names, values, strict=True)))
 
     def close(self) -> None:
         """Free the session."""
@@ -291,7 +302,7 @@ def _warmed(
         raise RuntimeUnavailableError(told) from error
     found = {t.name: (dtype_of(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
-    runtime = OrtRuntime(session, name, bundle.card, streams, on)
+    runtime = OrtRuntime(session, name, bundle.card, streams, on, options.outputs)
     try:
         if options.measure:
             runtime.find_group()
@@ -304,7 +315,7 @@ def _warmed(
 
 
 def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, str]:
-    """What the provider of a runtime is told; see `_engine_cache` for the TensorRT provider."""
+    """What the provider of a runtime is told; see `ort_libraries.engine_cache` for the TensorRT provider."""
     if name == "ort-cuda":
         return cuda_options(precision)
     if name != "ort-tensorrt":
@@ -312,11 +323,11 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
     card = bundle.card
     # No trt_fp16_enable: without it the network is strongly typed and precision comes from the graph.
     given = {"device_id": str(DEVICE)}
-    if cache := _engine_cache():
+    if cache := engine_cache():
         given |= {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(cache),
-            "trt_engine_cache_prefix": f"{precision}.{card.precisions[precision].sha256[:12]}",
+            "trtengine_cache_enable": "1",
+            "trtengine_cache_path": str(cache),
+            "trtengine_cache_prefix": f"{precision}.{card.precisions[precision].sha256[:12]}",
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache),
         }
@@ -335,23 +346,6 @@ def cuda_options(precision: str) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",  # a search finds slower ones, and takes time at each start
         "prefer_nhwc": str(int(channels_last)),
     }
-
-
-def _engine_cache() -> Path | None:
-    """Where the TensorRT provider keeps engines: of this user, for these versions and GPUs, never in a bundle.
-
-    The provider loads what it finds there unchecked, and refuses what another version wrote. None, with a warning, if
-    nothing can be kept.
-    """
-    import onnxruntime as ort
-
-    cache = cache_folder() / "ort-tensorrt" / f"{ort.__version__}-{tensorrt_version()}-{gpus_here()}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.warning("engines are built at each start: cannot write %s: %s", cache, error.strerror)
-        return None
-    return cache
 
 
 def probe(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebird.card import Card
+from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray
 
 DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves
@@ -20,8 +20,8 @@ class BoundRuns:
     it comes.
     """
 
-    def __init__(self, session: Any, card: Card, sizes: Sequence[int], device: str = "cuda") -> None:
-        self._session, self._card, self._sizes, self._device = session, card, tuple(sizes), device
+    def __init__(self, session: Any, outputs: Outputs, sizes: Sequence[int], device: str = "cuda") -> None:
+        self._session, self._wanted, self._sizes, self._device = session, outputs, tuple(sizes), device
         self._bound: dict[int, _Bound] = {}
 
     def run(self, windows: FloatArray) -> FloatArray:
@@ -30,7 +30,7 @@ class BoundRuns:
         size = next((size for size in self._sizes if size >= count), count)
         bound = self._bound.get(size)
         if bound is None:
-            bound = self._bound[size] = _Bound(self._session, self._card, size, self._device)
+            bound = self._bound[size] = _Bound(self._session, self._wanted, size, self._device)
         return bound.run(np.pad(windows, ((0, size - count), (0, 0))))[:count]
 
     def close(self) -> None:
@@ -40,22 +40,23 @@ class BoundRuns:
 
 
 class _Bound:
-    """Input and output of one batch size that stay on the device."""
+    """Input and wanted outputs of one batch size that stay on the device."""
 
-    def __init__(self, session: Any, card: Card, batch: int, device: str) -> None:
+    def __init__(self, session: Any, outputs: Outputs, batch: int, device: str) -> None:
         import onnxruntime as ort
 
-        self._session = session
+        self._session, self._wanted, card = session, outputs, outputs.card
         make = ort.OrtValue.ortvalue_from_shape_and_type
         self._input = make((batch, card.window_samples), np.float32, device, DEVICE)
-        self._output = make((batch, len(card.labels)), np.float32, device, DEVICE)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(card.input.name, self._input)
-        self._binding.bind_ortvalue_output(card.output.name, self._output)
+        self._outputs = {name: make((batch, *shape), np.float32, device, DEVICE) for name, shape in outputs.shapes()}
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
 
     def run(self, windows: FloatArray) -> FloatArray:
         """The model's output for float32 [batch, window_samples]; a copy."""
         self._input.update_inplace(np.ascontiguousarray(windows))
         self._session.run_with_iobinding(self._binding)
-        output: FloatArray = self._output.numpy().copy()  # on the CPU it is the very memory
-        return output
+        found = self._wanted.joined({name: value.numpy() for name, value in self._outputs.items()})
+        return np.array(found)  # on the CPU it is the very memory

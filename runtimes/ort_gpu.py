@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from edgebird.card import Card
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes.cudart import Cudart
 from edgebird.runtimes.flight import SLOTS, Flights
 from edgebird.runtimes.ort_bound import DEVICE
 from edgebird.runtimes.ort_libraries import preload
+from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError
 from edgebird.types import FloatArray
 
@@ -62,30 +63,30 @@ def open_stream(ort: ModuleType, name: str) -> Stream:
 class _Slot:
     """What a batch in flight needs: a stream for its copies, pinned memory, and a CUDA graph of each batch size."""
 
-    def __init__(self, stream: Stream, rows: int, card: Card, keep: ExitStack) -> None:
+    def __init__(self, stream: Stream, rows: int, outputs: Outputs, keep: ExitStack) -> None:
         cuda = stream.cuda
-        self.card, self.graphs = card, dict[int, Any]()
+        self.wanted, self.graphs = outputs, dict[int, Any]()
         self._bindings = dict[int, Any]()
         self.stream = cuda("cudaStreamCreateWithFlags", cuda.constant("cudaStreamNonBlocking"))
         keep.callback(cuda, "cudaStreamDestroy", self.stream)
         self.filled = cuda("cudaEventCreateWithFlags", cuda.constant("cudaEventDisableTiming"))
         keep.callback(cuda, "cudaEventDestroy", self.filled)
-        self.input, self.output = (
-            Buffer(cuda, (rows, columns), stream.shared) for columns in (card.window_samples, len(card.labels))
-        )
+        self.input = Buffer(cuda, (rows, outputs.card.window_samples), stream.shared)
         keep.callback(self.input.free)
-        keep.callback(self.output.free)
+        self.outputs: dict[str, Buffer] = {}
+        for name, shape in outputs.shapes():
+            self.outputs[name] = Buffer(cuda, (rows, math.prod(shape)), stream.shared)
+            keep.callback(self.outputs[name].free)
 
     def binding(self, session: Any, size: int) -> Any:
         """Where a session reads so many windows, and writes their scores."""
         if size not in self._bindings:
-            card = self.card
+            card = self.wanted.card
             binding = self._bindings[size] = session.io_binding()
-            for bind, tensor, buffer, columns in (
-                (binding.bind_input, card.input, self.input, card.window_samples),
-                (binding.bind_output, card.output, self.output, len(card.labels)),
-            ):
-                bind(tensor.name, "cuda", DEVICE, np.float32, (size, columns), buffer.device)
+            taken, windows = self.input.device, (size, card.window_samples)
+            binding.bind_input(card.input.name, "cuda", DEVICE, np.float32, windows, taken)
+            for name, shape in self.wanted.shapes():
+                binding.bind_output(name, "cuda", DEVICE, np.float32, (size, *shape), self.outputs[name].device)
         return self._bindings[size]
 
 
@@ -107,10 +108,12 @@ class GpuRuns:
     Takes its memory at once; raises CudaError where the GPU has none.
     """
 
-    def __init__(self, stream: Stream, session: Any, card: Card, sizes: Sequence[int], graphs: bool = True) -> None:
+    def __init__(
+        self, stream: Stream, session: Any, outputs: Outputs, sizes: Sequence[int], graphs: bool = True
+    ) -> None:
         import onnxruntime as ort
 
-        self._stream, self._cuda, self._session, self._card = stream, stream.cuda, session, card
+        self._stream, self._cuda, self._session, self._wanted = stream, stream.cuda, session, outputs
         self._sizes, self._graphs = tuple(sizes), graphs
         self._met: set[int] = set()
         self._lock = threading.Lock()
@@ -122,14 +125,14 @@ class GpuRuns:
             undo.callback(self._resources.close)
             self._computed = self._cuda("cudaEventCreateWithFlags", self._cuda.constant("cudaEventDisableTiming"))
             self._resources.callback(self._cuda, "cudaEventDestroy", self._computed)
-            self._slots = [_Slot(stream, max(sizes), card, self._resources) for _ in range(SLOTS)]
+            self._slots = [_Slot(stream, max(sizes), outputs, self._resources) for _ in range(SLOTS)]
             undo.pop_all()
         self._flights = Flights(self._slots, self._start, self._finish)
 
     def with_sizes(self, sizes: Sequence[int]) -> GpuRuns:
         """The same for other sizes, in the place of this one, which is not used any more."""
         self._resources.close()
-        return GpuRuns(self._stream, self._session, self._card, sizes, self._graphs)
+        return GpuRuns(self._stream, self._session, self._wanted, sizes, self._graphs)
 
     def has_graph(self, count: int) -> bool:
         """Whether so many windows are scored by a CUDA graph, as far as they were met."""
@@ -162,13 +165,13 @@ class GpuRuns:
                 self._cuda("cudaGraphLaunch", graph, slot.stream)
                 self._cuda("cudaEventRecord", self._computed, slot.stream)
         self._mark(slot.stream)
-        slot.output.download(size, slot.stream)
+        for buffer in slot.outputs.values():
+            buffer.download(size, slot.stream)
         self._mark(slot.stream)
 
     def _finish(self, slot: _Slot, count: int) -> FloatArray:
         self._cuda("cudaStreamSynchronize", slot.stream)
-        scores: FloatArray = slot.output.host[:count].copy()
-        return scores
+        return np.array(self._wanted.joined({name: buffer.host[:count] for name, buffer in slot.outputs.items()}))
 
     def _compute(self, slot: _Slot, size: int) -> None:
         """Have ONNX Runtime run an inference on its stream, between the slot's copies."""

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from edgebird.files import cache_folder
+
 log = logging.getLogger(__name__)
 
 LIBRARIES = {
@@ -103,3 +105,20 @@ def how_to_install(cuda_major: str = "") -> str:
     if is_old:
         return "pip install 'edgebird[gpu,cuda12]'"
     return "pip install 'edgebird[gpu,cuda13]'" + ("" if is_arm else " (cuda12 for a driver of CUDA 12)")
+
+
+def engine_cache() -> Path | None:
+    """Where the TensorRT provider keeps engines: of this user, for these versions and GPUs, never in a bundle.
+
+    The provider loads what it finds there unchecked, and refuses what another version wrote. None, with a warning, if
+    nothing can be kept.
+    """
+    import onnxruntime as ort
+
+    cache = cache_folder() / "ort-tensorrt" / f"{ort.__version__}-{tensorrt_version()}-{gpus_here()}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("engines are built at each start: cannot write %s: %s", cache, error.strerror)
+        return None
+    return cache

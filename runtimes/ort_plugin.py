@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,15 +29,15 @@ from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     check_graph,
     check_open,
-    check_windows,
     engine_errors,
     preferred_batch,
+    prepared,
     run_in_batches,
-    to_scores,
     warm_up,
 )
 from edgebird.runtimes.ort import TINY, dtype_of, first_line, make_strict
 from edgebird.runtimes.ort_libraries import gpus_here
+from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -243,8 +243,16 @@ class PluginRuntime:
 
     concurrency = 1
 
-    def __init__(self, session: Any, name: str, card: Card, provider: str, sizes: tuple[int, ...] = _SIZES) -> None:
-        self.name, self.card, self.provider = name, card, provider
+    def __init__(
+        self,
+        session: Any,
+        name: str,
+        card: Card,
+        provider: str,
+        sizes: tuple[int, ...] = _SIZES,
+        further: Sequence[str] = (),
+    ) -> None:
+        self.name, self.card, self.provider, self._outputs = name, card, provider, Outputs(card, further)
         self.sizes = sizes if card.fixed_batch is None else ()
         self.batch_size = preferred_batch(card, max(self.sizes, default=1))
         self._session = session
@@ -255,18 +263,24 @@ class PluginRuntime:
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
+        return self._outputs.scores(self._score(windows), len(windows))
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """See `Runtime`."""
+        return self._outputs.named(self._score(windows), len(windows))
+
+    def _score(self, windows: FloatArray) -> FloatArray:
         check_open(self.name, self._session is not None)
-        check_windows(windows, self.card)
-        output = run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
-        return to_scores(output, len(windows), self.card)
+        windows = prepared(windows, self.card)
+        return run_in_batches(self._run, windows, self.card, largest=max(self.sizes, default=None))
 
     def _run(self, windows: FloatArray) -> FloatArray:
         count = len(windows)
         size = next((size for size in self.sizes if size >= count), count)
         filled = np.pad(windows, ((0, size - count), (0, 0)))
         with engine_errors(self.name, "ONNX Runtime failed", _told(_PLUGINS[self.name])):
-            output: FloatArray = self._session.run([self.card.output.name], {self.card.input.name: filled})[0]
-        return output[:count]
+            values = self._session.run(self._outputs.names, {self.card.input.name: filled})
+        return self._outputs.joined(dict(zip(self._outputs.names, values, strict=True)))[:count]
 
     def close(self) -> None:
         """Free the session."""
@@ -288,7 +302,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     if _is_software(ort, device):  # where a window takes seconds, and there is nothing to fill
         log.warning("%s computes on the CPU, because %s=1 allows it", name, SOFTWARE)
         sizes, options = (1,), replace(options, batches=options.batches or (1,))
-    runtime = PluginRuntime(session, name, bundle.card, _words(ort, name, device), sizes)
+    runtime = PluginRuntime(session, name, bundle.card, _words(ort, name, device), sizes, options.outputs)
     warm_up(runtime, options, runtime.sizes)
     return runtime
 

@@ -28,14 +28,14 @@ from edgebird.runtimes.contract import (
     ParallelRuns,
     check_graph,
     check_open,
-    check_windows,
     cut,
     engine_errors,
     preferred_batch,
+    prepared,
     run_in_batches,
-    to_scores,
     warm_up,
 )
+from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,15 @@ class OpenVinoRuntime:
     graph, or None.
     """
 
-    def __init__(self, chains: Sequence[Sequence[Any]], name: str, card: Card, size: int | None) -> None:
-        self.name, self.card = name, card
+    def __init__(
+        self,
+        chains: Sequence[Sequence[Any]],
+        name: str,
+        card: Card,
+        size: int | None,
+        further: Sequence[str] = (),
+    ) -> None:
+        self.name, self.card, self._outputs = name, card, Outputs(card, further)
         self.provider = f"OpenVINO {_DEVICES[name]}"
         self._size = size
         self._chains = list(chains)
@@ -70,27 +77,35 @@ class OpenVinoRuntime:
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
+        return self._outputs.scores(self._score(windows), len(windows))
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """See `Runtime`."""
+        return self._outputs.named(self._score(windows), len(windows))
+
+    def _score(self, windows: FloatArray) -> FloatArray:
         check_open(self.name, bool(self._chains))
-        check_windows(windows, self.card)
+        windows = prepared(windows, self.card)
         if self.streams:
-            output = self.streams.run(windows)
-        else:
-            output = run_in_batches(partial(self._run, self._chains[0]), windows, self.card, fixed=self._size)
-        return to_scores(output, len(windows), self.card)
+            return self.streams.run(windows)
+        return run_in_batches(partial(self._run, self._chains[0]), windows, self.card, fixed=self._size)
 
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
         values = [windows]
+        *before, last = requests
         with engine_errors(self.name, "OpenVINO failed", _reason):
-            for request in requests:
-                values = list(request.infer(values).values())  # copies: what it gives is ours
-        return values[0]
+            for request in before:
+                values = list(request.infer(values).values())
+            # Its outputs by name, which are in no order that is promised. They are copies: what it gives is ours.
+            named = {name: array for port, array in last.infer(values).items() for name in port.get_names()}
+        return self._outputs.joined(named)
 
     def split(self, windows: FloatArray) -> dict[str, float]:
         """Milliseconds of the parts of an inference of windows [batch, window_samples], for `bench`; {} if it has one
         part alone.
         """
         check_open(self.name, bool(self._chains))
-        requests = self._chains[0]
+        windows, requests = prepared(windows, self.card), self._chains[0]
         names = ("frontend", "backbone", "head") if len(requests) == 3 else ()
         spent = dict.fromkeys(names, 0.0)
         for piece in cut(windows, self.card, fixed=self._size):
@@ -120,7 +135,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         _check_bf16(core, device, name)
     with engine_errors(name, _REFUSED, _reason):
         model = core.read_model(path)
-    check_graph(str(path), dict(map(_described, (*model.inputs, *model.outputs))), card)
+    check_graph(str(path), dict(found for port in (*model.inputs, *model.outputs) for found in _described(port)), card)
     size, shared = card.fixed_batch, floor_group(card.db_floor)
     # An NPU takes no maps of free sizes; a CPU plans those of fixed sizes better.
     if size is None and (device == "NPU" or (device == "CPU" and shared == 1)):
@@ -137,7 +152,7 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         compiled = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
     streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if options.throughput else 1
     chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
-    runtime = OpenVinoRuntime(chains, name, card, size)
+    runtime = OpenVinoRuntime(chains, name, card, size, options.outputs)
     warm_up(runtime, options)
     return runtime
 
@@ -206,11 +221,12 @@ def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- model
-def _described(port: Any) -> tuple[str, tuple[str, list[Any]]]:
-    """Name, and dtype and shape of an input or output; a free dimension is None."""
+def _described(port: Any) -> Iterator[tuple[str, tuple[str, list[Any]]]]:
+    """Each name, with dtype and shape, of an input or output; a free dimension is None."""
     kind = port.get_element_type().to_string()
     shape = [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
-    return min(port.get_names(), default="?"), ("float32" if kind == "f32" else kind, shape)
+    for name in sorted(port.get_names()) or ["?"]:
+        yield name, ("float32" if kind == "f32" else kind, shape)
 
 
 def _parts(model: Any, bundle: Bundle) -> tuple[Any, Any, Any]:

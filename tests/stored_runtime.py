@@ -56,6 +56,9 @@ class StoredRuntime:
             raise ScoreError("no score is stored", bad)
         return scores_of(windows)
 
+    def infer_outputs(self, windows: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return {"scores": self.infer(windows)}
+
     def close(self) -> None:
         """Nothing to free."""
 

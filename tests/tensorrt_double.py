@@ -563,11 +563,16 @@ class _IExecutionContext:
         return True
 
     def _compute(self, shape: tuple[int, ...], final: bool) -> None:
-        engine, faults, cuda = self._engine, self._double.faults, self._double.cuda
-        (source,), (target,) = engine._inputs, engine._outputs
+        engine, cuda = self._engine, self._double.cuda
+        (source,) = engine._inputs
         size = 4 * int(np.prod(shape))
         windows = np.frombuffer(bytes(cuda.bytes_at(self._addresses[source.name], size)), np.float32).reshape(shape)
-        scores = engine._session.run([target.name], {source.name: windows})[0].astype(np.float32) + faults.off
+        for target, values in zip(engine._outputs, engine._session.run(None, {source.name: windows}), strict=True):
+            self._write(target, values, shape, final)
+
+    def _write(self, target: Any, values: Any, shape: tuple[int, ...], final: bool) -> None:
+        engine, faults, cuda = self._engine, self._double.faults, self._double.cuda
+        scores = values.astype(np.float32) + faults.off
         scores = scores + np.float32(faults.final_off if final and self._double.rtx else 0)
         if self._managed:
             assert self._block[1] >= WORKING_MEMORY, "too little working memory"

@@ -119,7 +119,7 @@ def test_a_card_cannot_point_outside_its_folder(folder: Path, name: str) -> None
         ({"sample_rate": "8000"}, "sample_rate"),
         ({"window_samples": 5}, "input shape"),
         ({"output": {"name": "birds", "shape": ["batch", 264]}}, "3 labels"),
-        ({"activation": "softmax"}, "activation"),
+        ({"activation": "relu"}, "activation"),
         ({"db_floor": "file"}, "db_floor"),
         ({"labels": [asdict(LABELS[0])] * 3}, "tonlow"),
         ({"labels": [{"code": "tonlow"}] * 3}, "scientific_name"),

@@ -19,6 +19,7 @@ from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.detection import detect
 from edgebird.runtimes import RuntimeOptions, ort, ort_bound, ort_libraries
+from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray, Label
 from tests import gpu_code, gpu_wheels, read_kernels
 from tests.conftest import require
@@ -380,7 +381,7 @@ def test_the_tensorrt_provider_loads_no_engine_of_a_bundle_nor_of_another_versio
         gpu.write_text(text)
         assert (cache() not in seen) == is_new
         seen.add(cache())
-    monkeypatch.setattr(ort, "tensorrt_version", lambda: "10.14.1")
+    monkeypatch.setattr(ort_libraries, "tensorrt_version", lambda: "10.14.1")
     assert cache() not in seen
     assert "10.14.1" in cache().name
 
@@ -404,7 +405,7 @@ def test_cuda_runs_without_tf32(tones: Bundle) -> None:
 def test_memory_that_stays_on_the_device_gives_the_same_scores(tones: Bundle) -> None:
     """Here the device is the CPU: the binding is the same."""
     session = ort.session_of(tones.model(), "ort-cpu", threads=1)
-    runs = ort_bound.BoundRuns(session, tones.card, (), "cpu")
+    runs = ort_bound.BoundRuns(session, Outputs(tones.card), (), "cpu")
     for count in (1, 3, 1):
         batch = windows(count)
         scores = runs.run(batch)

@@ -36,6 +36,7 @@ FOLDERS = {
 LAYERS = [
     ["edgebird.errors", "edgebird.types", "edgebird.prefetch", "edgebird.parallel", "edgebird.pictures"],
     [
+        "edgebird.causes",
         "edgebird.parity",
         "edgebird.machine",
         "edgebird.card",

@@ -16,6 +16,7 @@ from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import probe
 from edgebird.runtimes.ort import cuda_options
 from edgebird.runtimes.ort_bound import BoundRuns
+from edgebird.runtimes.outputs import Outputs
 
 _PROVEN = (1, 4, 8)
 _SEARCHES: tuple[dict[str, str], ...] = (
@@ -74,7 +75,7 @@ def tf32(bundle: Bundle, device: str = "cuda") -> Iterator[Finding]:
         session = ort.InferenceSession(str(bundle.model("fp32")), options, [provider], [given], enable_fallback=0)
         if session.get_providers()[0] != provider:
             raise RuntimeUnavailableError(f"tf32: ONNX Runtime took {session.get_providers()} for {provider}")
-        runs = BoundRuns(session, bundle.card, (), device)
+        runs = BoundRuns(session, Outputs(bundle.card), (), device)
         windows = golden_batch(bundle, 8)
         yield {"parity": parity_of(bundle, "fp32", runs.run, (1, 4)),
                "ms_of_8": milliseconds(lambda: runs.run(windows), 0.5)}  # fmt: skip

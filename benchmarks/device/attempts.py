@@ -10,8 +10,9 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
-from edgebird.parity import TOLERANCES, prove
-from edgebird.runtimes.contract import to_scores
+from edgebird.parity import prove
+from edgebird.runtimes.contract import prepared
+from edgebird.runtimes.outputs import to_scores
 from edgebird.types import FloatArray
 
 Finding = Mapping[str, Any]
@@ -45,10 +46,10 @@ def milliseconds(work: Callable[[], object], seconds: float, least: int = 5, mos
 
 def parity_of(bundle: Bundle, precision: str, run: Run, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     """How far the scores of the golden windows are from the original's at each batch size."""
-    card, tolerance, found = bundle.card, TOLERANCES[precision], []
+    card, tolerance, found = bundle.card, bundle.card.tolerance(precision), []
     for size in sizes:
         proof = prove(
-            lambda some: to_scores(run(some), len(some), card),
+            lambda some: to_scores(run(prepared(some, card)), len(some), card),
             bundle.golden(),
             (size,),
             tolerance,

@@ -10,6 +10,7 @@ from edgebird.bundle import Bundle
 from edgebird.runtimes.ort import cuda_options, session_of
 from edgebird.runtimes.ort_bound import BoundRuns
 from edgebird.runtimes.ort_gpu import GpuRuns, open_stream
+from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
 
@@ -29,7 +30,7 @@ def device_run(
     edgebird's own.
     """
     if runtime != "ort-cuda":
-        bound = BoundRuns(session_of(bundle.model(precision), runtime), bundle.card, (), "cpu")
+        bound = BoundRuns(session_of(bundle.model(precision), runtime), Outputs(bundle.card), (), "cpu")
         yield bound.run
         bound.close()
         return
@@ -39,7 +40,7 @@ def device_run(
     session = session_of(
         bundle.model(precision), runtime, None, {**cuda_options(precision), **(options or {}), **stream.given}
     )
-    runs = GpuRuns(stream, session, bundle.card, sizes, graphs)
+    runs = GpuRuns(stream, session, Outputs(bundle.card), sizes, graphs)
     del session
 
     def run(windows: FloatArray) -> FloatArray:

@@ -20,7 +20,7 @@ import numpy as np
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Precision
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.parity import BF16_OF, TOLERANCES, prove
+from edgebird.parity import BF16_OF, prove
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 
 HEADER = (
@@ -42,7 +42,7 @@ def rows(bundle: Bundle) -> Iterator[str]:
         size = max(bundle.card.batches)
         for name, graph in BF16_OF.items():
             if runtime := opened.get(("openvino", name)):
-                proof = prove(runtime.infer, bundle.golden(), (size,), TOLERANCES[name], size)
+                proof = prove(runtime.infer, bundle.golden(), (size,), bundle.card.tolerance(name), size)
                 yield _row(bundle, name, [proof.parity.to_json()], bundle.card.precisions[graph], times)
     finally:
         for runtime in opened.values():

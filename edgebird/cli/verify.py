@@ -80,7 +80,7 @@ def _told(result: Verification) -> str:
         f"  {told_bound(parity.beyond, parity.windows, result.recordings)}\n"
         f"  top label agrees in {parity.top1_agreement:.0%} of {parity.top1_windows} windows; "
         f"however close, another is on top in {parity.top1_other}\n"
-        f"  worst window: {result.worst}"
+        f"  worst window: {result.worst}" + (f"\n  cause: {result.proof.cause}" if result.proof.cause else "")
     )
 
 

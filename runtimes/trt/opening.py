@@ -13,7 +13,7 @@ from typing import Any
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
 from edgebird.errors import OutputError, ParityError, RuntimeUnavailableError, ScoreError
-from edgebird.parity import TOLERANCES, Parity
+from edgebird.parity import Parity
 from edgebird.parity import prove as prove_scores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import warm_up
@@ -58,7 +58,7 @@ def open_engine(bundle: Bundle, name: str, options: RuntimeOptions, folder: Path
     found = find_engine(bundle, name, options.precision, trt.__version__, gpu, folder)
     path, sidecar = found.path, found.sidecar
     compiled = kernel_cache(gpu, trt.__version__, sidecar.engine_sha256) if name == "tensorrt-rtx" else None
-    runtime = TrtRuntime(load_engine(trt, found, bundle, compiled), name, bundle.card, cuda)
+    runtime = TrtRuntime(load_engine(trt, found, bundle, compiled), name, bundle.card, cuda, options.outputs)
     with ExitStack() as undo:
         undo.callback(runtime.close)
         if options.measure:
@@ -117,7 +117,7 @@ def prove(runtime: TrtRuntime, bundle: Bundle, precision: str) -> Parity:
         runtime.infer,
         bundle.golden(),
         card.proof_sizes(runtime.max_batch),
-        TOLERANCES[precision],
+        card.tolerance(precision),
         floor_group(card.db_floor),
     )
     return proof.require("the engine does not score as the original network did")

@@ -7,25 +7,28 @@ holds it to that.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from edgebird.card import Card, floor_group
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.runtimes.contract import (
     check_graph,
     check_open,
-    check_windows,
     preferred_batch,
-    to_scores,
+    prepared,
     warm_up_windows,
 )
 from edgebird.runtimes.flight import SLOTS, Flights
 from edgebird.runtimes.group import fastest_group
+from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.bindings import dtype_name, free_batch
 from edgebird.runtimes.trt.contexts import Contexts, LoadedEngine
 from edgebird.runtimes.trt.gpu import Buffer, Cuda, CudaError, Stopwatch
@@ -48,11 +51,11 @@ class _Lane:
 
 @dataclass(slots=True)
 class _Slot:
-    """What a batch in flight needs: a stream, memory for windows and scores, and what runs each batch size there."""
+    """What a batch in flight needs: a stream, memory for windows and outputs, and what runs each batch size there."""
 
     stream: Any
     input: Buffer
-    output: Buffer
+    outputs: dict[str, Buffer]
     lanes: dict[int, _Lane] = field(default_factory=dict)
 
 
@@ -67,8 +70,8 @@ class TrtRuntime:
     the card, RuntimeUnavailableError if CUDA or TensorRT refuse.
     """
 
-    def __init__(self, loaded: LoadedEngine, name: str, card: Card, cuda: Cuda) -> None:
-        self.name, self.card = name, card
+    def __init__(self, loaded: LoadedEngine, name: str, card: Card, cuda: Cuda, further: Sequence[str] = ()) -> None:
+        self.name, self.card, self._wanted = name, card, Outputs(card, further)
         self.gpu = cuda.gpu()
         self.provider = f"{self.gpu.name} ({self.gpu.capability})"
         self._engine, self._cuda, self._log = loaded.engine, cuda, loaded.log
@@ -94,7 +97,9 @@ class TrtRuntime:
 
     def _slot(self) -> _Slot:
         stream = self._keep("cudaStreamDestroy", self._cuda("cudaStreamCreate"))
-        return _Slot(stream, self._buffer(self.card.window_samples), self._buffer(len(self.card.labels)))
+        written = (self.card.output, *self.card.outputs.values())  # also what nobody asked for: an engine writes all
+        outputs = {tensor.name: self._buffer(math.prod(map(int, tensor.shape[1:]))) for tensor in written}
+        return _Slot(stream, self._buffer(self.card.window_samples), outputs)
 
     def _keep(self, destroy: str, resource: Any) -> Any:
         self._resources.callback(self._cuda, destroy, resource)
@@ -119,10 +124,16 @@ class TrtRuntime:
 
     def infer(self, windows: FloatArray) -> FloatArray:
         """[batch, window_samples] -> [batch, classes]; see `Runtime`."""
+        return self._wanted.scores(self._all(windows), len(windows))
+
+    def infer_outputs(self, windows: FloatArray) -> dict[str, FloatArray]:
+        """See `Runtime`."""
+        return self._wanted.named(self._all(windows), len(windows))
+
+    def _all(self, windows: FloatArray) -> FloatArray:
         check_open(self.name, self._engine is not None)
-        check_windows(windows, self.card)
-        pieces = [windows[i : i + self.batch_size] for i in range(0, len(windows), self.batch_size)]
-        return to_scores(self._flights.run(pieces), len(windows), self.card)
+        windows = prepared(windows, self.card)
+        return self._flights.run([windows[i : i + self.batch_size] for i in range(0, len(windows), self.batch_size)])
 
     def _start(self, slot: _Slot, windows: FloatArray) -> None:
         """Start copy, inference and copy of at most `max_batch` windows."""
@@ -134,12 +145,15 @@ class TrtRuntime:
             self._cuda("cudaStreamWaitEvent", slot.stream, self._computed, 0)  # all use the same working memory
             self._compute(slot, slot.lanes[batch])
             self._cuda("cudaEventRecord", self._computed, slot.stream)
-        slot.output.download(batch, slot.stream)
+        self._download(slot, batch)
+
+    def _download(self, slot: _Slot, batch: int) -> None:
+        for name in self._wanted.names:
+            slot.outputs[name].download(batch, slot.stream)
 
     def _finish(self, slot: _Slot, count: int) -> FloatArray:
         self._cuda("cudaStreamSynchronize", slot.stream)
-        scores: FloatArray = slot.output.host[:count].copy()
-        return scores
+        return np.array(self._wanted.joined({name: buffer.host[:count] for name, buffer in slot.outputs.items()}))
 
     def _meet(self, batch: int) -> None:
         """Make what runs a batch size in each slot: run it once, and record it."""
@@ -182,9 +196,9 @@ class TrtRuntime:
             raise self._refused(f"profile for {batch} windows refused", "no reason given")
         if not context.set_input_shape(card.input.name, shape):
             raise self._refused(f"input shape {list(shape)} refused", "outside of its profile")
-        for tensor, buffer in ((card.input, slot.input), (card.output, slot.output)):
-            if not context.set_tensor_address(tensor.name, buffer.device):
-                raise self._refused(f"address of {tensor.name} refused", "no reason given")
+        for name, buffer in ((card.input.name, slot.input), *slot.outputs.items()):
+            if not context.set_tensor_address(name, buffer.device):
+                raise self._refused(f"address of {name} refused", "no reason given")
         told = tuple(context.get_tensor_shape(card.output.name))
         if told != (batch, len(card.labels)):
             raise BundleError(f"the engine gives {list(told)}, wanted {[batch, len(card.labels)]}: not for this bundle")
@@ -224,7 +238,7 @@ class TrtRuntime:
         lane = slot.lanes[self._lane_size(len(windows))]
         (h2d,), _ = self._timed(slot, lambda: slot.input.send(windows, lane.batch, slot.stream))
         (compute,), enqueue = self._timed(slot, lambda: self._execute(slot, lane))
-        (d2h,), _ = self._timed(slot, lambda: slot.output.download(lane.batch, slot.stream))
+        (d2h,), _ = self._timed(slot, lambda: self._download(slot, lane.batch))
         parts = {"compute": compute, "enqueue": enqueue}
         if lane.graph is not None:
             (parts["graph"],), parts["graph_launch"] = self._timed(slot, lambda: self._compute(slot, lane))
