@@ -46,6 +46,7 @@ def test_every_setting_is_in_the_example_and_right_when_it_is_taken_in(
     monkeypatch.setenv("POND_PASSWORD", "secret")
     monkeypatch.setenv("MQTT_PASSWORD", "secret")
     monkeypatch.setenv("NTFY_URL", "ntfy://birds")
+    monkeypatch.setenv("BIRDWEATHER_TOKEN", "secret")
     whole = re.sub(r"^#(?=[^ \n])", "", SETTINGS, flags=re.MULTILINE)
     (tmp_path / "station.toml").write_text(whole, encoding="utf-8")
     station = station_settings(tmp_path / "station.toml", {})

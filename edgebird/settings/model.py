@@ -17,7 +17,7 @@ from edgebird.settings.place import PLACE, PlaceSettings
 from edgebird.settings.privacy import PrivacySettings
 from edgebird.settings.row import Option, Setting, all_rows, own_rows, set_by, table
 from edgebird.settings.suppress import SuppressSettings
-from edgebird.settings.telling import AlertSettings, MetricsSettings, MqttSettings
+from edgebird.settings.telling import AlertSettings, BirdWeatherSettings, MetricsSettings, MqttSettings
 
 NEEDS_PLACE = "latitude and longitude are needed to know where the sun is"
 HOP_S = 2.5
@@ -326,6 +326,8 @@ class StationSettings:
         "metrics", MetricsSettings, optional=True, about="Figures for Prometheus (extra `metrics`)."))
     mqtt: MqttSettings | None = field(default=None, metadata=table(
         "mqtt", MqttSettings, optional=True, about="MQTT, where Home Assistant finds the station (extra `mqtt`)."))
+    birdweather: BirdWeatherSettings | None = field(default=None, metadata=table(
+        "birdweather", BirdWeatherSettings, optional=True, about="BirdWeather: for BirdNET alone, with [clips]."))
     alerts: tuple[AlertSettings, ...] = field(default=(), metadata={"fixed": "alert"})
     buffer_s: float = field(default=15.0, metadata=set_by(
         Setting("buffer", "Seconds of sound that may wait for the engine, default {default}; more than that is "

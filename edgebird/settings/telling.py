@@ -116,4 +116,18 @@ class AlertSettings:
             raise UsageError(f"alert {self.name!r}: its quiet-hours are by the clock, not by the sun")
 
 
+@dataclass(frozen=True, slots=True)
+class BirdWeatherSettings:
+    """A station at BirdWeather. queue: a folder for it alone."""
+
+    token: str = field(repr=False, metadata=set_by(
+        Setting("token", "Of the station there; ${NAME} is taken from the environment.", checks.secret(),
+                example="${BIRDWEATHER_TOKEN}", fixed=True,
+                missing="settings of birdweather, but no token: give token = in [birdweather]")))
+    queue: Path = field(metadata=set_by(
+        Setting("queue", "What is still to be sent, a folder for it alone.", checks.path(),
+                example="/var/lib/edgebird/birdweather", fixed=True,
+                missing="settings of birdweather, but no folder: give queue = in [birdweather]")))
+
+
 # fmt: on

@@ -8,11 +8,14 @@ from functools import partial
 
 from edgebird import __version__
 from edgebird.bundle import Bundle
+from edgebird.errors import UsageError
 from edgebird.parity import BF16_OF
 from edgebird.settings.model import StationSettings
+from edgebird.settings.telling import BirdWeatherSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.lines import now
 from edgebird.sinks.remote.alerts import AlertSink
+from edgebird.sinks.remote.birdweather import ALGORITHMS, BirdWeatherSink
 from edgebird.sinks.remote.disks import Disks
 from edgebird.sinks.remote.metrics import MetricsSink, Running
 from edgebird.sinks.remote.mqtt import MqttSink
@@ -30,7 +33,20 @@ def remote_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str) -
     if settings.alerts:
         disks = Disks(settings.output.paths)
         sinks.append(AlertSink(settings.alerts, settings.output.database, disks, _clock(settings)))
+    if settings.birdweather:
+        sinks.append(_birdweather(settings.birdweather, settings, bundle))
     return sinks
+
+
+def _birdweather(its: BirdWeatherSettings, settings: StationSettings, bundle: Bundle) -> Sink:
+    """Raises UsageError for a model that BirdWeather's terms do not allow, and without clips."""
+    origin = bundle.card.provenance
+    algorithm = ALGORITHMS.get(origin.family) if origin else None
+    if algorithm is None:
+        raise UsageError(f"[birdweather] is for BirdNET alone, by its terms: {bundle.path} is another model")
+    if settings.output.clips is None:
+        raise UsageError("[birdweather] sends clips: give folder = in [clips]")
+    return BirdWeatherSink(its.token, its.queue, algorithm, settings.detection.coordinates)
 
 
 def _clock(settings: StationSettings) -> Callable[[], datetime]:
