@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -214,6 +215,33 @@ def test_a_broker_that_never_answers_keeps_nobody_waiting() -> None:
             sink.take(of_garden(windows=number), None)
             sink.tick()
         sink.close()
+
+
+def test_a_bird_that_is_told_while_home_assistant_starts_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events come on one thread and connections on another, and both publish: they must not wait for each other."""
+    sink, telling, greeting = MqttSink(settings(1)), threading.Event(), threading.Event()
+    note, greet = sink._note, sink._broker._greet
+
+    def slow_note(event: Event) -> None:
+        telling.set()
+        greeting.wait(0.5)
+        note(event)
+
+    def told_greet() -> None:
+        greeting.set()
+        greet()
+
+    monkeypatch.setattr(sink, "_note", slow_note)
+    monkeypatch.setattr(sink._broker, "_greet", told_greet)
+    events = threading.Thread(target=sink.take, args=(of_garden(), None), daemon=True)
+    events.start()
+    assert telling.wait(SOON_S)
+    message = SimpleNamespace(payload=b"online")
+    connections = threading.Thread(target=sink._broker._woken, args=(None, None, message), daemon=True)
+    connections.start()
+    for thread in (events, connections):
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_a_station_is_heard_from_beginning_to_end(broker: Mosquitto, hears: Ear, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Broker:
     status: the topic that says whether the station is there: `online`, and `offline` when it ends or is gone without a
     word (last will). outage: is told what fails. greet: is called at each connection, on paho's thread, to publish
     what is retained. wake: a topic at whose message `online` that is done again; empty for none.
+    lock: is held while `greet` runs; who publishes under a lock of its own takes this one, or both threads may wait.
 
     Raises EdgebirdError without the extra `mqtt`, UsageError for certificates that cannot be read.
     """
@@ -42,7 +43,7 @@ class Broker:
         self._outage, self._greet = outage, greet
         self._port = settings.port or (8883 if settings.tls else 1883)
         self._waiting: deque[tuple[str, str]] = deque()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._is_there = False
         self._client: Client | None = None
         self._make()
@@ -70,7 +71,7 @@ class Broker:
 
     def publish(self, topic: str, message: str) -> None:
         """Publish once, at least, now or when the broker is there again. Nothing is retained."""
-        with self._lock:
+        with self.lock:
             if self._is_there and self._client:
                 if self._client.publish(topic, message, qos=1).rc == self._package.MQTT_ERR_QUEUE_SIZE:
                     self._outage.lose()
@@ -82,7 +83,7 @@ class Broker:
 
     def retain(self, topic: str, message: str, qos: int = 0) -> None:
         """Publish what a newcomer shall get too. Nothing is done while the broker is away: `greet` does it anew."""
-        with self._lock:
+        with self.lock:
             if self._is_there and self._client:
                 self._client.publish(topic, message, qos=qos, retain=True)
 
@@ -120,7 +121,7 @@ class Broker:
         if reason.is_failure:
             self._outage.fail(f"the broker {self.address} refuses: {str(reason).lower()}")
             return
-        with self._lock:
+        with self.lock:
             self._is_there = True
             if self._wake:
                 client.subscribe(self._wake, qos=1)
@@ -141,5 +142,5 @@ class Broker:
 
     def _woken(self, _client: Client, _data: Any, message: Any) -> None:
         if message.payload == ONLINE.encode():
-            with self._lock:
+            with self.lock:
                 self._greet()

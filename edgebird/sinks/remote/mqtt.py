@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,7 +52,7 @@ class MqttSink(Sink):
         self._outage = Outage(self.name)
         wake = f"{settings.discovery}/status" if settings.discovery else ""
         self._broker = Broker(settings, f"{self._base}/status", wake, self._outage, self._greet)
-        self._lock = threading.RLock()  # events come on one thread, connections on another
+        self._lock = self._broker.lock  # events come on one thread, connections on another
         self._sources: dict[str, _Heard] = {}
         self._load: float | None = None
         self._engine_fails = False
