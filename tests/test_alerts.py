@@ -250,6 +250,29 @@ def test_a_clip_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
         assert made.sent[1][2].attachments == ()
 
 
+def test_a_service_that_refuses_files_is_told_without_them(tmp_path: Path) -> None:
+    """A file may be too large, or a server allows none: the alert was tried for three days, and then given up."""
+    clip = tmp_path / "x.flac"
+    clip.write_bytes(b"fLaC")
+    with station(tmp_path, alert("every", attach=("clip",))) as made:
+        plain = made._send
+
+        def send(name: str, target: int, parcel: Parcel) -> None:
+            if parcel.attachments:
+                raise OutputError("no files here")
+            plain(name, target, parcel)
+
+        made.desk._send = send
+        heard = bird(START)
+        made.database.take(heard, None)
+        made.database.take({**heard, "event": "clip", "path": str(clip)}, None)
+        for _ in range(3):
+            made.desk.work()
+            made.now += timedelta(hours=1)
+        assert [parcel.attachments for _, _, parcel in made.sent] == [()]
+        assert made.outage.events() == []
+
+
 # ---------------------------------------------------------------------------------------------------------- memory
 def test_what_could_not_be_sent_is_sent_after_a_restart_and_only_to_whom_it_was_not(tmp_path: Path) -> None:
     with station(tmp_path, alert("first-ever", to=("json://a", "json://b"))) as made:

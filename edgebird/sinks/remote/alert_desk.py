@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class AlertDesk:
         """Send one; how that failed."""
         address = self._addresses.setdefault((notice.alert, notice.target), _Address())
         try:
-            self._send(notice.alert, notice.target, Parcel(notice.title, notice.text, _attachments(alert, notice)))
+            self._deliver(notice, Parcel(notice.title, notice.text, _attachments(alert, notice)))
         except EdgebirdError as error:
             pause = PAUSES_S[min(address.failures, len(PAUSES_S) - 1)]
             address.failures += 1
@@ -152,6 +152,15 @@ class AlertDesk:
         address.failures, address.again = 0, None
         self._settle(notice, self._now())
         return []
+
+    def _deliver(self, notice: Notice, parcel: Parcel) -> None:
+        """Send one, without its files where these are not taken: they are too large, or the server allows none."""
+        try:
+            self._send(notice.alert, notice.target, parcel)
+        except EdgebirdError:
+            if not parcel.attachments:
+                raise
+            self._send(notice.alert, notice.target, replace(parcel, attachments=()))
 
     def _settle(self, notice: Notice, sent: str | None) -> None:
         """Note what became of one; None if it still waits."""
