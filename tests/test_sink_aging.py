@@ -66,6 +66,15 @@ def test_old_rows_go_but_the_first_and_last_of_each_species(tmp_path: Path) -> N
     assert [(one.code, one.ever) for one in _firsts(path)] == before
 
 
+def test_the_newest_row_stays_so_that_no_number_is_given_twice(tmp_path: Path) -> None:
+    """Alerts remember up to which number they have looked: a bird that gets an old one would never be told."""
+    path = tmp_path / "birds.db"
+    filled(path, [400, 200, 300])
+    aging(database=(path, 100.0)).tick()
+    filled(path, [0], "eurnig1")
+    assert query(path, "SELECT id FROM detections WHERE code = 'eurnig1'") == [(4,)]
+
+
 def _firsts(path: Path) -> list[First]:
     with closing(sqlite3.connect(path)) as connection:
         return firsts_of_days(connection, date(2026, 4, 1), date(2026, 5, 1))

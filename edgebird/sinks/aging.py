@@ -25,11 +25,12 @@ _WAIT_S = 2.0
 _DAY = re.compile(r"\d{8}\.jsonl")
 _SET_CLOCK = "2015"
 
-# The first and the last detection of each species stay: else a bird that was here for years would be a first.
+# The first and the last detection of each species stay: else a bird that was here for years would be a first. So does
+# the newest row: SQLite would give its number again, and alerts have looked at that.
 _OLD_DETECTIONS = f"""
 DELETE FROM detections WHERE id IN (
     SELECT id FROM detections AS old
-    WHERE time < :before AND time >= '{_SET_CLOCK}'
+    WHERE time < :before AND time >= '{_SET_CLOCK}' AND id < (SELECT max(id) FROM detections)
       AND EXISTS (SELECT 1 FROM detections AS one WHERE one.code = old.code AND one.time > old.time)
       AND EXISTS (SELECT 1 FROM detections AS one
                   WHERE one.code = old.code AND one.time < old.time AND one.time >= '{_SET_CLOCK}')
