@@ -162,6 +162,24 @@ def test_names_that_never_end_do_not_become_series_that_never_end() -> None:
     assert sum(tally.detections.values()) == 100 * (MOST_SOURCES + 50)
 
 
+def test_sources_that_are_counted_together_add_up_and_their_counter_never_goes_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prometheus takes a counter that goes down for one that began anew, and counts all of it a second time."""
+    monkeypatch.setattr("edgebird.sinks.remote.tally.MOST_SOURCES", 1)
+    tally, heard = Tally(), []
+    tally.take(told("open", "garden"))
+    for rest in (60.0, 61.0005):  # the account of a source may be rounded to less than its figures were
+        both = [stats(name, rest, 55.0)["sources"][0] for name in ("pond", "wood")]
+        tally.take(stats(sources=both))
+        heard.append(tally.sources["other"].audio_s)
+    tally.take(summary("pond"))
+    heard.append(tally.sources["other"].audio_s + tally.sources["other"].ended_audio_s)
+    tally.take(stats("wood", 62.0))
+    heard.append(tally.sources["other"].audio_s + tally.sources["other"].ended_audio_s)
+    assert heard == pytest.approx([120.0, 122.001, 122.001, 123.0])
+
+
 def test_a_port_that_is_taken_is_told_and_tried_again(port: int, sink: MetricsSink) -> None:
     other = MetricsSink(f"127.0.0.1:{port}", RUNNING, Disks([]))
     with pytest.raises(OutputError, match=f"cannot serve metrics on 127.0.0.1:{port}: Address already in use"):

@@ -94,16 +94,23 @@ class Tally:
     def _add_summary(self, event: Event) -> None:
         """The account of a source that ends; another of its name may follow."""
         its = self._source(event)
-        its.ended_audio_s += event["scored_s"] + event["gap_s"] + event["tail_s"]
-        its.ended_scored_s += event["scored_s"]
-        its.audio_s = its.scored_s = its.waiting_s = 0.0
+        audio_s, scored_s = event["scored_s"] + event["gap_s"] + event["tail_s"], event["scored_s"]
+        its.ended_audio_s += audio_s
+        its.ended_scored_s += scored_s
+        # What is left is of others that are counted with it, or was rounded: a counter that goes down has begun anew.
+        its.audio_s, its.scored_s = max(0.0, its.audio_s - audio_s), max(0.0, its.scored_s - scored_s)
+        its.waiting_s = 0.0
         its.state, its.level_dbfs = "closed", None
 
     def _add_stats(self, event: Event) -> None:
-        for figures in event["sources"]:
+        for its in map(self._source, event["sources"]):
+            its.audio_s = its.scored_s = its.waiting_s = 0.0
+        for figures in event["sources"]:  # several may be one, as `other`
             its = self._source(figures)
-            its.state, its.level_dbfs, its.waiting_s = figures["state"], figures["level_dbfs"], figures["waiting_s"]
-            its.audio_s, its.scored_s = figures["audio_s"], figures["scored_s"]
+            its.state, its.level_dbfs = figures["state"], figures["level_dbfs"]
+            its.waiting_s += figures["waiting_s"]
+            its.audio_s += figures["audio_s"]
+            its.scored_s += figures["scored_s"]
             its.drift = None if figures["drift_ppm"] is None else figures["drift_ppm"] / 1e6
         self.windows += event["windows"]
         self.misses += event["misses"]
