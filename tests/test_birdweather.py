@@ -17,7 +17,7 @@ import soundfile
 
 from edgebird.bundle import Bundle
 from edgebird.card import Adoption
-from edgebird.errors import UsageError
+from edgebird.errors import OutputError, UsageError
 from edgebird.events import Event
 from edgebird.settings.build import station_settings
 from edgebird.settings.model import StationSettings
@@ -176,3 +176,29 @@ def test_without_clips_there_is_nothing_to_send(tmp_path: Path) -> None:
         remote_sinks(settings(tmp_path), birdnet, "ort-cpu")
     (sink,) = remote_sinks(settings(tmp_path, "[clips]", 'folder = "clips"'), birdnet, "ort-cpu")
     assert sink.name == "birdweather"
+
+
+def test_a_full_disk_while_the_network_is_away_ends_nothing(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread ended there, and nothing was sent any more until the station was started again."""
+    tries, write, is_full = [], birdweather._write, threading.Event()
+
+    def write_if_there_is_room(path: Path, event: Event) -> None:
+        if is_full.is_set():
+            tries.append(path)
+            raise OutputError("no space left on device")
+        write(path, event)
+
+    monkeypatch.setattr(birdweather, "_write", write_if_there_is_room)
+    server.answers = [503] * 10_000
+    sink = sink_of(server, tmp_path)
+    sink.take(clip(tmp_path), None)
+    assert [one["state"] for one in told(sink, 1)] == ["failed"]
+    is_full.set()
+    sink.take(clip(tmp_path), None)
+    wait_until(lambda: len(tries) > 3, "tries", SOON_S)
+    is_full.clear()
+    server.answers = []
+    wait_until(lambda: len(sent(server, "detections")) == 2, "both", SOON_S)
+    sink.close()

@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import deque
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ class BirdWeatherSink(Sink):
             while pause > 0 and not self._ending:
                 end.wait(min(pause, 1.0))
                 pause -= 1.0
-                self._keep()
+                with suppress(EdgebirdError, OSError):  # it is told at the next try, and this thread goes on to that
+                    self._keep()
         else:
             self._wake.wait()
             self._wake.clear()
