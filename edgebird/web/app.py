@@ -19,7 +19,7 @@ from edgebird.pictures import stylesheet
 from edgebird.web import health_page, login, pages, review_pages, serving_media
 from edgebird.web.api import routes as api_routes
 from edgebird.web.rendering import page
-from edgebird.web.security import Doorkeeper, Guard, refusal
+from edgebird.web.security import Doorkeeper, Guard, path_of, refusal
 from edgebird.web.site import Site
 
 _THREADS = 4  # that answer requests: listening has the rest of the computer
@@ -64,7 +64,7 @@ def _pictures(request: Request) -> Response:
 
 
 def _is_for_a_person(request: Request) -> bool:
-    return not request.url.path.startswith(("/api/", "/media/")) and "text/html" in request.headers.get("accept", "")
+    return not path_of(request).startswith(("/api/", "/media/")) and "text/html" in request.headers.get("accept", "")
 
 
 def _refuse(request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from edgebird import __version__
+from edgebird.web.security import path_of
 from edgebird.web.site import site_of
 
 _ENVIRONMENT = Environment(
@@ -29,7 +30,7 @@ def page(request: Request, template: str, values: Mapping[str, Any], status: int
     common = {
         "csrf": door.token(request.state.session),
         "nonce": request.state.nonce,
-        "path": request.url.path,
+        "path": path_of(request),
         "version": __version__,
         "has_password": site_of(request).options.password is not None,
     }

@@ -117,7 +117,7 @@ class Doorkeeper:
 
     def judge(self, request: Request) -> Response | None:
         """Return what is answered to somebody who is not let in; None for somebody who is."""
-        path = request.url.path
+        path = path_of(request)
         if self.options.is_open or path.startswith(_OPEN_PATHS):
             return None
         if self.options.user_header is not None:
@@ -135,7 +135,8 @@ class Doorkeeper:
             answer = refusal(request, 401, "a password is needed: as Basic authorization, with any user, or as Bearer")
             answer.headers["www-authenticate"] = 'Basic realm="edgebird", charset="UTF-8"'
             return answer
-        target = path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        target = path + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(target, safe='')}", 303)
 
 
@@ -152,6 +153,12 @@ def password_of(authorization: str) -> str | None:
         return ""
 
 
+def path_of(request: Request) -> str:
+    """Return the path that routes go by. That of `request.url` can be what somebody wrote into the header Host."""
+    path: str = request.scope["path"]
+    return path
+
+
 def address_of(request: Request) -> str:
     """Return who asks, as far as limits go."""
     return request.client.host if request.client else ""
@@ -159,7 +166,7 @@ def address_of(request: Request) -> str:
 
 def refusal(request: Request, status: int, reason: str) -> Response:
     """Return an answer in the form that was asked for: JSON of the API, else one line of text."""
-    if request.url.path.startswith("/api/"):
+    if path_of(request).startswith("/api/"):
         return JSONResponse({"error": reason, "code": status}, status)
     return PlainTextResponse(f"{status}: {reason}\n", status)
 
@@ -201,8 +208,8 @@ class Guard:
                 if "cache-control" not in headers:
                     headers["cache-control"] = "no-store"
                 given = getattr(request.state, "new_session", session if is_new else None)
-                if given is not None and not request.url.path.startswith(("/static/", "/api/")):
-                    headers.append("set-cookie", _cookie(given, request.url.scheme == "https"))
+                if given is not None and not path_of(request).startswith(("/static/", "/api/")):
+                    headers.append("set-cookie", _cookie(given, scope["scheme"] == "https"))
             await send(message)
 
         refused = self._refused(request)

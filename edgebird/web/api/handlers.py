@@ -24,6 +24,7 @@ from edgebird.stored.records import Record, count, newest_id, record, records
 from edgebird.web.api.declared import MOST
 from edgebird.web.asking import day_or_last, filter_of, id_of, score_of, whole_of
 from edgebird.web.live import event_of, server_events
+from edgebird.web.security import path_of
 from edgebird.web.serving_media import clip, spectrogram
 from edgebird.web.site import Site, site_of
 
@@ -131,7 +132,7 @@ def detections(request: Request, default: int = 100) -> Response:
     headers = {"x-total-count": str(total)}
     if len(found) > limit:
         query = {**request.query_params, "limit": limit, "before": found[limit - 1].id}
-        headers["link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+        headers["link"] = f'<{path_of(request)}?{urlencode(query)}>; rel="next"'
     return JSONResponse(_listed(site, found[:limit]), headers=headers)
 
 
