@@ -14,10 +14,9 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -171,13 +170,9 @@ def refusal(request: Request, status: int, reason: str) -> Response:
     return PlainTextResponse(f"{status}: {reason}\n", status)
 
 
-def session_of(headers: Headers) -> str:
-    """Return the session that a browser sends; "" if there is none."""
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+def session_of(request: Request) -> str:
+    """Return the session that a browser sends, beside what other servers of this computer gave it; "" if none."""
+    return request.cookies.get(COOKIE, "")
 
 
 class Guard:
@@ -193,7 +188,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        session = session_of(request.headers)
+        session = session_of(request)
         is_new = not session.isascii() or not 20 <= len(session) <= 100
         nonce = secrets.token_urlsafe(16)
         request.state.session = session = secrets.token_urlsafe(32) if is_new else session
@@ -243,8 +238,9 @@ def _name_of(request: Request) -> str:
 
 
 def _cookie(session: str, is_secure: bool) -> str:
+    """The session for a browser. Lax: else who follows a link from elsewhere sends none, and is given a new one."""
     age = f"; Max-Age={SESSION_S:.0f}" if session else "; Max-Age=0"
-    return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict{age}" + ("; Secure" if is_secure else "")
+    return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Lax{age}" + ("; Secure" if is_secure else "")
 
 
 def _limited(receive: Receive) -> Receive:
