@@ -187,6 +187,18 @@ def test_a_reader_sees_what_comes_and_a_database_that_was_replaced(tmp_path: Pat
     assert many() == 0
 
 
+def test_a_reader_sees_what_a_station_wrote_that_came_and_went(tmp_path: Path) -> None:
+    """Without a log the file is read as one that never changes: the pages would show its past, or a mixture."""
+    tape = Tape()
+    database = stored(tmp_path, detection(tape))
+    for many in (1, 2, 3):
+        with database.reading() as connection:
+            assert connection.execute("SELECT count(*) FROM detections").fetchone()[0] == many
+        sink = opened(DatabaseSink(tmp_path / "birds.db"))
+        sink.take(detection(tape, start_s=60.0 * many), None)
+        sink.close()
+
+
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="readonly"), stored(tmp_path).reading() as connection:
         connection.execute("DELETE FROM detections")

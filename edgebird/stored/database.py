@@ -53,13 +53,23 @@ class StoredDatabase:
             opened[1].close()
 
     def _connection(self) -> sqlite3.Connection:
-        state = [identity(path) for path in (self.path, *self._beside)]
+        files = [identity(path) for path in (self.path, *self._beside)]
+        logged = None not in files[1:]
+        state = files, None if logged else self._written()
         opened: tuple[object, sqlite3.Connection] | None = vars(self._threads).get("opened")
         if opened is None or opened[0] != state:
             self.close()
-            opened = state, self._open(logged=None not in state[1:])
+            opened = state, self._open(logged)
             self._threads.opened = opened
         return opened[1]
+
+    def _written(self) -> tuple[int, int] | None:
+        """When the file was last written, and how long it is: a station may have come and gone between two looks."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
 
     def _open(self, logged: bool) -> sqlite3.Connection:
         if not self.path.is_file():
