@@ -6,6 +6,7 @@ import csv
 import io
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_queue_is_gone_through_in_its_order_and_then_over(store: ReviewStore) 
         seen.append((item.detection, item.left, item.many))
         store.add(record(item.detection), Verdict("right"))
     assert seen == [(5, 3, 3), (3, 2, 3), (9, 1, 3)]
-    store.undo(3)
+    store.undo(record(3))
     assert (again := store.next_item()) is not None
     assert again.detection == 3
     assert store.next_item(skip=[3]) is None
@@ -126,9 +127,27 @@ def test_a_review_has_how_likely_its_item_was_and_one_that_was_looked_up_has_not
 def test_the_last_review_of_a_detection_counts(store: ReviewStore) -> None:
     store.add(record(5), Verdict("right"))
     store.add(record(5), Verdict("wrong"))
-    assert store.of([5, 6])[5]["verdict"] == "wrong"
+    assert store.of([record(5), record(6)])[5]["verdict"] == "wrong"
     assert [one["detection"] for one in store.last("wrong")] == [5]
     assert store.last("right") == []
+
+
+def test_reviews_are_not_of_what_has_their_numbers_in_a_new_database(store: ReviewStore) -> None:
+    """Else a new year's birds would look verified, leave exports of the old one, and spoil estimates of its sample."""
+    old, new = record(5), replace(record(5, score=0.9), time="2024-01-01T05:00:00.000+01:00")
+    store.add(old, Verdict("right"))
+    assert store.of([new]) == {}
+    store.undo(new)
+    store.add_draw(FRAME, 7, [Drawn(5, Stratum("comcuc", 4), 8, 0.5)])
+    item = store.next_item()
+    assert item is not None
+    assert (item.is_of(new), item.is_of(old)) == (True, False)
+    store.add_draw(FRAME, 8, drawn(5, 6))
+    store.add(new, Verdict("right"))
+    assert [one["detected"] for one in store.last("right")] == [old.time, new.time]
+    assert [one["probability"] for one in store.last("right")] == [None, 0.5]
+    assert (item := store.next_item()) is not None
+    assert item.detection == 6
 
 
 def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:

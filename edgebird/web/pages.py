@@ -60,7 +60,7 @@ def now(request: Request) -> Response:
         for name, event in state.sources.items()
     ]
     shown = [(one, site.name(one)) for one in heard]
-    reviews = site.reviews.of(one.id for one in heard)
+    reviews = site.reviews.of(heard)
     fresh = state.age_s is not None and state.age_s < _STALE_S
     values = {
         "state": state,
@@ -184,7 +184,7 @@ def detections(request: Request) -> Response:
         sources = sorted(last_state(connection).sources)
     shown = [(one, site.name(one)) for one in found[:_PAGE]]
     older = f"/detections?{_query(wanted)}&before={found[_PAGE - 1].id}" if len(found) > _PAGE else None
-    reviews = site.reviews.of(one.id for one, _ in shown)
+    reviews = site.reviews.of(found[:_PAGE])
     values = {"heard": shown, "wanted": wanted, "older": older, "reviews": reviews, "sources": sources}
     return page(request, "detections.html", values)
 
@@ -213,5 +213,5 @@ def around(site: Site, connection: Any, one: Record) -> Mapping[str, Any]:
         problem = str(error)
     return {
         "one": one, "name": site.name(one), "near": near, "rejected": rejected(connection, one, _AROUND_S),
-        "clip": clip, "problem": problem, "review": site.reviews.of([one.id]).get(one.id), "around_s": _AROUND_S,
+        "clip": clip, "problem": problem, "review": site.reviews.of([one]).get(one.id), "around_s": _AROUND_S,
     }  # fmt: skip

@@ -37,7 +37,7 @@ def review(request: Request) -> Response:
     with site.reading() as connection:
         one = record(connection, item.detection) if item else None
         values["sources"] = sorted(last_state(connection).sources)
-        if one is not None:
+        if item is not None and one is not None and item.is_of(one):
             values |= around(site, connection, one)
         values["species"] = _species(site, connection)
     done = site.reviews.last()
@@ -107,7 +107,7 @@ def _keep(site: Site, number: int, said: Verdict) -> None:
     if one is None:
         raise HTTPException(404, "there is no such detection")
     if said.verdict == "undo":
-        site.reviews.undo(number)
+        site.reviews.undo(one)
     else:
         site.reviews.add(one, said)
 

@@ -2,6 +2,9 @@
 
 Each review has a copy of its detection, so that it outlives the station's database, and how likely it was to be drawn
 (`sampling.py`); one that nobody drew, but somebody looked up, has no probability and counts for no estimate.
+
+Numbers of detections begin anew in a new database of the station: a review is of a detection that has its number,
+source, time and species, and an item of a draw is one that has its number and is of its stratum.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ from typing import Any
 
 from edgebird.errors import DatabaseError
 from edgebird.stored.records import Record
-from edgebird.web.sampling import Drawn
+from edgebird.web.sampling import Drawn, Stratum, band_of
 
 VERDICTS = ("right", "wrong", "unsure")
 APPLICATION_ID = 0x45444752  # "EDGR"
 SCHEMA_VERSION = 1
 _WAIT_S = 5.0
 
-_WAITING = "SELECT * FROM items WHERE draw = ? AND detection NOT IN (SELECT detection FROM reviews) ORDER BY place"
+_ITEMS = "SELECT * FROM items WHERE draw = ? ORDER BY place"
+_REVIEWED = "SELECT detection, code, score FROM reviews WHERE detection IN (SELECT detection FROM items WHERE draw = ?)"
+_SAME = "detection = ? AND source = ? AND detected IS ? AND code = ?"
 
 SCHEMA = """\
 CREATE TABLE draws (
@@ -107,6 +112,19 @@ class QueueItem:
     left: int
     many: int
 
+    def is_of(self, one: Record) -> bool:
+        """Whether this is the detection that was drawn, and not one of a new database that has its number."""
+        return self.detection == one.id and self.stratum == _stratum(one.code, one.score)
+
+
+def _stratum(code: str, score: float) -> str:
+    return Stratum(code, band_of(score)).name
+
+
+def _same(one: Record) -> list[Any]:
+    """The values of `_SAME`."""
+    return [one.id, one.source, one.time, one.code]
+
 
 class ReviewStore:
     """Opens the file when it is first written; a file that is not there has no reviews."""
@@ -183,11 +201,10 @@ class ReviewStore:
             row = connection.execute("SELECT max(id), many FROM draws").fetchone()
             if row[0] is None:
                 return None
-            items = connection.execute(
-                _WAITING,
-                [row[0]],
-            ).fetchall()
-            (many,) = connection.execute("SELECT count(*) FROM items WHERE draw = ?", [row[0]]).fetchone()
+            items = connection.execute(_ITEMS, [row[0]]).fetchall()
+            many = len(items)
+            done = {(number, _stratum(code, score)) for number, code, score in connection.execute(_REVIEWED, [row[0]])}
+        items = [item for item in items if (item["detection"], item["stratum"]) not in done]
         unwanted = set(skip)
         asked = next((item for item in items if item["detection"] not in unwanted), None)
         if asked is None:
@@ -206,7 +223,8 @@ class ReviewStore:
         """Keep a review. It takes its probability from the newest draw that its detection is in."""
         with self._open(writes=True) as connection:
             item = connection.execute(
-                "SELECT * FROM items WHERE detection = ? ORDER BY draw DESC LIMIT 1", [one.id]
+                "SELECT * FROM items WHERE detection = ? AND stratum = ? ORDER BY draw DESC LIMIT 1",
+                [one.id, _stratum(one.code, one.score)],
             ).fetchone()
             values = {
                 "time": datetime.now().astimezone().isoformat(timespec="seconds"), "reviewer": verdict.reviewer,
@@ -220,24 +238,25 @@ class ReviewStore:
             marks = ", ".join("?" for _ in values)
             connection.execute(f"INSERT INTO reviews ({', '.join(values)}) VALUES ({marks})", list(values.values()))
 
-    def undo(self, detection: int) -> None:
+    def undo(self, one: Record) -> None:
         """Forget the last review of a detection."""
         with self._open(writes=True) as connection:
-            last = "SELECT max(id) FROM reviews WHERE detection = ?"
-            connection.execute(f"DELETE FROM reviews WHERE id = ({last})", [detection])
+            last = f"SELECT max(id) FROM reviews WHERE {_SAME}"
+            connection.execute(f"DELETE FROM reviews WHERE id = ({last})", _same(one))
 
-    def of(self, detections: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-        """Return the last review of each of these detections that has one."""
-        wanted = list(detections)
+    def of(self, detections: Iterable[Record]) -> dict[int, Mapping[str, Any]]:
+        """Return the last review of each of these detections that has one, by its number."""
+        wanted = {one.id: _same(one) for one in detections}
         marks = ", ".join("?" for _ in wanted)
         statement = f"SELECT * FROM reviews WHERE detection IN ({marks}) ORDER BY id"
         with self._open(writes=False) as connection:
-            rows = connection.execute(statement, wanted).fetchall()
-        return {row["detection"]: dict(row) for row in rows}
+            rows = connection.execute(statement, list(wanted)).fetchall()
+        told = ("detection", "source", "detected", "code")
+        return {row["detection"]: dict(row) for row in rows if [row[name] for name in told] == wanted[row["detection"]]}
 
     def last(self, verdict: str | None = None) -> list[dict[str, Any]]:
         """Return the last review of every detection, of one verdict or all, by the time of the detection."""
-        last = "SELECT max(id) FROM reviews GROUP BY detection"
+        last = "SELECT max(id) FROM reviews GROUP BY detection, source, detected, code"
         more, values = ("", []) if verdict is None else (" AND verdict = ?", [verdict])
         statement = f"SELECT * FROM reviews WHERE id IN ({last}){more} ORDER BY detected, id"
         with self._open(writes=False) as connection:

@@ -114,7 +114,7 @@ def detection_json(site: Site, one: Record, verdict: str | None = None) -> dict[
 
 
 def _listed(site: Site, found: list[Record]) -> list[dict[str, Any]]:
-    reviews = site.reviews.of(one.id for one in found)
+    reviews = site.reviews.of(found)
     return [detection_json(site, one, reviews[one.id]["verdict"] if one.id in reviews else None) for one in found]
 
 
