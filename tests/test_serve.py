@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -129,6 +130,20 @@ def test_a_database_that_is_not_there_yet_is_said_on_the_page(tmp_path: Path) ->
         assert early.ask("/").status == 200
 
 
+class Emptied(dict[Any, Any]):
+    """Another request empties it whenever something was put into it."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.clear()
+
+
+def test_a_page_needs_nothing_that_another_request_may_throw_away(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.site, "kept", Emptied())
+    assert client.ask("/species").status == 200
+
+
 CANNOT_BE = [
     "/days?date=2025-13-01", "/days?date=0001-01-01", "/detections?min_confidence=nan", "/detections?before=x",
     "/species?from=2025-01-01&to=1999-01-01", "/health?days=0", "/health?days=%C2%B2", "/review?skip=-1",
@@ -187,10 +202,13 @@ def test_no_path_leads_out_of_the_clips_folder(tmp_path: Path) -> None:
     (clips / "out").symlink_to(tmp_path)
     (clips / "garden" / "loop.wav").symlink_to(clips / "garden" / "loop.wav")
     (clips / "garden" / "notes.txt").write_text("x")
+    (clips / "garden" / "notes.wav").symlink_to(clips / "garden" / "notes.txt")
+    (clips / "garden" / ".flac").write_text("x")
     assert clip_path(clips, "/var/lib/clips/garden/a.wav") == clips / "garden" / "a.wav"
     for stored in (
         "../secret.wav", "garden/../../secret.wav", str(secret), "garden/link.wav", "out/secret.wav", "garden/loop.wav",
-        "garden/notes.txt", "garden", "", "a.wav", "garden/\0.wav", "garden/" + "x" * 5000 + ".wav", None,
+        "garden/notes.txt", "garden/notes.wav", "garden/.flac",
+        "garden", "", "a.wav", "garden/\0.wav", "garden/" + "x" * 5000 + ".wav", None,
     ):  # fmt: skip
         assert clip_path(clips, stored) is None, stored
     assert clip_path(None, "garden/a.wav") is None
@@ -325,7 +343,9 @@ def test_limits_count_addresses_apart_and_forgive() -> None:
 
 def test_a_session_ends(tmp_path: Path) -> None:
     now = [0.0]
-    door = Doorkeeper(ServeOptions(tmp_path, tmp_path, tmp_path, password=PASSWORD), lambda: now[0])
+    door = Doorkeeper(
+        ServeOptions(tmp_path / "birds.db", tmp_path / "reviews", tmp_path / "live", password=PASSWORD), lambda: now[0]
+    )
     session = door.let_in()
     assert door.knows(session)
     now[0] = 31 * 86_400
@@ -372,11 +392,13 @@ def test_a_password_file_that_all_can_read_is_none(tmp_path: Path) -> None:
         (["--listen", "nowhere"], 2, "no such address"),
         (["--password-file", "/nonexistent"], 2, "cannot read password file"),
         (["--names", "/nonexistent"], 1, "cannot read names"),
+        (["--reviews", "sub/../x.db"], 2, "is only read"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_anything_is_opened(
-    tmp_path: Path, options: list[str], code: int, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, said: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     invoke = typer.testing.CliRunner().invoke(make_app(), ["serve", "--database", str(tmp_path / "x.db"), *options])
     assert (invoke.exit_code, said in invoke.stderr) == (code, True), invoke.output
 

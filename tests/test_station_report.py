@@ -136,6 +136,8 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(year: Path, tmp_path: Pat
         (1, ["--database", empty, "--out", tmp_path / "r.html"], "has told nothing yet"),
         (2, [*given, "--from", "2025-02-02", "--to", "2025-02-01"], "first and a last"),
         (2, [*given, "--from", "yesterday"], "yesterday"),
+        (2, [*given, "--from", "0001-01-01"], "1900 to 2999"),
+        (2, [*given, "--to", "9999-12-31"], "1900 to 2999"),
     ):  # fmt: skip
         done = edgebird("report", *options)
         assert (done.exit_code, said in done.stderr) == (code, True), done.stderr

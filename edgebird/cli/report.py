@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NAME = "report"
 _DAY = ["%Y-%m-%d"]
 _LONGEST = 3660  # days
+_YEARS = 1900, 2999
 
 
 def run(
@@ -62,6 +63,8 @@ def _days(first: datetime | None, last: datetime | None, told: date) -> Days:
 
     begin = first.date() if first else last.date() if last else told
     days = Days(begin, last.date() if last else begin)
+    if not all(_YEARS[0] <= day.year <= _YEARS[1] for day in (days.first, days.last)):
+        raise UsageError(f"--from {days.first} --to {days.last}: give days of the years {_YEARS[0]} to {_YEARS[1]}")
     if not 0 < days.many <= _LONGEST:
         raise UsageError(f"--from {days.first} --to {days.last}: give a first and a last day, at most ten years apart")
     return days

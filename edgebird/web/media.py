@@ -37,7 +37,7 @@ def clip_path(folder: Path | None, stored: str | None) -> Path | None:
     """Return the file of a clip that the station wrote as `.../SOURCE/NAME`; None if it is not there.
 
     Only its last two parts count, so that the folder may be elsewhere for this computer; neither they nor links lead
-    out of it.
+    out of it, or to what is no clip.
     """
     if folder is None or stored is None or "\0" in stored:
         return None
@@ -46,7 +46,8 @@ def clip_path(folder: Path | None, stored: str | None) -> Path | None:
         return None
     try:
         path, root = folder.joinpath(*parts).resolve(), folder.resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        is_clip = path.suffix in _ENDINGS and path.is_relative_to(root) and path.is_file()
+        return path if is_clip else None
     except (OSError, RuntimeError, ValueError):  # a circle of links, a name that cannot be
         return None
 

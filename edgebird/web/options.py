@@ -38,6 +38,8 @@ class ServeOptions:
                 f"others could read {self.host}:{self.port}: give --password-file FILE, or --proxy-header NAME of a "
                 "proxy that lets people in, or stay at 127.0.0.1"
             )
+        if self.reviews.resolve() == self.database.resolve():
+            raise UsageError(f"--reviews {self.reviews} is the station's own database, which is only read")
         if self.password and self.user_header:
             raise UsageError("give --password-file or --proxy-header, not both: who lets people in?")
 

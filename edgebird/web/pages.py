@@ -131,11 +131,13 @@ def _kept(site: Site, key: tuple[str, Days, str | None], make: Callable[[], Any]
     """What takes long to count, made again when the station has told something an hour later. key: what, when, told."""
     kind, span, told = key
     hour = kind, span, (told or "")[:13]
-    if hour not in site.kept:
+    found = site.kept.get(hour)
+    if found is None:
+        found = make()
         if len(site.kept) > _KEPT:
-            site.kept.clear()
-        site.kept[hour] = make()
-    return site.kept[hour]
+            site.kept.clear()  # by one thread, while others look
+        site.kept[hour] = found
+    return found
 
 
 def species(request: Request) -> Response:
