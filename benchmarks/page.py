@@ -52,7 +52,9 @@ def _body(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Before and after</h2>\n" + _words(
         {f"{when} {key}": value for when in ("before", "after") for key, value in report["conditions"][when].items()}
     )
-    yield "<h2>What was scored</h2>\n" + _words({**report["audio"], **report["bundle"]["sha256"]})
+    yield "<h2>What was scored</h2>\n" + _words(
+        {**report["audio"], **report["bundle"]["sha256"], **report["bundle"].get("weights", {})}
+    )
 
 
 def _summary(runs: list[Run]) -> str:

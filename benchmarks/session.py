@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgebird.benchmarks.scenarios.multi import Streams
 from edgebird.benchmarks.sensors import ROOT, Sensors, open_sensors, system
 from edgebird.benchmarks.subjects import Subject, Wanted, natural_batches, open_subjects, prove
 from edgebird.bundle import Bundle
+from edgebird.card import Card
 from edgebird.detection import HOP_S
 from edgebird.errors import UsageError
 
@@ -71,6 +72,12 @@ class _Bench:
         return [(subject, batch) for subject, batch in pairs if not subject.wrong]
 
 
+def _told(card: Card) -> dict[str, Any]:
+    """Of the bundle, for the report: its graphs, and where the weights of an adopted model are from."""
+    told: dict[str, Any] = {"sha256": {name: graph.sha256 for name, graph in card.precisions.items()}}
+    return told | ({"weights": asdict(card.provenance)} if card.provenance else {})
+
+
 def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
     """The report, as JSON has it. Runs of subjects that are wrong have verdict INVALID and no figures.
 
@@ -103,7 +110,7 @@ def run(bundle: Bundle, plan: Plan, tell: Tell, earlier: dict[str, Any] | None =
             "format": FORMAT,
             "machine": machine.describe(sensors),
             "conditions": {"before": before, "after": after, "throttled": slowed, "idle_w": idle},
-            "bundle": {"sha256": {name: graph.sha256 for name, graph in bundle.card.precisions.items()}},
+            "bundle": _told(bundle.card),
             "audio": audio,
             "runs": runs,
             "ratios": ratios(runs),

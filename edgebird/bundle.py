@@ -37,18 +37,20 @@ _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.er
 class GoldenData:
     """Real audio and what the original network says of it.
 
-    audio: int16 [windows, window_samples], full scale 32768. scores: float64 [windows, classes]. names: what is heard.
-    recordings: which recording each window is of; () if nobody noted it.
+    audio: int16 [windows, window_samples], full scale 32768; of a model of places float32 [places, 3]. scores: float64
+    [windows, classes]. names: what is heard. recordings: which recording each window is of; () if nobody noted it.
     """
 
-    audio: NDArray[np.int16]
+    audio: NDArray[np.int16] | FloatArray
     scores: NDArray[np.float64]
     names: tuple[str, ...]
     recordings: tuple[str, ...] = ()
 
     def windows(self) -> FloatArray:
-        """The audio as models take it: float32 [windows, window_samples], -1 to 1."""
-        return self.audio.astype(np.float32) / 32768.0
+        """As models take it: float32 [windows, window_samples], -1 to 1; of a model of places as it is."""
+        scale = np.float32(32768) if self.audio.dtype == np.int16 else np.float32(1)
+        windows: FloatArray = self.audio.astype(np.float32) / scale
+        return windows
 
 
 def read_golden(path: Path) -> GoldenData:
@@ -63,7 +65,10 @@ def read_golden(path: Path) -> GoldenData:
 
 
 def write_golden(path: Path, golden: GoldenData, sample_rate: int) -> None:
-    """Write golden data with its audio as FLAC, which is a third of its size."""
+    """Write golden data with its audio as FLAC, which is a third of its size; places (sample_rate 0) as they are."""
+    if not sample_rate:
+        np.savez_compressed(path, audio=golden.audio, scores=golden.scores, names=np.array(golden.names))
+        return
     flac = io.BytesIO()
     soundfile.write(flac, golden.audio.reshape(-1), sample_rate, format="FLAC", subtype="PCM_16")
     audio = np.frombuffer(flac.getvalue(), np.uint8)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgebird.errors import BundleError
+from edgebird.errors import BundleError, UsageError
 from edgebird.parity import ADOPTED_FP32, TOLERANCES, Tolerance
 from edgebird.types import Label
 
@@ -21,6 +21,9 @@ FLOOR_GROUP = 4  # windows that share one -80 dB floor in a bundle of db_floor `
 DB_FLOORS = ("window", "batch")
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 SCORES = "scores"  # what the output that is scored is called beside the names of further outputs
+SOUND, GEO = "sound", "geo"
+KINDS = (SOUND, GEO)
+PLACE = ("latitude", "longitude", "week")  # what a model of places takes in place of a window
 ADOPTED_SIZES = (1, 2, 3, 4, 8)  # at which a model that was adopted is proven
 _NO_DIGEST = "0" * 64
 _DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
@@ -127,7 +130,8 @@ class Card:
     tensors between frontend and backbone; maps: those between backbone and pooling. golden: None for a model that came
     without. outputs: what else the graph gives, such as `embeddings` -> its output. reference: what the golden scores
     were computed with, such as `float32, LiteRT 2.3.0`; "" for the original network in float64. provenance: of a model
-    that was adopted. not_birds: code of a class that is no bird -> what it is, such as `human`.
+    that was adopted. not_birds: code of a class that is no bird -> what it is, such as `human`. kind: `sound`, or `geo`
+    for a model of places: its sample_rate is 0, and what it takes are not windows but latitude, longitude and week.
     """
 
     labels: tuple[Label, ...]
@@ -148,6 +152,7 @@ class Card:
     reference: str = ""
     provenance: Adoption | None = None
     not_birds: Mapping[str, str] = field(default_factory=dict)
+    kind: str = SOUND
     edgebird: str = ""
     created: str = ""
     format: int = FORMAT
@@ -176,6 +181,11 @@ class Card:
         if self.reference and self.fixed_batch is None:
             return tuple(sorted({*ADOPTED_SIZES, largest or 1}))
         return (1, 4) if largest is None else tuple(sorted({1, min(4, largest), largest}))
+
+    def require_sound(self) -> None:
+        """Raise UsageError for a model of places, which hears nothing."""
+        if self.kind != SOUND:
+            raise UsageError(f"this bundle is a model of places ({', '.join(PLACE)}): it scores no sound")
 
     def tolerance(self, precision: str) -> Tolerance:
         """How far scores in a precision may be from the golden ones."""
@@ -264,12 +274,14 @@ def _tensor(content: dict[str, Any]) -> Tensor:
 def _check(card: Card, path: Path) -> None:
     """Raise BundleError for values that no reader could work with."""
     for name, value, allowed in (
+        ("kind", card.kind, KINDS),
         ("activation", card.activation, ACTIVATIONS),
         ("db_floor", card.db_floor, DB_FLOORS),
     ):
         if value not in allowed:
             raise BundleError(f"{path}: {name} is {value!r}, wanted {' or '.join(allowed)}")
-    for name, number in (("sample_rate", card.sample_rate), ("window_samples", card.window_samples)):
+    sizes = {"window_samples": card.window_samples} | ({"sample_rate": card.sample_rate} if card.kind == SOUND else {})
+    for name, number in sizes.items():
         if not isinstance(number, int) or number <= 0:
             raise BundleError(f"{path}: {name} is {number!r}, wanted a positive whole number")
     _check_tensors(card, path)

@@ -81,6 +81,7 @@ def settings_for(
     allowed: NDArray[np.bool_] | None = None,
 ) -> Settings:
     """Settings in a user's units, checked against the model. Raises UsageError."""
+    card.require_sound()
     window_s = card.window_samples / card.sample_rate
     hop = round(hop_s * card.sample_rate) if np.isfinite(hop_s) else 0
     if not 0 < hop <= card.window_samples:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from edgebird import __version__
+from edgebird.bundle import Bundle
 from edgebird.errors import EdgebirdError
 from edgebird.machine import cpu_name, installed_version, l4t, power_mode, usable_cores
 from edgebird.runtimes import RUNTIMES, apart, probe_apart
@@ -35,6 +36,7 @@ _PACKAGES = {
     "tensorrt": "NVIDIA",
     "tensorrt-rtx-cu12": "tensorrt-rtx",
     "openvino": "openvino",
+    "ai-edge-litert": "adopt",
     "torch": "export",
     "onnx": "export",
     "onnxscript": "export",
@@ -64,6 +66,22 @@ def examine() -> Iterator[str]:
     yield ""
     for name, answer in probe_apart(tuple(RUNTIMES)):
         yield f"{name:<16} {'runs' if isinstance(answer, str) else 'cannot run'}: {answer}"
+
+
+def describe(bundle: Bundle) -> Iterator[str]:
+    """What a bundle is, line by line, then an empty one: its model, precisions, proof; where its weights are from."""
+    card = bundle.card
+    heard = f"{card.window_samples / card.sample_rate:g} s at {card.sample_rate} Hz" if card.sample_rate else "places"
+    yield f"{bundle.path}: {len(card.labels)} classes, {heard}, {', '.join(card.precisions)}"
+    yield f"  proven against {card.reference or 'the original network in float64'}" if card.golden else "  not proven"
+    for fold in card.folds:
+        yield f"  {fold.experiment} {fold.file}"
+    if its := card.provenance:
+        yield f"  {its.family or 'adopted'}: {its.file}, SHA-256 {its.sha256}"
+        yield f"  licence of the weights: {its.licence or 'nobody said'}; source: {its.source or 'nobody said'}"
+    if card.not_birds:
+        yield f"  no birds: {', '.join(f'{code} ({what})' for code, what in card.not_birds.items())}"
+    yield ""
 
 
 def _is_arm_of_32_bits() -> bool:

@@ -97,6 +97,7 @@ class Proof:
 
     parity: over all windows at all batch sizes; its `worst_window` counts through them. worst, name: index and name of
     that window in the evidence. cause: what mistake it looks like, "" if it looks like none, or passed.
+    label: index of the class that differs most there.
     """
 
     parity: Parity
@@ -104,6 +105,7 @@ class Proof:
     worst: int
     name: str
     cause: str = ""
+    label: int = 0
 
     @property
     def passed(self) -> bool:
@@ -117,7 +119,7 @@ class Proof:
         return (
             f"scores differ by up to {parity.max_abs:.2g} (allowed {allowed.max:g}; 99 %: {parity.p99:.2g}, allowed "
             f"{allowed.p99:g}), the top label agrees in {parity.top1_agreement:.0%} of the windows, worst "
-            f"{window} {self.name!r}{f' ({self.cause})' if self.cause else ''}"
+            f"{window} {self.name!r}, class {self.label}{f' ({self.cause})' if self.cause else ''}"
         )
 
     def bound(self) -> str:
@@ -160,7 +162,8 @@ def prove(
     cause = ""
     if not parity.passes(tolerance):
         cause = likely_cause(evidence.scores, found, order, evidence.names, tolerance.max)
-    return Proof(parity, tolerance, worst, evidence.names[worst], cause)
+    label = int(np.abs(found[parity.worst_window] - evidence.scores[worst]).argmax())
+    return Proof(parity, tolerance, worst, evidence.names[worst], cause, label)
 
 
 def score_in_groups(score: Callable[[FloatArray], FloatArray], windows: FloatArray, size: int) -> FloatArray:

@@ -19,13 +19,14 @@ from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle, write_golden
 from edgebird.card import OPSET, Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.export import graph
+from edgebird.export.essentials import scorer
 from edgebird.export.families.family import Family
 from edgebird.export.families.registry import read_family
 from edgebird.export.labels import labels_for
 from edgebird.export.operators import lint
 from edgebird.export.precisions.backbone import Fp32Graph, backbone_nodes, map_tensors
 from edgebird.export.precisions.bf16 import Bf16
-from edgebird.export.precisions.gate import Known, scorer
+from edgebird.export.precisions.gate import Known
 from edgebird.export.precisions.lower import Lowered, Made, Recordings, evidence, judge_made, lower, read_recordings
 from edgebird.files import file_sha256
 from edgebird.parity import TOLERANCES, Parity, prove, told_bound
@@ -91,14 +92,14 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
             created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
         if recordings is not None:
-            lower_precisions = _Lower(fp32, golden, recordings, card, tell)
+            lower_precisions = LowerPrecisions(fp32, golden, recordings, card, tell)
             card = replace(card, precisions=lower_precisions.write(folder, request.precisions))
         (folder / CARD_FILE).write_bytes(card.to_bytes())
     tell(f"wrote     {request.out}")
     return open_bundle(request.out)
 
 
-class _Lower:
+class LowerPrecisions:
     """The graphs of lower precision beside that in FP32, and what engines make of them.
 
     card: of the bundle so far.

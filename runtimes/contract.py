@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgebird.card import Card, floor_group
+from edgebird.card import Card, Scaling, floor_group
 from edgebird.errors import BundleError, EdgebirdError, RuntimeUnavailableError
 from edgebird.runtimes import Runtime, RuntimeOptions
 from edgebird.types import FloatArray
@@ -68,7 +68,11 @@ def prepared(windows: FloatArray, card: Card) -> FloatArray:
     What is given is not changed.
     """
     check_windows(windows, card)
-    scaling = card.scaling
+    return scaled(windows, card.scaling)
+
+
+def scaled(windows: FloatArray, scaling: Scaling | None) -> FloatArray:
+    """Windows [batch, samples] with another mean and level, each by itself."""
     if scaling is None:
         return windows
     if scaling.remove_mean:

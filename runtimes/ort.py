@@ -91,12 +91,14 @@ def session_of(
     threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
     spinning: bool = True,
+    optimised: bool = True,
 ) -> Any:
     """An InferenceSession of the file or bytes of a graph, on the provider of runtime `name` and on no other.
 
     threads: None for all cores. provider_options: of the provider. spinning: whether threads that wait for work keep
-    their cores busy, which is a little faster where there is always more. Raises RuntimeUnavailableError if ONNX
-    Runtime is missing or refuses, or if another provider would run.
+    their cores busy, which is a little faster where there is always more. optimised: False runs the operators one by
+    one as they stand in the file. Raises RuntimeUnavailableError if ONNX Runtime is missing or refuses, or if another
+    provider would run.
     """
     try:
         import onnxruntime as ort
@@ -111,6 +113,8 @@ def session_of(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if provider.on_gpu:
         make_strict(ort, options)
         preload(ort)

@@ -6,8 +6,8 @@ Exports of one model differ in the order of their outputs, and some engines give
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from edgebird.errors import BundleError
 from edgebird.parity import check_finite
 from edgebird.types import FloatArray
 
+Score: TypeAlias = Callable[[FloatArray], FloatArray]  # windows [batch, samples] -> scores [batch, classes]
 _CUT = 15.0  # BirdNET's sigmoid takes no more
 
 

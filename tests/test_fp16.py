@@ -23,12 +23,12 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from edgebird import demo  # noqa: E402
 from edgebird.cli import export as command  # noqa: E402
+from edgebird.export.essentials import scorer  # noqa: E402
 from edgebird.export.exporter import ExportRequest, export_bundle  # noqa: E402
 from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.precisions import audio, fp16, lower  # noqa: E402
 from edgebird.export.precisions.audio import Windows  # noqa: E402
 from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
-from edgebird.export.precisions.gate import scorer  # noqa: E402
 from edgebird.export.precisions.shipped import shipped  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402

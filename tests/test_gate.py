@@ -30,7 +30,7 @@ def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> 
     assert isinstance(fault, Fault)
     told = str(fault.error())
     assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
-    assert "worst held out window 'wren', 1 of 3 windows beyond; suspected: stem (" in told
+    assert "worst held out window 'wren', class 0, 1 of 3 windows beyond; suspected: stem (" in told
     assert "\n" not in told
 
 

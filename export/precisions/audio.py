@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.errors import AudioError
-from edgebird.export.families.family import Family
 from edgebird.export.precisions.shipped import Shipped, shipped
 from edgebird.files import file_sha256
 from edgebird.sources import FileSource, find_audio
@@ -27,6 +27,18 @@ MOST_WINDOWS = 96  # of all recordings given, of each kind; of more every second
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored, as in detection
 _HELD_OUT = 3  # every third recording
 _CHANGED = 8  # windows for each that is added changed
+
+
+class Hearing(Protocol):
+    """What takes windows: a family of networks, or the card of a model. Hz, and samples at that rate."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +72,7 @@ class _Recording:
 
 
 def read_calibration(
-    recordings: Sequence[Path], family: Family, tell: Callable[[str], None] = lambda _line: None
+    recordings: Sequence[Path], family: Hearing, tell: Callable[[str], None] = lambda _line: None
 ) -> tuple[Windows, Windows]:
     """Windows as a family takes them, to calibrate with and held out, of recordings and folders; none: those shipped.
 
@@ -183,7 +195,7 @@ def _with_changes(windows: Windows) -> Windows:
     return Windows(audio, (*windows.names, *names), windows.recordings)
 
 
-def _read(recordings: Sequence[_Recording], family: Family, most: int | None = None) -> Windows | None:
+def _read(recordings: Sequence[_Recording], family: Hearing, most: int | None = None) -> Windows | None:
     """Windows of recordings, at most so many, evenly over all; None if there are none."""
     named = ((recording.name, *window) for recording in recordings for window in _windows(recording.path, family))
     kept = _spread(named, most)
@@ -193,7 +205,7 @@ def _read(recordings: Sequence[_Recording], family: Family, most: int | None = N
     return Windows(audio, names, len({recording for recording, _, _ in kept}))
 
 
-def _joined(parts: Sequence[Windows], family: Family) -> Windows:
+def _joined(parts: Sequence[Windows], family: Hearing) -> Windows:
     """Windows of several sets without a recording in common."""
     none = np.zeros((0, family.window_samples), np.float32)
     return Windows(
@@ -203,7 +215,7 @@ def _joined(parts: Sequence[Windows], family: Family) -> Windows:
     )
 
 
-def _windows(path: Path, family: Family) -> Iterator[tuple[str, FloatArray]]:
+def _windows(path: Path, family: Hearing) -> Iterator[tuple[str, FloatArray]]:
     """Windows of a recording, one after the other, the last filled up with zeros; with their names."""
     size, rate = family.window_samples, family.sample_rate
     windower = Windower(size, size, min_tail=round(MIN_TAIL_S * rate))

@@ -42,6 +42,14 @@ def backbone_nodes(model: ModelProto, block: re.Pattern[str]) -> dict[str, str]:
     return {node.name: found for node in model.graph.node if (found := block_of(node, block))}
 
 
+def image_tensors(model: ModelProto, backbone: Container[str]) -> tuple[str, ...]:
+    """Names of the tensors that hold the images: what the backbone takes that is neither its own nor a constant."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    known |= {name for node in model.graph.node if node.name in backbone for name in node.output}
+    taken = (name for node in model.graph.node if node.name in backbone for name in node.input)
+    return tuple(dict.fromkeys(name for name in taken if name and name not in known))
+
+
 def map_tensors(model: ModelProto, backbone: Container[str]) -> tuple[str, ...]:
     """Names of the tensors that hold the feature maps, [batch, features, h, w]: what the pooling takes."""
     outside = {name for node in model.graph.node if node.name not in backbone for name in node.input}

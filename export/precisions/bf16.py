@@ -13,10 +13,10 @@ from onnx import ModelProto
 from edgebird.bundle import CARD_FILE, Bundle
 from edgebird.card import OPSET, Card, Precision
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.export.precisions.gate import Score
 from edgebird.files import file_sha256
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.runtimes.outputs import Score
 
 
 class Bf16:

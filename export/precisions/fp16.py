@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgebird.export import graph
+from edgebird.export.essentials import edges_of
 from edgebird.export.precisions.backbone import Fp32Graph, element_types, low_share
 from edgebird.export.precisions.gate import Candidate
 from edgebird.runtimes.ort import session_of
@@ -79,7 +80,7 @@ def _activation_faults(fp32: Fp32Graph, calibration: FloatArray) -> dict[str, st
 
     Of what a mean is taken the sum counts: an engine may add before it divides.
     """
-    model, group = fp32.model, fp32.group
+    model, group, edges = fp32.model, fp32.group, edges_of(fp32.model)
     nodes = [node for node in model.graph.node if node.name in fp32.backbone]
     weights = {tensor.name for tensor in model.graph.initializer}
     names = list(dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name not in weights))
@@ -87,7 +88,7 @@ def _activation_faults(fp32: Fp32Graph, calibration: FloatArray) -> dict[str, st
     peak, rounding = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     session = session_of(_with_outputs(model, names).SerializeToString())
     for start in range(0, len(calibration), group):
-        found = session.run(names, {graph.INPUT: calibration[start : start + group]})
+        found = session.run(names, {edges.input: edges.taken(calibration[start : start + group])})
         for name, values in zip(names, found, strict=True):
             largest = np.abs(values).sum(axis=(2, 3)).max() if name in averaged else np.abs(values).max()
             peak[name] = max(peak[name], float(largest))

@@ -13,16 +13,13 @@ import numpy as np
 from onnx import ModelProto
 
 from edgebird.errors import ParityError, ScoreError
-from edgebird.export import graph
+from edgebird.export.essentials import scorer
 from edgebird.parity import TOLERANCES, Evidence, Parity, Proof, prove
-from edgebird.runtimes.ort import session_of
-from edgebird.types import FloatArray
 
 _SUSPECTS = 3
 _FEW_WINDOWS = 12
 PARTS = {"int8": 0.8, "int8+bf16": 0.8, "int8+fp16": 0.8}  # of the tolerance, of what is fitted to audio
 PART = 0.9  # and of the others
-Score = Callable[[FloatArray], FloatArray]  # windows [batch, samples] -> scores [batch, classes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,17 +78,6 @@ class Fault:
             f"{self.candidate.precision} ({self.way}) is not written: {self}; suspected: {suspects}; export without "
             "it, or give --calibration recordings that are like this window"
         )
-
-
-def scorer(model: ModelProto) -> Score:
-    """What scores windows with the graph in ONNX Runtime."""
-    session = session_of(model.SerializeToString())
-
-    def run(audio: FloatArray) -> FloatArray:
-        scores: FloatArray = session.run([graph.OUTPUT], {graph.INPUT: audio})[0]
-        return scores
-
-    return run
 
 
 def judge(candidate: Candidate, evidence: Sequence[Known]) -> dict[str, Parity] | Fault:

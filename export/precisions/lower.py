@@ -12,14 +12,15 @@ from onnx import ModelProto
 
 from edgebird.bundle import GoldenData
 from edgebird.errors import ParityError, ScoreError
-from edgebird.export.families.family import Family
-from edgebird.export.precisions.audio import HeldOut, Windows, read_calibration
+from edgebird.export.essentials import scorer
+from edgebird.export.precisions.audio import Hearing, HeldOut, Windows, read_calibration
 from edgebird.export.precisions.backbone import Fp32Graph
 from edgebird.export.precisions.fp16 import to_fp16
-from edgebird.export.precisions.gate import PART, PARTS, Candidate, Fault, Known, Score, complaint, judge, scorer
+from edgebird.export.precisions.gate import PART, PARTS, Candidate, Fault, Known, complaint, judge
 from edgebird.export.precisions.int8 import to_int8
 from edgebird.export.precisions.int8_fp16 import to_int8_fp16
 from edgebird.parity import BF16_OF, TOLERANCES, Parity, prove, score_in_groups
+from edgebird.runtimes.outputs import Score
 from edgebird.types import FloatArray
 
 Tell = Callable[[str], None]
@@ -88,7 +89,7 @@ class Recordings:
             )
 
 
-def read_recordings(paths: Sequence[Path], family: Family, tell: Tell) -> Recordings:
+def read_recordings(paths: Sequence[Path], family: Hearing, tell: Tell) -> Recordings:
     """See `read_calibration`."""
     return Recordings(*read_calibration(paths, family, tell), family.window_samples / family.sample_rate)
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgebird.errors import ExportError
-from edgebird.export import graph
-from edgebird.export.precisions.backbone import Fp32Graph, map_tensors
+from edgebird.export.essentials import edges_of
+from edgebird.export.precisions.backbone import Fp32Graph, image_tensors, map_tensors
 from edgebird.runtimes.ort import session_of
 from edgebird.types import FloatArray
 
@@ -41,6 +41,13 @@ def geometry(node: NodeProto) -> Geometry:
     return Geometry(found.get("strides", [1])[0], found.get("pads", [0])[0], found.get("group", 1))
 
 
+def _is_even(node: NodeProto) -> bool:
+    """Whether `geometry` says all of it."""
+    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    same = all(len(set(found.get(name, (1,)))) == 1 for name in ("strides", "pads", "kernel_shape"))
+    return same and set(found.get("dilations", (1,))) == {1}
+
+
 def kernel_size(node: NodeProto) -> int:
     """Rows, and columns, of a Conv's kernel."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -57,17 +64,20 @@ class Stepwise:
         if unknown := [node for node in self.nodes if node.op_type not in _OPERATORS]:
             raise ExportError(f"int8: {unknown[0].name}: a backbone with {unknown[0].op_type} cannot be measured")
         self.convolutions = [n for n in self.nodes if n.op_type == "Conv" and self.weights[n.input[1]].ndim == 4]
+        if uneven := [node for node in self.convolutions if not _is_even(node)]:
+            raise ExportError(f"int8: {uneven[0].name}: a convolution that is uneven cannot be measured")
         self._maps, self._group = map_tensors(model, fp32.backbone), fp32.group
-        self._images = graph.image_tensors(model)
+        self._images, self._edges = image_tensors(model, fp32.backbone), edges_of(model)
         self._last_reader = {name: node.name for node in self.nodes for name in node.input}
         extractor = Extractor(model)
-        self._frontend = _session(extractor, [graph.INPUT], self._images)
-        self._tail = _session(extractor, self._maps, [graph.OUTPUT])
+        self._frontend = _session(extractor, [self._edges.input], self._images)
+        self._tail = _session(extractor, self._maps, [self._edges.output])
 
     def images(self, audio: FloatArray) -> Values:
         """What the backbone takes, of windows [windows, samples]."""
         groups = (audio[start : start + self._group] for start in range(0, len(audio), self._group))
-        found = [self._frontend.run(list(self._images), {graph.INPUT: windows}) for windows in groups]
+        taken = (self._edges.taken(windows) for windows in groups)
+        found = [self._frontend.run(list(self._images), {self._edges.input: windows}) for windows in taken]
         return {
             name: torch.from_numpy(np.concatenate(parts))
             for name, parts in zip(self._images, zip(*found, strict=True), strict=True)
@@ -76,8 +86,7 @@ class Stepwise:
     def scores(self, values: Values) -> FloatArray:
         """Scores [windows, classes] of the maps among the values."""
         maps = {name: values[name].numpy() for name in self._maps}
-        scores: FloatArray = self._tail.run([graph.OUTPUT], maps)[0]
-        return scores
+        return self._edges.scores(self._tail.run([self._edges.output], maps)[0])
 
     def walk(self, values: Values, replace: Replacement | None = None, keep_all: bool = False) -> Values:
         """All nodes in order, from the images on; `replace` gives an output for a node, or None.

@@ -39,4 +39,4 @@ def golden_windows() -> GoldenData:
 
 def golden_audio() -> NDArray[np.int16]:
     """The audio of `golden_windows`."""
-    return golden_windows().audio
+    return golden_windows().audio.astype(np.int16, copy=False)
