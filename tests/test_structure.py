@@ -92,6 +92,7 @@ MEASURE_EXPORT = tuple(
         "device.kernels",
         "device.original",
         "split",
+        "studies.adopted",
         "studies.convolutions",
         "studies.experiments",
     )

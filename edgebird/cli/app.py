@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from edgebird import __version__
-from edgebird.cli import adopt, bench, build, demo, detect, doctor, export, listen, microphones, report, serve, shell, verify
+from edgebird.cli import (
+    adopt,
+    bench,
+    build,
+    demo,
+    detect,
+    doctor,
+    export,
+    listen,
+    microphones,
+    report,
+    serve,
+    shell,
+    verify,
+)
 
 
 def _version(wanted: bool) -> None:
