@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +35,8 @@ def with_precisions(
         if precisions:
             raise ExportError(f"no {precisions[0]}: where the network's images begin and its maps end cannot be told")
         return card
-    recordings = read_recordings(audio, card, tell)
+    with _quiet():
+        recordings = read_recordings(audio, card, tell)
     for name in precisions:
         recordings.require_enough(name)
     fp32 = Fp32Graph(adopted.model, adopted.parts.backbone, 1)
@@ -42,6 +45,18 @@ def with_precisions(
     except ParityError as error:
         raise ParityError(_with_names(str(error), card)) from error
     return replace(card, precisions=written)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a warning for each recording that comes with edgebird: they are at 32 kHz, which is known."""
+    logger = logging.getLogger("edgebird.sources")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _with_names(text: str, card: Card) -> str:
