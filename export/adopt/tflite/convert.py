@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from edgebird.card import OPSET
 from edgebird.errors import ExportError
-from edgebird.export.adopt.tflite.flat import FlatGraph, Operation, read_tflite
+from edgebird.export.adopt.tflite.flat import FlatGraph, FlatOperation, read_tflite
 from edgebird.export.adopt.tflite.folding import PROBES, Reckoned, Shape, fold
 from edgebird.export.adopt.tflite.images import IMAGES
 from edgebird.export.adopt.tflite.network import Data, Network
@@ -68,7 +68,9 @@ def _walked(flat: FlatGraph, net: Network, path: Path) -> dict[int, Value]:
     return values
 
 
-def _made(net: Network, operation: Operation, inputs: list[Value | None], name: str, fixed: bool) -> Sequence[Value]:
+def _made(
+    net: Network, operation: FlatOperation, inputs: list[Value | None], name: str, fixed: bool
+) -> Sequence[Value]:
     known = [value for value in inputs if isinstance(value, Reckoned)]
     if operation.kind == "SHAPE" and inputs[0] is not None and not isinstance(inputs[0], Reckoned):
         one, other = (np.array(shape, np.int32) for shape in inputs[0].shapes)

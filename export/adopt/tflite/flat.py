@@ -28,7 +28,7 @@ class FlatTensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operation:
+class FlatOperation:
     """kind: such as `CONV_2D`. inputs, outputs: numbers of tensors, -1 for one that was left out. options: by name."""
 
     kind: str
@@ -42,7 +42,7 @@ class FlatGraph:
     """A file's one graph; operations in the order in which they run."""
 
     tensors: tuple[FlatTensor, ...]
-    operations: tuple[Operation, ...]
+    operations: tuple[FlatOperation, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
@@ -99,10 +99,10 @@ def _tensor(tensor: Any, buffers: Any) -> FlatTensor:
     return FlatTensor(tensor.name.decode(), signature if len(signature) == len(shape) else shape, value)
 
 
-def _operation(operation: Any, codes: list[str]) -> Operation:
+def _operation(operation: Any, codes: list[str]) -> FlatOperation:
     given = operation.builtinOptions
     inputs = () if operation.inputs is None else tuple(map(int, operation.inputs))
-    return Operation(
+    return FlatOperation(
         codes[operation.opcodeIndex],
         inputs,
         tuple(map(int, operation.outputs)),
