@@ -329,9 +329,9 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
     given = {"device_id": str(DEVICE)}
     if cache := engine_cache():
         given |= {
-            "trtengine_cache_enable": "1",
-            "trtengine_cache_path": str(cache),
-            "trtengine_cache_prefix": f"{precision}.{card.precisions[precision].sha256[:12]}",
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache),
+            "trt_engine_cache_prefix": f"{precision}.{card.precisions[precision].sha256[:12]}",
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache),
         }

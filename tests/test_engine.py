@@ -96,7 +96,7 @@ def uses() -> Iterator[tuple[str, str, ast.AST]]:
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute):
                 continue
-            owner = ast.unparse(node.value)
+            owner = ast.unparse(node.value).removeprefix("lane.")
             found = calls.get(id(node), node)
             if node.attr.startswith("__") and node.attr != "__members__":
                 continue
