@@ -242,7 +242,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_trained_fold_agrees_in_int8(trained: Bundle) -> None:
     assert trained.model("int8").stat().st_size < trained.model().stat().st_size
     assert (trained.card.precisions["int8"].share or 0) > 0.1
@@ -255,7 +255,7 @@ def test_a_trained_fold_agrees_in_int8(trained: Bundle) -> None:
     assert result.parity.p99 == pytest.approx(proven["p99"], abs=1e-4), "the gate and `verify` judge alike"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_what_is_not_in_int8_can_be_in_bf16(trained: Bundle) -> None:
     """The fastest on a CPU: what is in INT8 stays so. What its own proof refuses at the export is not opened."""
     require("openvino")
