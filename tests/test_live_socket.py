@@ -26,7 +26,7 @@ from edgebird.live import broadcast as broadcast_module
 from edgebird.live import socket_file, watch
 from edgebird.live.broadcast import Broadcast
 from edgebird.live.figures import Performance, SourceStatus, Status
-from edgebird.live.history import History
+from edgebird.live.history import History, Remembered
 from edgebird.live.watch import LiveReader, Message, levels_of
 from edgebird.sinks.thread import SinkThread
 from edgebird.types import AudioBlock, Origin
@@ -69,7 +69,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def broadcast(path: Path) -> Iterator[Broadcast]:
-    made = Broadcast(path, RATE)
+    made = Broadcast(path)
     made.open()
     yield made
     made.close()
@@ -100,6 +100,7 @@ def test_a_reader_is_told_what_the_station_is_hears_and_finds(broadcast: Broadca
     stage.play(4.0)
     with LiveReader(path) as reader:
         assert [message["type"] for message in wanted(reader, kind("hello"))] == ["hello"]
+        assert reader.listen() == []
         broadcast.show(stage)  # type: ignore[arg-type]
         broadcast.take(detection(tape), tape)
         broadcast.take(GAP, None)
@@ -109,12 +110,80 @@ def test_a_reader_is_told_what_the_station_is_hears_and_finds(broadcast: Broadca
         assert by_type["state"]["sources"][0]["peak_dbfs"] == -20.5
         assert datetime.fromisoformat(by_type["state"]["time"]).tzinfo
         assert by_type["station"]["performance"]["memory_mb"] == 80.0
-        columns = by_type["columns"]
-        assert (columns["source"], columns["start_s"], columns["time"][11:19]) == ("garden", 2.0, "23:59:52")
-        assert reader.hello is not None
-        levels = levels_of(columns, reader.hello)
-        assert levels.shape == (2.0 / reader.hello["column_s"], reader.hello["bands"])
-        assert -60 < np.median(levels) * reader.hello["step_db"] + reader.hello["least_db"] < -20
+
+
+def test_a_reader_computes_levels_and_spectrogram_from_the_memory_itself(broadcast: Broadcast, path: Path) -> None:
+    """The station does nothing for what is heard later: it told that there is a memory, and that was all."""
+    stage = Stage()
+    stage.play(4.0)
+    with LiveReader(path) as reader:
+        wanted(reader, kind("hello"))
+        broadcast.show(stage)  # type: ignore[arg-type]
+        wanted(reader, kind("state"))
+        state, columns = reader.listen()
+        assert -22 < state["sources"][0]["level_dbfs"] < -18 < state["sources"][0]["peak_dbfs"]
+        assert (columns["source"], columns["start_s"]) == ("garden", 2.0)
+        levels = levels_of(columns)
+        assert -60 < np.median(levels) * columns["step_db"] + columns["least_db"] < -20
+        assert reader.listen() == []  # once a second
+        stage.sources = None  # type: ignore[assignment, method-assign]  # a call would raise
+        stage.play(1.0)
+        reader._listen_at = 0.0
+        _, later = reader.listen()
+        assert later["start_s"] == pytest.approx(2.0 + len(levels) * 0.08)
+        broadcast.close()
+        assert "".join(m["type"] for m in reader.read(1.0)) == ""
+        assert (reader.sounds, reader.listen()) == ({}, [])
+
+
+def test_a_memory_can_be_read_by_others_and_not_written(broadcast: Broadcast, path: Path) -> None:
+    memory = History(Origin("garden"), RATE, RATE)
+    assert memory.descriptor is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(memory.descriptor, b"x")
+    theirs = Remembered.shared(memory.descriptor, RATE)
+    memory.push(AudioBlock(np.full(10, 0.5, np.float32), 0))
+    assert (theirs.newest, theirs.read(8, 12).tolist()) == (10, [0.5, 0.5, 0.0, 0.0])
+    with pytest.raises(ValueError, match="read-only"):
+        theirs._samples[0] = 1
+
+
+def test_descriptors_are_given_back_however_readers_come_and_go(broadcast: Broadcast, path: Path) -> None:
+    """A station runs for months, and a process has a thousand of them."""
+
+    def visit() -> None:
+        stage = Stage()
+        with LiveReader(path) as reader:
+            wanted(reader, kind("hello"))
+            broadcast.show(stage)  # type: ignore[arg-type]
+            wanted(reader, kind("state"))
+            assert list(reader.sounds) == ["garden"]
+
+    for _ in range(3):
+        visit()
+    wait_until(lambda: not broadcast._server.readers, "readers are gone")  # type: ignore[union-attr]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        visit()
+    wait_until(lambda: not broadcast._server.readers, "readers are gone")  # type: ignore[union-attr]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+def test_what_changes_is_told_at_once_and_else_every_ten_seconds(
+    broadcast: Broadcast, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look at all costs most of what a page costs: a source that is lost is not to wait for the next look."""
+    monkeypatch.setattr(broadcast_module, "_LOOK_S", 1000.0)
+    stage = Stage()
+    with LiveReader(path) as reader:
+        wanted(reader, kind("hello"))
+        for _ in range(5):
+            broadcast.show(stage)  # type: ignore[arg-type]
+        broadcast.take(GAP, None)
+        assert sum(m["type"] == "state" for m in wanted(reader, kind("event"))) == 1
+        broadcast.take({"event": "source", "source": "garden", "state": "lost"}, None)
+        broadcast.show(stage)  # type: ignore[arg-type]
+        wanted(reader, kind("state"))
 
 
 def test_nothing_is_computed_while_nobody_reads_and_all_is_there_for_the_next(broadcast: Broadcast, path: Path) -> None:
@@ -203,14 +272,14 @@ def test_what_readers_send_is_not_even_kept(broadcast: Broadcast, path: Path) ->
         assert json.loads(received.splitlines()[1])["event"] == GAP
 
 
-def test_a_file_that_is_read_as_fast_as_can_be_has_no_columns(broadcast: Broadcast, path: Path) -> None:
+def test_a_file_that_is_read_as_fast_as_can_be_has_no_sound(broadcast: Broadcast, path: Path) -> None:
     stage = Stage(live=False)
     stage.play(4.0)
     with LiveReader(path) as reader:
         wanted(reader, kind("hello"))
         broadcast.show(stage)  # type: ignore[arg-type]
         broadcast.take(GAP, None)
-        assert not [m for m in wanted(reader, kind("event")) if m["type"] == "columns"]
+        assert not [m for m in wanted(reader, kind("event")) if m["type"] == "sound"]
 
 
 # --------------------------------------------------------------------------------------------------------- the file
@@ -231,11 +300,11 @@ def test_what_a_killed_station_left_is_replaced_and_a_station_that_lives_is_not(
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"bound\n"
         with pytest.raises(OutputError, match="another program does, perhaps a station with the same settings"):
-            Broadcast(path, RATE).open()
+            Broadcast(path).open()
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     assert path.is_socket()
-    sink = Broadcast(path, RATE)
+    sink = Broadcast(path)
     sink.open()
     with LiveReader(path) as reader:
         wanted(reader, kind("hello"))
@@ -246,13 +315,13 @@ def test_what_a_killed_station_left_is_replaced_and_a_station_that_lives_is_not(
 def test_what_is_another_users_or_no_socket_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text("a diary")
     with pytest.raises(OutputError, match="is no socket, and stays"):
-        Broadcast(path, RATE).open()
+        Broadcast(path).open()
     assert path.read_text() == "a diary"
     path.unlink()
     socket_file.bind(path).close()  # nobody listens there any more
     monkeypatch.setattr(socket_file.os, "geteuid", lambda: path.lstat().st_uid + 1)
     with pytest.raises(OutputError, match="another user's, and stays"):
-        Broadcast(path, RATE).open()
+        Broadcast(path).open()
     assert path.is_socket()
 
 
@@ -273,7 +342,7 @@ def test_a_socket_whose_file_is_gone_is_made_anew(broadcast: Broadcast, path: Pa
 
 def test_a_path_that_is_longer_than_addresses_of_sockets_works(tmp_path: Path) -> None:
     path = tmp_path / ("long" * 30) / "birds.db.live"
-    sink = Broadcast(path, RATE)
+    sink = Broadcast(path)
     sink.open()
     with LiveReader(path) as reader:
         wanted(reader, kind("hello"))
@@ -286,7 +355,7 @@ def test_a_socket_that_cannot_be_made_is_told_and_stops_no_other_sink(path: Path
     told: list[Event] = []
     other = SimpleNamespace(take=lambda event, memory: told.append(event), name="other", open=lambda: None)
     other.tick, other.close = list, list
-    telling = SinkThread([other, Broadcast(path, RATE)])  # type: ignore[list-item]
+    telling = SinkThread([other, Broadcast(path)])  # type: ignore[list-item]
     telling.open()
     telling.take(GAP, None)
     telling.close()
@@ -303,7 +372,7 @@ def test_a_reader_waits_for_a_station_and_finds_the_next_one(path: Path) -> None
         assert reader.read(0.05) == []
         assert reader.problem == "No such file or directory"
         for _ in range(2):
-            sink = Broadcast(path, RATE)
+            sink = Broadcast(path)
             sink.open()
             wanted(reader, kind("hello"))
             assert (reader.hello is not None, reader.problem) == (True, "")
@@ -316,7 +385,9 @@ def test_a_reader_waits_for_a_station_and_finds_the_next_one(path: Path) -> None
     [
         (b"[]\n", "a line without a type"),
         (b"nonsense\n", "Expecting value"),
-        (b'{"type":"hello","protocol":2}\n', "protocol 2, this edgebird knows 1"),
+        (b'{"type":"hello","protocol":1}\n', "protocol 1, this edgebird knows 2"),
+        (b'{"type":"sound","source":"garden","rate":8000}\n', "a sound without its memory"),
+        (b'{"type":"state"}\n', "a state without sources"),
         (b"x" * (watch._LONGEST + 1), "a line that is too long"),
     ],
 )
@@ -357,7 +428,7 @@ def test_listening_has_a_live_socket_beside_its_database_while_it_runs(tmp_path:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             assert connection.execute("SELECT code FROM detections").fetchall() == [(found["code"],)]
         messages += wanted(reader, lambda m: m["type"] == "event" and m["event"]["event"] == "summary", 60)
-        assert {"hello", "state", "station", "columns", "event"} == {message["type"] for message in messages}
+        assert {"hello", "state", "station", "sound", "event"} == {message["type"] for message in messages}
         assert station.end(None) == 0
     assert not (tmp_path / "birds.db.live").exists()
 

@@ -101,7 +101,7 @@ def _make_station(
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
     printer = None if screen else _printer(settings, rate)
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
-    broadcast = make_broadcast(settings, rate)
+    broadcast = make_broadcast(settings)
     kept = make_sinks(settings, bundle, engine.name, told, broadcast)
     groups = [kept, remote_sinks(settings, bundle, engine.name)]
     telling = SinkGroups(groups, at_once=screen.take) if screen else SinkGroups(groups)

@@ -183,10 +183,10 @@ def _require(module: str, extra: str, need: str = "") -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- sinks
-def make_broadcast(settings: StationSettings, rate: int) -> Broadcast | None:
-    """What tells others what happens now, if the settings want it. rate: of the model, Hz."""
+def make_broadcast(settings: StationSettings) -> Broadcast | None:
+    """What tells others what happens now, if the settings want it."""
     path = settings.output.live_path
-    return Broadcast(path, rate) if path else None
+    return Broadcast(path) if path else None
 
 
 def make_sinks(

@@ -4,32 +4,29 @@ It is a Unix stream socket, mode 0600, `<database>.live` if the settings name no
 each a JSON object in UTF-8 with a `type`, and sends nothing. Types and keys that a reader does not know are to be
 skipped. `watch.py` reads it.
 
-hello     the first line. protocol: 1. edgebird: the version. rate: of the model, Hz. column_s, bands, top_hz, least_db,
-          step_db: what columns are.
-state     every two seconds. time: now, in UTC. sources: each as `figures.SourceStatus` has it (name, state, detail,
-          level_dbfs, peak_dbfs, audio_s, scored_s, gap_s, waiting_s, drift_ppm). sinks: null, or how far they are
-          behind (sink, busy_s, waiting, lost).
-station   at first, and every ten seconds. wall_s, runtime, and performance as `figures.Performance` has it.
-columns   of a live source. source, start_s: of the first column, seconds since the source first opened. time: the same
-          as time of day, or null. levels: bytes in base64, `bands` of each column, the lowest first; a level is
-          least_db + step_db * byte, in dB of a sine of full scale. Where audio was lost columns are silent; where
-          start_s is not where the last columns ended, some are missing.
+hello     the first line. protocol: 2. edgebird: the version.
+state     every ten seconds, and when something has changed. time: now, in UTC. sources: each as `figures.SourceStatus`
+          has it (name, state, detail, level_dbfs, peak_dbfs, audio_s, scored_s, gap_s, waiting_s, drift_ppm). sinks:
+          null, or how far they are behind (sink, busy_s, waiting, lost).
+station   at first, and every minute. wall_s, runtime, and performance as `figures.Performance` has it.
+sound     of a live source, when it is new. source, rate: Hz. With the line comes a descriptor (SCM_RIGHTS) of the
+          memory that the source's sound is in, as `history.Remembered` says: it goes on to be filled, and may be read
+          at any time. No message says so: how loud it is, and a spectrogram, are for the reader to compute.
 event     event: one as `--format jsonl` prints it, those of clips and sinks too. The database has it already.
 
 The station never waits for a reader: what is told waits for each in memory, and one for which 256 KiB wait is closed.
-It may connect again. As long as nobody is connected nothing is computed for anybody.
+It may connect again. As long as nobody is connected nothing is computed for anybody, and nothing of the sound at all.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import selectors
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
@@ -37,10 +34,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.errors import OutputError
-from edgebird.events import Event, seconds, timestamp, to_json
+from edgebird.events import Event, to_json
 from edgebird.files import identity, make_folder
-from edgebird.live.columns import LEAST_DB, STEP_DB, ColumnMaker, ColumnReader
 from edgebird.live.figures import SourceStatus, Status
+from edgebird.live.history import History
 from edgebird.live.socket_file import bind
 from edgebird.live.station import Station
 from edgebird.sinks import Memory, Sink
@@ -48,11 +45,12 @@ from edgebird.sinks.thread import SinkDelay
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1
+PROTOCOL = 2
 READERS = 16  # at the same time
 WAITING = 256 * 1024  # bytes for one reader
-_LOOK_S = 1.9  # between two `state`: most of what one costs is that it comes at all
-_STATION_S = 10.0  # between two `station`: to look at the process costs some tenths of a millisecond
+_LOOK_S = 10.0  # between two `state` where nothing changes: most of what one costs is that it comes at all
+_STATION_S = 60.0  # between two `station`: to look at the process costs some tenths of a millisecond
+_CHANGES = ("source", "engine", "summary")  # events after which there is something new to see
 _STATUS = tuple(one.name for one in fields(SourceStatus))
 _EVENTS = 1000  # that wait for the thread
 _END_S = 2.0
@@ -60,33 +58,36 @@ _END_S = 2.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Look:
-    """A station at a moment. memories: of its live sources."""
+    """A station at a moment. sounds: of its live sources."""
 
     sources: tuple[SourceStatus, ...]
     delay: SinkDelay | None
-    memories: Mapping[str, Memory]
+    sounds: Mapping[str, History]
 
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """Who is connected, and what waits for it."""
+    """Who is connected, and what waits for it: lines, of which some come with a sound. size: their bytes.
+
+    sounds: what it was given.
+    """
 
     connection: socket.socket
-    waiting: bytearray = field(default_factory=bytearray)
+    waiting: deque[tuple[bytes, History | None]] = field(default_factory=deque)
+    size: int = 0
+    sounds: Mapping[str, History] = field(default_factory=dict)
 
 
 class Broadcast(Sink):
-    """Tells who is connected what happens: events as a sink, the rest by `show`; on a thread of its own.
-
-    rate: of the model, Hz.
-    """
+    """Tells who is connected what happens: events as a sink, the rest by `show`; on a thread of its own."""
 
     name = "live"
 
-    def __init__(self, path: Path, rate: int) -> None:
-        self._path, self._maker = path, ColumnMaker(rate)
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._server: _Server | None = None
         self._look_at = self._station_at = 0.0
+        self._has_changed = False  # set by the thread of sinks, and taken by the station's
 
     def open(self) -> None:
         """Listen at the path; a socket that a killed station has left there is replaced.
@@ -95,7 +96,7 @@ class Broadcast(Sink):
         """
         self._stop()
         make_folder(self._path.parent, self._path)
-        self._server = _Server(self._path, self._maker)
+        self._server = _Server(self._path)
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Tell an event. Raises OutputError where the socket is not open."""
@@ -104,20 +105,23 @@ class Broadcast(Sink):
             raise OutputError(f"cannot tell anybody at {self._path}: it is not open")
         if server.readers:
             server.events.append(event)
+            self._has_changed |= event["event"] in _CHANGES
             server.rouse()
 
     def show(self, station: Station) -> None:
         """Tell how a station is now; called on its own thread, and costs nothing while nobody is connected."""
         server = self._server
         now = time.monotonic()
-        if server is None or not server.readers or (now < self._look_at and not server.is_new):
+        if server is None or not server.readers:
             return
-        self._look_at = now + _LOOK_S
+        if now < self._look_at and not server.is_new and not self._has_changed:
+            return
+        self._look_at, self._has_changed = now + _LOOK_S, False
         if server.is_new or now >= self._station_at:
             server.is_new = False
             self._station_at, server.status = now + _STATION_S, station.status()
-        memories = {one.name: one.memory for one in reversed(station.listeners) if one.feed.live}
-        server.look = _Look(station.sources(), station.delay(), memories)
+        sounds = {one.name: one.memory for one in reversed(station.listeners) if one.feed.live}
+        server.look = _Look(station.sources(), station.delay(), sounds)
         server.rouse()
 
     def tick(self) -> list[Event]:
@@ -144,8 +148,8 @@ class _Server:
     them, and another takes them.
     """
 
-    def __init__(self, path: Path, maker: ColumnMaker) -> None:
-        self._path, self._maker = path, maker
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._socket = bind(path)
         self.identity = identity(path)
         self.readers: list[_Reader] = []
@@ -153,7 +157,6 @@ class _Server:
         self.look: _Look | None = None
         self.status: Status | None = None
         self.is_new = False
-        self._columns: dict[str, ColumnReader] = {}
         self._is_ending = False
         self._wake, self._woken = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -224,20 +227,21 @@ class _Server:
         self._selector.register(connection, selectors.EVENT_READ, reader)
         self.readers.append(reader)
         self.is_new = True
-        self._give(reader, _line("hello", _hello(self._maker)))
+        self._give(reader, [(_hello(), None)])
 
     def _spread(self) -> None:
         """Give readers what is new."""
         look, self.look = self.look, None
         lines = [_line("event", {"event": self.events.popleft()}) for _ in range(len(self.events))]
         if not self.readers:
-            self._columns.clear()
             return
         if look:
             lines += self._lines_of(look)
-        if lines:
-            for reader in list(self.readers):
-                self._give(reader, b"".join(lines))
+        told = b"".join(lines)
+        for reader in list(self.readers):
+            given = _new_sounds(reader, look.sounds) if look else []
+            if told or given:
+                self._give(reader, [*given, (told, None)])
 
     def _lines_of(self, look: _Look) -> list[bytes]:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -248,27 +252,25 @@ class _Server:
         if status:
             figures = {"wall_s": status.wall_s, "runtime": status.runtime}
             lines.append(_line("station", {**figures, "performance": status.performance.to_json()}))
-        self._columns = {name: one for name, one in self._columns.items() if look.memories.get(name) is one.memory}
-        for name, memory in look.memories.items():
-            reader = self._columns.setdefault(name, ColumnReader(self._maker, memory))
-            if made := reader.take():
-                start, levels = made
-                span = {"start_s": seconds(start, memory.rate), "time": timestamp(memory.origin, start, memory.rate)}
-                head = to_json({"type": "columns", "source": name, **span})
-                lines.append(b'%s,"levels":"%s"}\n' % (head[:-1].encode(), base64.b64encode(levels.tobytes())))
         return lines
 
-    def _give(self, reader: _Reader, line: bytes) -> None:
-        reader.waiting += line
+    def _give(self, reader: _Reader, told: Sequence[tuple[bytes, History | None]]) -> None:
+        reader.waiting.extend(told)
+        reader.size += sum(len(line) for line, _ in told)
         self._write(reader)
-        if len(reader.waiting) > WAITING:
+        if reader.size > WAITING:
             self._dismiss(reader)
 
     def _write(self, reader: _Reader) -> None:
         """Send what a reader takes, and wait until it takes more only if something is left."""
         try:
             while reader.waiting:
-                del reader.waiting[: reader.connection.send(reader.waiting)]
+                line, sound = reader.waiting[0]
+                sent = _send(reader.connection, line, sound)
+                reader.size -= sent
+                reader.waiting.popleft()
+                if sent < len(line):  # a descriptor has gone with the first byte
+                    reader.waiting.appendleft((line[sent:], None))
         except BlockingIOError:
             pass
         except OSError:
@@ -293,12 +295,25 @@ class _Server:
             reader.connection.close()
 
 
-def _hello(maker: ColumnMaker) -> dict[str, Any]:
+def _send(connection: socket.socket, line: bytes, sound: History | None) -> int:
+    """How many bytes went. Raises OSError."""
+    if sound is None or sound.descriptor is None:
+        return connection.send(line)
+    return socket.send_fds(connection, [line], [sound.descriptor])
+
+
+def _new_sounds(reader: _Reader, sounds: Mapping[str, History]) -> list[tuple[bytes, History | None]]:
+    """What a reader has not been given yet, with its line."""
+    new = {name: sound for name, sound in sounds.items() if reader.sounds.get(name) is not sound}
+    reader.sounds = sounds
+    shared = {name: sound for name, sound in new.items() if sound.descriptor is not None}
+    return [(_line("sound", {"source": name, "rate": sound.rate}), sound) for name, sound in shared.items()]
+
+
+def _hello() -> bytes:
     from edgebird import __version__
 
-    columns = {"column_s": maker.column / maker.rate, "bands": maker.bands, "top_hz": maker.top_hz}
-    levels = {"least_db": LEAST_DB, "step_db": STEP_DB}
-    return {"protocol": PROTOCOL, "edgebird": __version__, "rate": maker.rate, **columns, **levels}
+    return _line("hello", {"protocol": PROTOCOL, "edgebird": __version__})
 
 
 def _line(kind: str, content: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Spectrogram columns of a source that is heard, for who watches it; they cost a station as little as they can."""
+"""Spectrogram columns of a source that is heard, made by who watches it, in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.sinks import Memory
+from edgebird.live.history import Remembered
 from edgebird.types import FloatArray
 
 COLUMN_S = 0.08
@@ -65,7 +65,7 @@ class ColumnMaker:
 class ColumnReader:
     """Takes what is new of a source's memory as columns."""
 
-    def __init__(self, maker: ColumnMaker, memory: Memory) -> None:
+    def __init__(self, maker: ColumnMaker, memory: Remembered) -> None:
         self._maker, self.memory = maker, memory
         self._next = max(0, memory.newest - round(_FIRST_S * maker.rate))
 

@@ -59,6 +59,13 @@ class _Second:
         return Level(_dbfs(math.sqrt(variance)), _dbfs(max(-self.least, self.most)), flat, clipped)
 
 
+def level_of(samples: FloatArray) -> Level:
+    """Return how loud audio is as a whole, float32 [n], n > 0."""
+    whole = _Second()
+    whole.add(samples)
+    return whole.level()
+
+
 def _dbfs(amplitude: float) -> float:
     return max(_FLOOR_DBFS, 20.0 * math.log10(max(amplitude, 1e-9)))
 

@@ -217,7 +217,7 @@ class _Run:
         else:
             _require_model(self._runtime, bundle)
             engine = Engine(self._runtime)
-        broadcast = make_broadcast(settings, bundle.card.sample_rate)
+        broadcast = make_broadcast(settings)
         sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks], broadcast)
         telling = _Telling([sinks, remote_sinks(settings, bundle, engine.name)], self.events)
         telling.open()

@@ -42,7 +42,7 @@ class Onlooker:
 
 
 class LiveHub:
-    """Gives messages of the station's live socket (`live/broadcast.py`) to watchers, and two kinds of its own.
+    """Gives messages of the station's live socket (`live/watch.py`) to watchers, and two kinds of its own.
 
     `detection`: one that the database has got, as a Record under `record`. `absent`: there is no live socket, with a
     `problem`. The thread runs while there are watchers.
@@ -53,7 +53,7 @@ class LiveHub:
         self._watchers: list[Onlooker] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.last: dict[str, dict[str, Any]] = {}  # the last `hello`, `state` and `station` while there is one
+        self.last: dict[str, dict[str, Any]] = {}  # the last `state` while there is one
 
     @contextmanager
     def watching(self, *kinds: str) -> Iterator[Onlooker | None]:
@@ -82,7 +82,7 @@ class LiveHub:
         looks, newest = 0, self._newest()
         with LiveReader(self._socket) as reader:
             while self._goes_on():
-                for message in reader.read(_LOOK_S):
+                for message in [*reader.read(_LOOK_S), *reader.listen()]:
                     self._spread(message)
                 newest = self._look(newest)
                 if reader.hello is None and looks % _ABSENT_EVERY == 0:
@@ -101,7 +101,7 @@ class LiveHub:
     def _spread(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         with self._lock:
-            if kind in ("hello", "state", "station"):
+            if kind == "state":
                 self.last[kind] = message
             elif kind == "absent":
                 self.last.clear()

@@ -16,7 +16,7 @@ from edgebird.web.media import LARGE, SMALL, Spectrograms, clip_path
 from edgebird.web.site import site_of
 
 _SPECTROGRAMS = Spectrograms()
-_KINDS = ("hello", "state", "station", "columns", "detection", "absent")
+_KINDS = ("state", "columns", "detection", "absent")
 _QUIET_S = 15.0
 _KEEP = {"cache-control": "private, max-age=86400"}  # the clip of a detection stays what it is
 

@@ -9,7 +9,7 @@ const palette = Array.from({ length: 256 }, (_, level) => {
   const mix = (shift) => Math.round((((colours[low] >> shift) & 255) * (low + 1 - at)) + (((colours[low + 1] >> shift) & 255) * (at - low)));
   return [mix(16), mix(8), mix(0)];
 });
-let hello = null, isLive = false;
+let isLive = false;
 
 const cardOf = (name) => [...sources.querySelectorAll(".source")].find((card) => card.dataset.source === name);
 const put = (card, key, text) => { const place = card.querySelector(`[data-${key}]`); if (place && place.textContent !== text) place.textContent = text; };
@@ -34,19 +34,19 @@ function showState(message) {
 
 function showColumns(message) {
   const card = cardOf(message.source), canvas = card && card.querySelector("canvas");
-  if (!canvas || !hello) return;
-  if (canvas.hidden) { canvas.hidden = false; canvas.height = hello.bands; }
+  if (!canvas) return;
+  if (canvas.hidden) { canvas.hidden = false; canvas.height = message.bands; }
   const bytes = Uint8Array.from(atob(message.levels), (letter) => letter.charCodeAt(0));
-  const columns = bytes.length / hello.bands, context = canvas.getContext("2d");
+  const columns = bytes.length / message.bands, context = canvas.getContext("2d");
   const shown = Math.min(columns, canvas.width);
   if (!shown) return;
   context.drawImage(canvas, -shown, 0);
-  const image = context.createImageData(shown, hello.bands);
+  const image = context.createImageData(shown, message.bands);
   for (let x = 0; x < shown; x += 1) {
-    for (let y = 0; y < hello.bands; y += 1) {
-      const db = hello.least_db + hello.step_db * bytes[(columns - shown + x) * hello.bands + y];
+    for (let y = 0; y < message.bands; y += 1) {
+      const db = message.least_db + message.step_db * bytes[(columns - shown + x) * message.bands + y];
       const colour = palette[Math.max(0, Math.min(255, Math.round(((db + 95) / 60) * 255)))];
-      image.data.set([...colour, 255], 4 * ((hello.bands - 1 - y) * shown + x));
+      image.data.set([...colour, 255], 4 * ((message.bands - 1 - y) * shown + x));
     }
   }
   context.putImageData(image, canvas.width - shown, 0);
@@ -68,7 +68,6 @@ function showDetection(one) {
 
 const feed = new EventSource("/live");
 const on = (kind, act) => feed.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-on("hello", (message) => { hello = message; });
 on("state", showState);
 on("columns", showColumns);
 on("detection", showDetection);
