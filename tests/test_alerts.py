@@ -28,7 +28,7 @@ from edgebird.events import Event
 from edgebird.settings.build import station_settings
 from edgebird.settings.telling import AlertSettings
 from edgebird.sinks.database import DatabaseSink
-from edgebird.sinks.remote.alert_desk import GIVEN_UP, MOST_WAITING, AlertDesk, Parcel
+from edgebird.sinks.remote.alert_desk import GIVEN_UP, MOST_WAITING, AlertDesk, Clocks, Parcel
 from edgebird.sinks.remote.alerts import AlertSink
 from edgebird.sinks.remote.disks import Disk, Disks
 from edgebird.sinks.remote.outage import Outage
@@ -67,18 +67,23 @@ def bird(moment: datetime, code: str = "comcuc", **more: Any) -> Event:
 
 
 class Station:
-    """A database, a desk with its alerts, and a clock that a test moves. sent: (alert, target, parcel)."""
+    """A database, a desk with its alerts, and a clock that a test moves. sent: (alert, target, parcel).
+
+    set_by: how much of what the clock went on was no time, but somebody who set it.
+    """
 
     def __init__(self, folder: Path, *alerts: AlertSettings, start: datetime = START) -> None:
         self.now, self.path, self.alerts = start, folder / "birds.db", alerts
         self.sent: list[tuple[str, int, Parcel]] = []
         self.fails: set[int] = set()
+        self.set_by = timedelta(0)
         self.outage = Outage("alerts", lambda: self.now)
         self.database = opened(DatabaseSink(self.path))
         self.desk = self.new_desk()
 
     def new_desk(self) -> AlertDesk:
-        return AlertDesk(self.alerts, self.path, self._send, self.outage, lambda: self.now)
+        clocks = Clocks(lambda: self.now, lambda: (self.now - START - self.set_by).total_seconds())
+        return AlertDesk(self.alerts, self.path, self._send, self.outage, clocks)
 
     def _send(self, name: str, target: int, parcel: Parcel) -> None:
         if target in self.fails:
@@ -328,6 +333,55 @@ def test_what_nobody_takes_is_bounded_and_told(tmp_path: Path) -> None:
         assert recovered["lost"] == MOST_WAITING + 20
 
 
+@pytest.mark.parametrize("days", [9, -9])
+def test_a_clock_that_is_set_by_days_gives_no_alert_up_and_delays_none(tmp_path: Path, days: int) -> None:
+    """A Raspberry Pi has no battery for its clock: with the network that takes the alerts comes the right time."""
+    with station(tmp_path, alert("every", attach=("clip",))) as made:
+        made.fails = {0}
+        made.hears(bird(START))
+        made.now += timedelta(seconds=60)  # without a clip by now
+        made.desk.work()
+        made.set_by = timedelta(days=days)
+        made.now += made.set_by
+        made.fails = set()
+        made.desk.work()
+        assert made.sent == []  # the address has just failed, and rests
+        made.now += timedelta(seconds=31)
+        made.desk.work()
+        assert len(made.sent) == 1
+        made.hears(bird(made.now))
+        made.now += timedelta(seconds=41)
+        made.desk.work()
+        assert len(made.sent) == 2
+        made.fails = {0}
+        made.hears(bird(made.now))
+        made.now += timedelta(days=3, seconds=1)
+        made.desk.work()
+        assert query(made.path, "SELECT sent FROM alerts ORDER BY id DESC LIMIT 1") == [(GIVEN_UP,)]
+
+
+def test_a_bird_that_was_heard_faintly_is_still_a_first_for_an_alert_of_a_score(tmp_path: Path) -> None:
+    """Else who wants no uncertain ones never hears of it: the faint one was the first, and no other is."""
+    kinds = [alert(when, name=when, above=0.8) for when in ("first-ever", "first-this-year", "first-today", "back")]
+    with station(tmp_path, *kinds) as made:
+        made.hears(bird(START, score=0.5), bird(START + timedelta(hours=1), score=0.6))
+        assert made.titles() == []
+        made.hears(bird(START + timedelta(hours=2), score=0.9), bird(START + timedelta(hours=3), score=0.95))
+        assert made.titles() == [f"Cuculus Canorus: the first {what}" for what in ("ever", "of the year", "today")]
+        made.sent.clear()
+        made.hears(bird(START + timedelta(days=20), score=0.7), bird(START + timedelta(days=40), score=0.8))
+        assert made.titles() == ["Cuculus Canorus: the first today", "Cuculus Canorus: back after 39 days"]
+
+
+def test_what_an_alert_has_told_is_no_first_though_the_database_has_aged(tmp_path: Path) -> None:
+    with station(tmp_path, alert("first-ever", "first-this-year", above=0.8)) as made:
+        made.hears(bird(START, score=0.9))
+        with closing(sqlite3.connect(made.path)) as connection, connection:
+            connection.execute("UPDATE detections SET score = 0.5")
+        made.hears(bird(START + timedelta(days=90), score=0.9))
+        assert made.titles() == ["Cuculus Canorus: the first ever"]
+
+
 def test_an_alert_that_is_no_more_is_forgotten(tmp_path: Path) -> None:
     with station(tmp_path, alert("every")) as made:
         made.fails = {0}
@@ -409,11 +463,22 @@ def said(state: str, source: str = "garden", at: datetime = START) -> Event:
     return {"event": "source", "source": source, "time": at.isoformat(), "state": state, "detail": "cable"}
 
 
+class Minutes:
+    """A steady clock that a test moves. now: minutes."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return 60 * self.now
+
+
 def test_a_source_that_is_deaf_is_told_once_when_it_has_lasted_and_again_the_next_time() -> None:
-    troubles, deaf = Troubles(), alert("deaf", minutes=10)
+    clock = Minutes()
+    troubles, deaf = Troubles(clock), alert("deaf", minutes=10)
 
     def due(minutes: float, one: AlertSettings = deaf) -> list[tuple[str, str]]:
-        return list(troubles.due(one, START + timedelta(minutes=minutes), {}))
+        clock.now = minutes
+        return list(troubles.due(one, {}))
 
     troubles.take(said("lost"))
     troubles.take(said("silent", "pond"))
@@ -425,22 +490,24 @@ def test_a_source_that_is_deaf_is_told_once_when_it_has_lasted_and_again_the_nex
         ("pond is silent for 30 minutes", "cable"),
     ]
     troubles.take(said("recovered"))
-    troubles.take(said("lost", at=START + timedelta(minutes=40)))
+    assert due(40) == []
+    troubles.take(said("lost", at=START + timedelta(days=300)))  # the wall clock was set
     assert due(49) == []
     assert due(55) == [("garden is deaf for 15 minutes", "cable")]
 
 
 def test_an_engine_that_is_lost_makes_the_station_deaf() -> None:
-    troubles = Troubles()
+    clock = Minutes()
+    troubles = Troubles(clock)
     troubles.take({"event": "engine", "engine": "x", "state": "failed", "time": START.isoformat(), "error": "gone"})
-    found = list(troubles.due(alert("deaf"), START + timedelta(minutes=12), {}))
-    assert found == [("the engine has scored nothing for 12 minutes", "gone")]
+    clock.now = 12
+    assert list(troubles.due(alert("deaf"), {})) == [("the engine has scored nothing for 12 minutes", "gone")]
 
 
 def test_a_disk_is_low_once_until_it_has_room_again() -> None:
     troubles, low = Troubles(), alert("disk-low", free=2 * 10**9)
     seen = [
-        [title for title, _ in troubles.due(low, START, {Path("/x"): Disk(round(free * 1e9), 32 * 10**9)})]
+        [title for title, _ in troubles.due(low, {Path("/x"): Disk(round(free * 1e9), 32 * 10**9)})]
         for free in (5, 1.9, 1.8, 2.05, 1.9, 3, 1.5)
     ]
     assert seen == [[], ["1.9 GB are left for /x"], [], [], [], [], ["1.5 GB are left for /x"]]

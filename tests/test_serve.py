@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
@@ -31,7 +32,8 @@ from edgebird.stored.health import last_state  # noqa: E402
 from edgebird.stored.names import LocalNames  # noqa: E402
 from edgebird.stored.records import Filter, records  # noqa: E402
 from edgebird.web.media import clip_path, clips_there, read_clip  # noqa: E402
-from edgebird.web.options import ServeOptions, read_address, read_password  # noqa: E402
+from edgebird.web.options import ServeOptions, read_address, read_password, read_proxy  # noqa: E402
+from edgebird.web.proxy import asked  # noqa: E402
 from edgebird.web.security import Buckets, Doorkeeper, password_of  # noqa: E402
 from tests.sinking import opened, query  # noqa: E402
 from tests.stationsite import EVIL, SMALL, Client, make_station, serving  # noqa: E402
@@ -323,6 +325,54 @@ def test_the_proxys_word_is_needed_where_a_proxy_lets_people_in(station: Path, t
     assert query(tmp_path / "reviews", "SELECT reviewer FROM reviews") == [("ann",)]
 
 
+PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "asked_by"),
+    [
+        ("10.1.1.1", {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9"}, ("203.0.113.9", True)),
+        ("::ffff:10.1.1.1", {"x-forwarded-proto": "HTTPS"}, ("::ffff:10.1.1.1", True)),
+        ("10.1.1.1", {"x-forwarded-for": "evil, 198.51.100.7, 10.2.2.2"}, ("198.51.100.7", False)),
+        ("10.1.1.1", {"x-forwarded-for": "6.6.6.6, unknown"}, ("10.1.1.1", False)),
+        ("203.0.113.9", {"x-forwarded-proto": "https", "x-forwarded-for": "127.0.0.1"}, ("203.0.113.9", False)),
+        ("", {"x-forwarded-proto": "https"}, ("", False)),
+    ],
+)
+def test_the_word_of_a_named_proxy_counts_and_nobody_elses(
+    station: Path, peer: str, headers: dict[str, str], asked_by: tuple[str, bool]
+) -> None:
+    options = ServeOptions(station, Path("r"), Path("l"), password=PASSWORD, proxies=PROXIES)
+    found = asked(options, peer, headers)
+    assert (found.address, found.is_secure) == asked_by
+
+
+def test_behind_a_proxy_with_tls_the_session_is_sent_over_tls_alone(station: Path) -> None:
+    """Else one request over plain HTTP, to the same name, gives the session to the whole network."""
+    trusted = (ipaddress.ip_network("127.0.0.1"),)
+    for proxies, is_secure in ((trusted, True), ((), False), (PROXIES, False)):
+        with serving(station, password=PASSWORD, proxies=proxies) as client:
+            cookie = client.ask("/login", X_Forwarded_Proto="https").headers["set-cookie"]
+            assert cookie.endswith("; Secure") is is_secure
+            client.cookie = ""
+            assert "Secure" not in client.ask("/login", X_Forwarded_Proto="http").headers["set-cookie"]
+
+
+def test_who_is_behind_a_proxy_has_limits_of_his_own(station: Path) -> None:
+    """Else one who tries passwords locks all others out."""
+    with serving(station, password=PASSWORD, proxies=(ipaddress.ip_network("127.0.0.1"),)) as client:
+        codes = [
+            client.ask("/api/v2/ping", Authorization="Bearer wrong", X_Forwarded_For=address).status
+            for address in (*["203.0.113.9"] * 12, "198.51.100.7")
+        ]
+        assert codes[-2:] == [429, 401]
+
+
+def test_a_name_from_elsewhere_than_the_named_proxy_lets_nobody_in(station: Path) -> None:
+    with serving(station, user_header="Remote-User", proxies=PROXIES) as client:
+        assert client.ask("/", Remote_User="ann").status == 401
+
+
 def test_a_flood_and_a_large_form_are_refused(station: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgebird.web.security._RATE", 0.0)
     monkeypatch.setattr("edgebird.web.security._BURST", 20.0)
@@ -370,6 +420,13 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match="no such address"):
         read_address(text)
+
+
+@pytest.mark.parametrize("text", ["proxy", "10.0.0.0/33", "127.0.0.1:80", ""])
+def test_what_is_no_proxy_is_wrong_usage(text: str) -> None:
+    assert read_proxy("[::1]") == ipaddress.ip_network("::1")
+    with pytest.raises(UsageError, match=f"no such proxy {text!r}: wanted an address"):
+        read_proxy(text)
 
 
 def test_a_password_file_that_all_can_read_is_none(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +145,7 @@ def _process(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.terminate()
 
 
-def _until(is_there: object, problem: str, process: subprocess.Popen[bytes]) -> None:
-    assert callable(is_there)
+def _until(is_there: Callable[[], bool], problem: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _START_S
     while not is_there():
         if time.monotonic() > end or process.poll() is not None:
@@ -179,18 +178,16 @@ def main() -> None:
                 rounds = measure(pair, args.rounds, args.seconds)
     except EdgebirdError as error:
         sys.exit(f"error: {error}")
-    without, shown, more = (
-        statistics.median(figures)
-        for figures in (
-            [bare.station_ms for bare, _ in rounds],
-            [page.station_ms for _, page in rounds],
-            [page.station_ms - bare.station_ms for bare, page in rounds],
-        )
-    )
-    server = statistics.median(page.server_percent for _, page in rounds)
-    print(f"medians of {args.sources} sources at {bundle.card.sample_rate} Hz, a window each {args.hop:g} s of each: ", end="")
-    print(f"{without:.2f} ms of CPU a window, {shown:.2f} with the page, {more:+.2f} in turns; ", end="")
-    print(f"the server {server:.1f} % of a core")
+    _conclude(rounds, f"{args.sources} sources at {bundle.card.sample_rate} Hz, a window each {args.hop:g} s of each")
+
+
+def _conclude(rounds: Sequence[tuple[Turn, Turn]], what: str) -> None:
+    bare, page = ([turns[opened] for turns in rounds] for opened in (0, 1))
+    without, shown = (statistics.median(turn.station_ms for turn in turns) for turns in (bare, page))
+    more = sorted(page.station_ms - bare.station_ms for bare, page in rounds)
+    print(f"medians of {what}: {without:.2f} ms of CPU a window, {shown:.2f} with the page")
+    print(f"in turns {statistics.median(more):+.2f} ({more[0]:+.2f} to {more[-1]:+.2f}); ", end="")
+    print(f"the server {statistics.median(turn.server_percent for turn in page):.1f} % of a core with the page")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,12 @@ def run(
         str | None,
         typer.Option("--proxy-header", metavar="NAME", help="A proxy in front lets people in, and names them in this."),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy", metavar="ADDRESS", help="Of a proxy that says who asks, and whether over TLS; several."
+        ),
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option("--names", metavar="FILE.csv", help="Names of species: `code or scientific name,name` a line."),
@@ -48,7 +54,7 @@ def run(
     """
     from edgebird.cli import shell
     from edgebird.errors import DatabaseError, NotInstalledError
-    from edgebird.web.options import ServeOptions, read_address, read_password
+    from edgebird.web.options import ServeOptions, read_address, read_password, read_proxy
 
     host, port = read_address(listen)
     password = read_password(password_file) if password_file else None
@@ -64,6 +70,7 @@ def run(
         port,
         password,
         proxy_header,
+        tuple(map(read_proxy, trusted_proxy or ())),
     )
     try:
         from edgebird.web.serving import bind, run, step_back

@@ -25,8 +25,9 @@ _WAIT_S = 2.0
 _DAY = re.compile(r"\d{8}\.jsonl")
 _SET_CLOCK = "2015"
 
-# The first and the last detection of each species stay: else a bird that was here for years would be a first. So does
-# the newest row: SQLite would give its number again, and alerts have looked at that.
+# The first and the last detection of each species stay, and the one with the highest score: else a bird that was here
+# for years would be a first, for alerts of a score or for all. So does the newest row: SQLite would give its number
+# again, and alerts have looked at that.
 _OLD_DETECTIONS = f"""
 DELETE FROM detections WHERE id IN (
     SELECT id FROM detections AS old
@@ -34,6 +35,8 @@ DELETE FROM detections WHERE id IN (
       AND EXISTS (SELECT 1 FROM detections AS one WHERE one.code = old.code AND one.time > old.time)
       AND EXISTS (SELECT 1 FROM detections AS one
                   WHERE one.code = old.code AND one.time < old.time AND one.time >= '{_SET_CLOCK}')
+      AND EXISTS (SELECT 1 FROM detections AS one
+                  WHERE one.code = old.code AND (one.score, one.id) > (old.score, old.id))
     LIMIT {_ROWS})
 """
 _OLD_EVENTS = f"""

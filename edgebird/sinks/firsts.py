@@ -38,8 +38,11 @@ WHERE time < :end
 ORDER BY time, code
 """
 _OWN_ID = "SELECT max(id) FROM detections WHERE code = ? AND time = ? AND source = ? AND start_s = ?"
-_TOLD_BEFORE = "SELECT 1 FROM detections WHERE code = ? AND time >= ? AND time < ? AND (? IS NULL OR id < ?) LIMIT 1"
+_TOLD_BEFORE = """
+SELECT 1 FROM detections WHERE code = ? AND time >= ? AND time < ? AND (? IS NULL OR id < ?) AND score >= ? LIMIT 1"""
 _BEFORE = "SELECT max(time) FROM detections WHERE code = ? AND time >= ? AND time < ?"
+_BEFORE_ABOVE = """
+SELECT time FROM detections WHERE code = ? AND time >= ? AND time < ? AND score >= ? ORDER BY time DESC LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,13 @@ def firsts_of_days(connection: sqlite3.Connection, first: date, last: date) -> l
     return [First(code, time, before) for code, time, before in rows]
 
 
-def first_of(connection: sqlite3.Connection, event: Event) -> First | None:
+def first_of(connection: sqlite3.Connection, event: Event, above: float = 0.0) -> First | None:
     """Return what an event `detection` is the first of; None if its species was told before on its day, or has no time.
 
-    The event may be in the database already, or not yet. Of two that sing at once, the one that was told first is the
-    first, whatever began earlier: so exactly one of them is, whenever this is asked.
+    above: detections with a lower score count for nothing, so that a bird that was heard faintly before is still a
+    first; the event itself has at least this score. The event may be in the database already, or not yet. Of two that
+    sing at once, the one that was told first is the first, whatever began earlier: so exactly one of them is, whenever
+    this is asked.
     """
     time, code = event["time"], event["code"]
     if time is None or time < _SET_CLOCK:
@@ -95,7 +100,10 @@ def first_of(connection: sqlite3.Connection, event: Event) -> First | None:
     day = time[:10]
     next_day = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
     (own,) = connection.execute(_OWN_ID, (code, time, event["source"], event["start_s"])).fetchone()
-    if connection.execute(_TOLD_BEFORE, (code, day, next_day, own, own)).fetchone():
+    if connection.execute(_TOLD_BEFORE, (code, day, next_day, own, own, above)).fetchone():
         return None
-    (before,) = connection.execute(_BEFORE, (code, _SET_CLOCK, day)).fetchone()
-    return First(code, time, before)
+    if above > 0:
+        found = connection.execute(_BEFORE_ABOVE, (code, _SET_CLOCK, day, above)).fetchone()
+    else:
+        found = connection.execute(_BEFORE, (code, _SET_CLOCK, day)).fetchone()
+    return First(code, time, found[0] if found else None)

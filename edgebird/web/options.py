@@ -6,8 +6,11 @@ import ipaddress
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from edgebird.errors import UsageError
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LONGEST = 1024  # characters of a password
 
@@ -18,7 +21,7 @@ class ServeOptions:
 
     clips: the folder that the station writes clips to, None for no sound. reviews: a database of their own. live: the
     station's socket. bundle: to show the proofs of. password: None if there is none. user_header: the header in which
-    a proxy names who it has let in, None without a proxy.
+    a proxy names who it has let in, None without a proxy. proxies: where those are whose word counts.
     """
 
     database: Path
@@ -31,6 +34,7 @@ class ServeOptions:
     port: int = 8080
     password: str | None = None
     user_header: str | None = None
+    proxies: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.is_local or self.password or self.user_header):
@@ -72,6 +76,15 @@ def read_address(text: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise UsageError(f"no such address {text!r}: an IPv6 address stands in brackets, [::1]:8080")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def read_proxy(text: str) -> Network:
+    """Return the address or network of a proxy, `127.0.0.1` or `172.18.0.0/16`. Raises UsageError."""
+    try:
+        return ipaddress.ip_network(text.strip("[]"))
+    except ValueError:
+        wanted = "wanted an address such as 127.0.0.1, or a network such as 172.18.0.0/16"
+        raise UsageError(f"no such proxy {text!r}: {wanted}") from None
 
 
 def read_password(path: Path) -> str:

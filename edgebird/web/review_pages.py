@@ -22,6 +22,7 @@ from edgebird.web.pages import around
 from edgebird.web.rendering import page
 from edgebird.web.reviews import VERDICTS, Frame, QueueItem, Verdict
 from edgebird.web.sampling import Stratum, band_of, draw
+from edgebird.web.security import asked_by
 from edgebird.web.site import Site, site_of
 
 MOST = 1000  # of a draw
@@ -95,7 +96,7 @@ async def add_review(request: Request) -> Response:
     verdict, species = fields.get("verdict", ""), (fields.get("species") or "").strip()[:_TEXT] or None
     if verdict not in (*VERDICTS, "undo"):
         raise HTTPException(400, f"verdict: wanted {', '.join(VERDICTS)} or undo")
-    reviewer = request.headers.get(site.options.user_header, "")[:_TEXT] if site.options.user_header else ""
+    reviewer = asked_by(request).user[:_TEXT]
     said = Verdict(verdict, species if verdict == "wrong" else None, reviewer or None)
     await run_in_threadpool(_keep, site, number, said)
     return RedirectResponse(own_address(fields.get("next") or f"/detection/{number}"), 303)

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgebird.web.options import ServeOptions, is_loopback
+from edgebird.web.proxy import Asked, asked
 
 COOKIE = "edgebird"
 SESSION_S = 30 * 86_400.0
@@ -120,8 +121,8 @@ class Doorkeeper:
         if self.options.is_open or path.startswith(_OPEN_PATHS):
             return None
         if self.options.user_header is not None:
-            named = request.headers.get(self.options.user_header, "").strip()
-            return None if named else refusal(request, 401, "the proxy in front of this server has let nobody in")
+            let_in = bool(asked_by(request).user)
+            return None if let_in else refusal(request, 401, "the proxy in front of this server has let nobody in")
         if self.knows(request.state.session):
             return None
         given = password_of(request.headers.get("authorization", ""))
@@ -160,7 +161,13 @@ def path_of(request: Request) -> str:
 
 def address_of(request: Request) -> str:
     """Return who asks, as far as limits go."""
-    return request.client.host if request.client else ""
+    return asked_by(request).address
+
+
+def asked_by(request: Request) -> Asked:
+    """Return who asks, and how."""
+    found: Asked = request.state.asked
+    return found
 
 
 def refusal(request: Request, status: int, reason: str) -> Response:
@@ -193,6 +200,8 @@ class Guard:
         nonce = secrets.token_urlsafe(16)
         request.state.session = session = secrets.token_urlsafe(32) if is_new else session
         request.state.nonce, request.state.door = nonce, self._door
+        peer = request.client.host if request.client else ""
+        request.state.asked = asked(self._door.options, peer, request.headers, scope["scheme"])
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -204,7 +213,7 @@ class Guard:
                     headers["cache-control"] = "no-store"
                 given = getattr(request.state, "new_session", session if is_new else None)
                 if given is not None and not path_of(request).startswith(("/static/", "/api/")):
-                    headers.append("set-cookie", _cookie(given, scope["scheme"] == "https"))
+                    headers.append("set-cookie", _cookie(given, asked_by(request).is_secure))
             await send(message)
 
         refused = self._refused(request)

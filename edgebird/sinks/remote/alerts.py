@@ -14,7 +14,7 @@ from edgebird.events import Event
 from edgebird.settings.telling import AlertSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks.lines import now
-from edgebird.sinks.remote.alert_desk import AlertDesk, Parcel
+from edgebird.sinks.remote.alert_desk import AlertDesk, Clocks, Parcel
 from edgebird.sinks.remote.disks import Disks
 from edgebird.sinks.remote.outage import Outage
 from edgebird.sinks.remote.troubles import Troubles
@@ -44,10 +44,10 @@ class AlertSink(Sink):
     ) -> None:
         if database is None:
             raise UsageError("[[alert]] needs a database, which remembers what was told: give database = in [output]")
-        self._alerts, self._disks, self._clock = alerts, disks, clock
+        self._alerts, self._disks = alerts, disks
         self._addresses = {(one.name, i): _address(one, i) for one in alerts for i in range(len(one.to))}
         self._outage = Outage(self.name)
-        self._desk = AlertDesk(alerts, database, self._send, self._outage, clock)
+        self._desk = AlertDesk(alerts, database, self._send, self._outage, Clocks(clock))
         self._troubles, self._lock = Troubles(), threading.Lock()
         self._wake, self._ending = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -95,10 +95,10 @@ class AlertSink(Sink):
                 threading.Event().wait(_SETTLE_S)
 
     def _pass(self) -> None:
-        moment, disks = self._clock(), self._disks.now
+        disks = self._disks.now
         for alert in self._alerts:
             with self._lock:
-                due = list(self._troubles.due(alert, moment, disks))
+                due = list(self._troubles.due(alert, disks))
             for title, text in due:
                 self._desk.trouble(alert, title, text)
         self._desk.work()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edgebird.events import Event
@@ -16,10 +16,14 @@ _ENOUGH = 1.1  # times what is to be free, before a disk counts as emptied
 
 
 class Troubles:
-    """Takes events, and says once for each alert what has lasted for its minutes."""
+    """Takes events, and says once for each alert what has lasted for its minutes.
 
-    def __init__(self) -> None:
-        self._since: dict[tuple[str, str], datetime] = {}  # (what, source) -> since when
+    steady: seconds of a clock that nobody sets.
+    """
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
+        self._since: dict[tuple[str, str], float] = {}  # (what, source) -> since when
         self._details: dict[tuple[str, str], str] = {}
         self._told: set[tuple[str, str, str]] = set()  # (alert, what, source)
 
@@ -31,12 +35,12 @@ class Troubles:
             for what, state in ((_DEAF, "lost"), ("silent", "silent")):
                 self._set(what, event["source"], event, event["state"] == state, event["detail"])
 
-    def due(self, alert: AlertSettings, now: datetime, disks: Mapping[Path, Disk]) -> Iterator[tuple[str, str]]:
+    def due(self, alert: AlertSettings, disks: Mapping[Path, Disk]) -> Iterator[tuple[str, str]]:
         """Yield title and text of what is to be told now."""
         for (what, source), since in self._since.items():
-            lasts = what in alert.when and now - since >= timedelta(minutes=alert.minutes)
-            if lasts and self._is_new(alert, what, source):
-                yield _lasting(what, source, now - since), self._details[what, source]
+            minutes = (self._steady() - since) / 60
+            if what in alert.when and minutes >= alert.minutes and self._is_new(alert, what, source):
+                yield _lasting(what, source, minutes), self._details[what, source]
         if "disk-low" in alert.when:
             yield from self._low(alert, disks)
 
@@ -53,7 +57,7 @@ class Troubles:
             self._since.pop((what, source), None)
             self._told = {told for told in self._told if told[1:] != (what, source)}
         elif (what, source) not in self._since:
-            self._since[what, source] = datetime.fromisoformat(event["time"])
+            self._since[what, source] = self._steady()
             self._details[what, source] = detail
 
     def _is_new(self, alert: AlertSettings, what: str, source: str) -> bool:
@@ -64,6 +68,6 @@ class Troubles:
         return True
 
 
-def _lasting(what: str, source: str, lasted: timedelta) -> str:
+def _lasting(what: str, source: str, minutes: float) -> str:
     who = "the engine has scored nothing" if source == _ENGINE else f"{source} is {what}"
-    return f"{who} for {lasted.total_seconds() / 60:.0f} minutes"
+    return f"{who} for {minutes:.0f} minutes"

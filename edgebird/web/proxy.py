@@ -1,0 +1,54 @@
+"""Who asks, and how, where a proxy is in front: its word counts if it is one that was named, and nobody else's."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgebird.web.options import ServeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it began. address: of who asks, as far as limits go. is_secure: over TLS. user: whom the proxy has
+    let in, "" for nobody.
+    """
+
+    address: str
+    is_secure: bool
+    user: str
+
+
+def asked(options: ServeOptions, peer: str, headers: Mapping[str, str], scheme: str = "http") -> Asked:
+    """Return it. peer: who is connected. scheme: of the connection itself."""
+    if not is_proxy(options, peer):
+        return Asked(peer, scheme == "https", "")
+    user = headers.get(options.user_header, "").strip() if options.user_header else ""
+    protocol = headers.get("x-forwarded-proto", scheme).rpartition(",")[2].strip().lower()
+    return Asked(_farthest(options, peer, headers.get("x-forwarded-for", "")), protocol == "https", user)
+
+
+def is_proxy(options: ServeOptions, peer: str) -> bool:
+    """Whether somebody is a proxy whose word counts. Without addresses all are, where a proxy lets people in."""
+    if not options.proxies:
+        return options.user_header is not None
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return any((mapped or address) in network for network in options.proxies)
+
+
+def _farthest(options: ServeOptions, peer: str, forwarded: str) -> str:
+    """Who asked the first of our proxies: each has added whom it saw at the end."""
+    for text in reversed([part.strip() for part in forwarded.split(",")]):
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            return peer
+        peer = text
+        if not options.proxies or not is_proxy(options, text):
+            break
+    return peer
