@@ -94,7 +94,7 @@ def measure(pair: Pair, rounds: int, seconds: float) -> list[tuple[Turn, Turn]]:
     """Without and with a page, in turns."""
     found = []
     for number in range(rounds):
-        turns = {}
+        turns: dict[bool, Turn] = {}
         for opened in (False, True) if number % 2 == 0 else (True, False):
             if opened:
                 with pair.page():

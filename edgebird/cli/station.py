@@ -103,7 +103,7 @@ def _make_station(
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
     broadcast = make_broadcast(settings)
     kept = make_sinks(settings, bundle, engine.name, told, broadcast)
-    groups = [kept, remote_sinks(settings, bundle, engine.name)]
+    groups = [kept, remote_sinks(settings, bundle, engine.name, engine.proof)]
     telling = SinkGroups(groups, at_once=screen.take) if screen else SinkGroups(groups)
     telling.open()
     watchdog = service.Watchdog()

@@ -15,18 +15,19 @@ In the scoring thread, one for all:
     hush.py          when nothing of a source is reported
     conditioning.py  gain and filters of a source
     levels.py        tells silent, clipping and quiet sources
-    history.py       the last seconds of sound, for clips and the screen
+    history.py       the last seconds of sound, for clips, the screen and other programs
     figures.py       how the station is doing
 Before and around them:
     assembly.py      from a station's settings to its bundle, engine, sources and sinks
+    first_proof.py   whether the engine scores as the original did
     reload.py        reads the settings again while it listens
     listening.py     `edgebird.listen`: a station on a thread, for a program that takes its events
     event_queue.py   the events on their way there
     microphones.py   the microphones of this machine, and how loud they are
     broadcast.py     the live socket: tells other programs what happens now
-    columns.py       the spectrogram it tells
     socket_file.py   the file of that socket
     watch.py         reads it, in another program
+    columns.py       the spectrogram that is made there
     service.py       systemd and the memory of a process that runs for months
 
 What runs in a capture process is in edgebird/capture.

@@ -22,6 +22,7 @@ from edgebird.live.columns import HELD_S
 from edgebird.live.conditioning import SoundOptions
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
+from edgebird.live.first_proof import first_proof
 from edgebird.live.hush import ListenOptions
 from edgebird.live.intake import LiveOptions
 from edgebird.live.listener import Listener
@@ -29,7 +30,7 @@ from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.station import StationOptions
 from edgebird.recordings import warn_of_assumed_zone
-from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.settings.model import NEEDS_PLACE, DetectionSettings, SourceSettings, StationSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.build import aging_sinks, keeping_sinks
@@ -90,7 +91,15 @@ def open_engine(settings: StationSettings, bundle: Bundle, tell: Callable[[str],
     """
     options = runtime_options(settings)
     runtime = open_runtime(bundle, settings.detection.runtime, options, tell)
-    return Engine(runtime, partial(open_runtime, bundle, runtime.name, options))
+    engine = Engine(runtime, partial(open_runtime, bundle, runtime.name, options))
+    prove_at_start(engine, runtime, settings, bundle)
+    return engine
+
+
+def prove_at_start(engine: Engine, runtime: Runtime, settings: StationSettings, bundle: Bundle) -> None:
+    """Have an engine say how far its scores are from the original's, where somebody asks: it takes two seconds."""
+    if settings.metrics:
+        engine.proof = first_proof(bundle, runtime, settings.detection.precision)
 
 
 def station_options(settings: StationSettings) -> StationOptions:

@@ -20,6 +20,7 @@ from typing import Any
 
 from edgebird.errors import EdgebirdError, RuntimeUnavailableError, ScoreError
 from edgebird.events import Event
+from edgebird.parity import Proof
 from edgebird.runtimes import Runtime, apart
 from edgebird.scoring import infer_each
 from edgebird.types import FloatArray, Window
@@ -82,7 +83,7 @@ class Engine:
     """A runtime that is open, and how to open it again; None where nobody can.
 
     All methods are called from one thread. hangs: whether a call did not come back; nothing may touch the runtime then.
-    away: whether it is lost and not back yet.
+    away: whether it is lost and not back yet. proof: what was proven of it before it listened, None for nothing.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Engine:
         self._reopen, self._clock = reopen, clock
         self.name, self.card, self.batch_size = runtime.name, runtime.card, runtime.batch_size
         self.hangs = False
+        self.proof: Proof | None = None
         self._thread = _Thread()
         self._opening: _Job | None = None
         self._proven = True  # it has scored something since it was opened

@@ -26,7 +26,7 @@ class Remembered:
 
     def __init__(self, memory: NDArray[np.uint8], rate: int) -> None:
         self.rate = rate
-        self._marks = memoryview(memory)[:16].cast("q")
+        self._marks = memory.data[:16].cast("q")
         self._samples = memory[_HEAD:].view(np.int16)
 
     @classmethod

@@ -22,6 +22,7 @@ from edgebird.live.assembly import (
     open_engine,
     open_listener,
     open_listening_bundle,
+    prove_at_start,
     station_options,
 )
 from edgebird.live.engine import Engine
@@ -217,9 +218,10 @@ class _Run:
         else:
             _require_model(self._runtime, bundle)
             engine = Engine(self._runtime)
+            prove_at_start(engine, self._runtime, settings, bundle)
         broadcast = make_broadcast(settings)
         sinks = make_sinks(settings, bundle, engine.name, [self.events, *self._sinks], broadcast)
-        telling = _Telling([sinks, remote_sinks(settings, bundle, engine.name)], self.events)
+        telling = _Telling([sinks, remote_sinks(settings, bundle, engine.name, engine.proof)], self.events)
         telling.open()
 
         def tick() -> None:

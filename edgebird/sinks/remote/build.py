@@ -9,7 +9,7 @@ from functools import partial
 from edgebird import __version__
 from edgebird.bundle import Bundle
 from edgebird.errors import UsageError
-from edgebird.parity import BF16_OF
+from edgebird.parity import BF16_OF, Proof
 from edgebird.settings.model import StationSettings
 from edgebird.settings.telling import BirdWeatherSettings
 from edgebird.sinks import Sink
@@ -22,12 +22,18 @@ from edgebird.sinks.remote.mqtt import MqttSink
 from edgebird.timestamps import parse_timezone
 
 
-def remote_sinks(settings: StationSettings, bundle: Bundle, runtime_name: str) -> list[Sink]:
-    """The sinks that are asked for. Raises UsageError for settings that do not fit, EdgebirdError without an extra."""
+def remote_sinks(
+    settings: StationSettings, bundle: Bundle, runtime_name: str, proof: Proof | None = None
+) -> list[Sink]:
+    """The sinks that are asked for. proof: of the engine that runs.
+
+    Raises UsageError for settings that do not fit, EdgebirdError without an extra.
+    """
     sinks: list[Sink] = []
     if settings.metrics:
         disks = Disks(settings.output.paths)
-        sinks.append(MetricsSink(settings.metrics.listen, _running(settings, bundle, runtime_name), disks))
+        running = _running(settings, bundle, runtime_name, proof)
+        sinks.append(MetricsSink(settings.metrics.listen, running, disks))
     if settings.mqtt:
         sinks.append(MqttSink(settings.mqtt, settings.output.database, _clock(settings)))
     if settings.alerts:
@@ -57,7 +63,10 @@ def _clock(settings: StationSettings) -> Callable[[], datetime]:
     return partial(datetime.now, parse_timezone(zone))
 
 
-def _running(settings: StationSettings, bundle: Bundle, runtime_name: str) -> Running:
+def _running(settings: StationSettings, bundle: Bundle, runtime_name: str, proof: Proof | None) -> Running:
     precision = settings.detection.precision
-    parity = None if precision in BF16_OF else bundle.graph_of(precision).parity.get("max_abs")
-    return Running(__version__, runtime_name, bundle.path.resolve().name, precision, parity)
+    graph = {} if precision in BF16_OF else bundle.graph_of(precision).parity
+    parity = proof.parity.max_abs if proof else graph.get("max_abs")
+    tolerance = bundle.card.tolerance(precision).max
+    named = __version__, runtime_name, bundle.path.resolve().name, precision
+    return Running(*named, parity, "at_start" if proof else "card", tolerance)

@@ -26,8 +26,11 @@ _BOUNDS = ("0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a station runs. parity: largest difference of the graph's scores from the original's, as its card says; None
-    where it says nothing.
+    """What a station runs.
+
+    parity: largest difference of its scores from the original's, None where nobody knows. proven: `at_start`, as the
+    engine that runs scored golden windows then; `card`, as the bundle's card says of the graph. tolerance: what is
+    allowed.
     """
 
     version: str
@@ -35,6 +38,8 @@ class Running:
     model: str
     precision: str
     parity: float | None
+    proven: str
+    tolerance: float
 
 
 class MetricsSink(Sink):
@@ -104,8 +109,10 @@ class MetricsSink(Sink):
         yield _gauge("station_info", "What runs; always 1.", [({k: encodable(v) for k, v in about.items()}, 1.0)])
         yield _gauge("engine_up", "Whether the engine scores; 0 while it is lost.", [({}, float(tally.engine_up))])
         if one.parity is not None:
-            words = "Largest difference of the running graph's scores from the original's, as the bundle's card says."
-            yield _gauge("bundle_parity_max_difference", words, [({}, one.parity)])
+            words = "Largest difference of scores from the original's: of this engine at_start, or as the card says."
+            yield _gauge("engine_parity_max_difference", words, [({"proven": one.proven}, one.parity)])
+            words = "What is allowed of it at this precision."
+            yield _gauge("engine_parity_tolerance", words, [({}, one.tolerance)])
         if tally.stats_at is not None:
             figures = tally.performance
             yield _gauge("stats_timestamp_seconds", "When the station last told its figures.", [({}, tally.stats_at)])
