@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,17 @@ SMALL = Year(first=date(2025, 3, 1), days=12, detections=3000, species=20, outag
 
 
 def at(hour: float) -> datetime:
-    return datetime.combine(DAY, time()) + timedelta(hours=hour)
+    return datetime.combine(DAY, time(), timezone(timedelta(hours=2))) + timedelta(hours=hour)
 
 
 def stats(hour: float, audio_h: float, name: str = "garden", **more: Any) -> Event:
-    moment = f"{at(hour).isoformat(timespec='milliseconds')}+02:00"
+    moment = at(hour).isoformat(timespec="milliseconds")
     source = {"source": name, "state": "open", "audio_s": 3600 * audio_h, "scored_s": 3600 * audio_h, "gap_s": 0.0}
     return {"event": "stats", "source": None, "time": moment, "wall_s": 3600 * audio_h, "sources": [source], **more}
 
 
 def gap(hour: float, seconds: float, reason: str = "stalled", **more: Any) -> Event:
-    moment = f"{at(hour).isoformat(timespec='milliseconds')}+02:00"
+    moment = at(hour).isoformat(timespec="milliseconds")
     return {**GAP, "time": moment, "start_s": 0.0, "end_s": seconds, "reason": reason, **more}
 
 

@@ -1,6 +1,6 @@
 """When a station heard: each second of a source was scored, or lost for a reason, or the station did not run.
 
-The times are those of the station's clock: where it was set, or summer time ends, spans are as far off as it was.
+The times are those of the station's clock: where it was set, spans are as far off as it was.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
+from edgebird.stored.local import local_time
 from edgebird.stored.spans import Span, seconds_of, subtract, union, within
 
 _BEFORE = timedelta(hours=1)  # longer gaps are told in pieces
@@ -63,7 +64,8 @@ class Coverage:
 
 def coverage(connection: sqlite3.Connection, first: date, last: date) -> list[Coverage]:
     """Return what each source heard from one day to another, both whole; sources by their names."""
-    start, end = datetime.combine(first, time()), datetime.combine(last + timedelta(days=1), time())
+    local = local_time(connection, first, last)
+    start, end = local.midnight(first), local.midnight(last + timedelta(days=1))
     found: dict[str, Coverage] = {}
     for name, spans in _running(connection, start, end).items():
         found[name] = Coverage(name, within(union(spans), start, end))
@@ -79,8 +81,8 @@ def coverage(connection: sqlite3.Connection, first: date, last: date) -> list[Co
 
 
 def clock(text: str) -> datetime:
-    """Return a time that the station wrote as its local time, without the offset."""
-    return datetime.fromisoformat(text).replace(tzinfo=None)
+    """Return a time that the station wrote, with its offset."""
+    return datetime.fromisoformat(text)
 
 
 def deaf(sources: Sequence[Coverage], start: datetime, end: datetime) -> list[Span]:
@@ -95,7 +97,8 @@ def _events(
     wanted = list(kinds)
     marks = ", ".join("?" for _ in wanted)
     statement = f"SELECT id, event, time, source, json FROM events WHERE event IN ({marks}) AND time >= ? AND time < ?"
-    rows = connection.execute(statement, [*wanted, start.isoformat(), end.isoformat()]).fetchall()
+    span = [moment.isoformat(timespec="milliseconds") for moment in (start, end)]
+    rows = connection.execute(statement, [*wanted, *span]).fetchall()
     yield from sorted(rows, key=lambda row: int(row["id"]))
 
 
@@ -149,6 +152,6 @@ def _marks(event: Mapping[str, object]) -> Iterator[tuple[str, _Mark]]:
 def _nearest(connection: sqlite3.Connection, moment: datetime, which: str, side: str) -> datetime | None:
     """The statistics next to a time, before or after it; None if there are none within a day."""
     statement = f"SELECT {which}(time) FROM events WHERE event = 'stats' AND time {side} ?"
-    (found,) = connection.execute(statement, [moment.isoformat()]).fetchone()
+    (found,) = connection.execute(statement, [moment.isoformat(timespec="milliseconds")]).fetchone()
     near = clock(found) if found else None
     return near if near is not None and abs(near - moment) <= _LONGEST else None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+
+from edgebird.stored.local import Hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,23 @@ def species_by_hour(
 ) -> list[HeardSpecies]:
     """Return the species of a range of days, with their counts by hour of the day; the most frequent first."""
     return _species(connection, _BY["hour"], [], (first, last), source)
+
+
+def species_by_column(
+    connection: sqlite3.Connection, day: date, hours: Sequence[Hour], source: str | None = None
+) -> list[HeardSpecies]:
+    """Return the species of a day with counts by the place of each hour in `hours`: one that repeats is there twice."""
+    key = "CAST(substr(time, 12, 2) AS INTEGER) || substr(time, -6)"
+    places = {f"{one.number}{one.offset}": place for place, one in enumerate(hours)}
+    by_number = {one.number: place for place, one in enumerate(hours)}
+    found = []
+    for one in _species(connection, key, [], (day, day), source):
+        counts: Counter[int] = Counter()
+        for text, many in one.counts.items():
+            label = str(text)
+            counts[places.get(label, by_number.get(int(label[:-6]), 0))] += many
+        found.append(replace(one, counts=dict(counts)))
+    return found
 
 
 def species_by_day(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 
-from edgebird.pictures.day import DayMap, MapRow, Phase, day_map
+from edgebird.pictures.day import DayMap, HourColumn, MapRow, Phase, day_map
 from edgebird.sinks.firsts import First, firsts_of_days
-from edgebird.stored.coverage import Coverage, clock, coverage, deaf
-from edgebird.stored.days import HeardSpecies, species_by_hour
+from edgebird.stored.coverage import Coverage, coverage, deaf
+from edgebird.stored.days import HeardSpecies, species_by_column
 from edgebird.stored.health import last_state
+from edgebird.stored.local import Hour, LocalTime, local_time
 from edgebird.stored.names import LocalNames
 from edgebird.stored.spans import Span
 from edgebird.sun import SunTimes, sun_times
@@ -24,7 +26,10 @@ Address = Callable[[str], str | None]  # of the page of a species, by its code
 
 @dataclass(frozen=True, slots=True)
 class DayView:
-    """A day. picture: SVG. account: seconds of each source by what became of them. deaf_s: of all sources at once."""
+    """A day. picture: SVG. account: seconds of each source by what became of them. deaf_s: of all sources at once.
+
+    hours: how long it is, 24 but where clocks are changed.
+    """
 
     day: date
     picture: str
@@ -33,6 +38,7 @@ class DayView:
     account: Mapping[str, Mapping[str, float]]
     deaf_s: float
     sun: Sequence[str]
+    hours: float
 
 
 def day_view(
@@ -43,9 +49,11 @@ def day_view(
     address: Address | None = None,
 ) -> DayView:
     """Return a day of all sources or one. A day that is not over ends with the last that the station told."""
-    species = species_by_hour(connection, day, day, source)
+    clock = _Day(day, local_time(connection, day, day))
+    hours = clock.local.hours(day)
+    species = species_by_column(connection, day, hours, source)
     sources = [one for one in coverage(connection, day, day) if source in (None, one.source)]
-    start, end = datetime.combine(day, time()), _end(connection, day)
+    start, end = clock.begin, clock.told(last_state(connection).told)
     silent = deaf(sources, start, end)
     firsts = {first.code: said for first in firsts_of_days(connection, day, day) if (said := said_first(first))}
     rows = [_row(one, names, firsts, address) for one in species]
@@ -54,14 +62,61 @@ def day_view(
     shown = DayMap(
         title,
         rows,
-        [_phase(span, day, "nobody heard: " + _why(sources, span)) for span in silent],
-        {one.source: _silences(one, day, start, end) for one in sources},
-        _nights(sun, day),
-        _sun_marks(sun, day),
+        [clock.phase(span, "nobody heard: " + _why(sources, span)) for span in silent],
+        {one.source: _silences(one, clock, start, end) for one in sources},
+        _nights(sun, clock),
+        _sun_marks(sun, clock),
+        _columns(hours),
     )
     account = {one.source: one.seconds(start, end) for one in sources}
     deaf_s = sum((b - a).total_seconds() for a, b in silent)
-    return DayView(day, day_map(shown), species, firsts, account, deaf_s, [said for _, said in shown.sun])
+    drawn_sun = [said for _, said in shown.sun]
+    return DayView(day, day_map(shown), species, firsts, account, deaf_s, drawn_sun, clock.length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A day by the station's clock. local: of it."""
+
+    day: date
+    local: LocalTime
+
+    @property
+    def begin(self) -> datetime:
+        return self.local.midnight(self.day)
+
+    @property
+    def end(self) -> datetime:
+        return self.local.midnight(self.day + _DAY)
+
+    @property
+    def length(self) -> float:
+        """Hours."""
+        return self.hours(self.end)
+
+    def hours(self, moment: datetime) -> float:
+        """How long a moment is after the beginning."""
+        return (moment - self.begin).total_seconds() / 3600
+
+    def told(self, text: str | None) -> datetime:
+        """The end, or until when something was told of it."""
+        last = datetime.fromisoformat(text) if text else self.end
+        return last if self.begin <= last < self.end else self.end
+
+    def phase(self, span: Span, title: str) -> Phase:
+        """A span, with its times for the reader."""
+        start, end = map(self.local.at, span)
+        return Phase(self.hours(start), self.hours(end), f"{start:%H:%M:%S} to {end:%H:%M:%S}, {title}")
+
+
+def _columns(hours: Sequence[Hour]) -> list[HourColumn]:
+    """As they are drawn; the second of an hour that comes twice is marked, and one after an hour that is left out."""
+    found = [HourColumn(one.start, one.end, one.number) for one in hours[:1]]
+    for before, one in pairwise(hours):
+        regular = one.number == before.number + 1
+        mark = "" if regular else " again" if one.number <= before.number else " at once"
+        found.append(HourColumn(one.start, one.end, one.number, mark))
+    return found
 
 
 def said_first(first: First) -> str:
@@ -78,28 +133,12 @@ def _row(one: HeardSpecies, names: LocalNames, firsts: Mapping[str, str], addres
     return MapRow(name, one.counts, address(one.code) if address else None, " ★" if one.code in firsts else "")
 
 
-def _end(connection: sqlite3.Connection, day: date) -> datetime:
-    """The end of a day, or until when something was told of it."""
-    told, end = last_state(connection).told, datetime.combine(day + _DAY, time())
-    last = clock(told) if told else end
-    return min(end, last) if last.date() == day else end
-
-
-def _hours(moment: datetime, day: date) -> float:
-    return (moment - datetime.combine(day, time())).total_seconds() / 3600
-
-
-def _phase(span: Span, day: date, title: str) -> Phase:
-    told = f"{span[0]:%H:%M:%S} to {span[1]:%H:%M:%S}, {title}"
-    return Phase(_hours(span[0], day), _hours(span[1], day), told)
-
-
-def _silences(one: Coverage, day: date, start: datetime, end: datetime) -> list[Phase]:
+def _silences(one: Coverage, clock: _Day, start: datetime, end: datetime) -> list[Phase]:
     """When a source was not heard; what comes after the end is not known yet."""
     spans = deaf([one], start, end)
-    later = [] if end >= datetime.combine(day + _DAY, time()) else [(end, datetime.combine(day + _DAY, time()))]
-    found = [_phase(span, day, _why([one], span)) for span in spans]
-    return [*found, *(_phase(span, day, "not told yet") for span in later)]
+    later = [] if end >= clock.end else [(end, clock.end)]
+    found = [clock.phase(span, _why([one], span)) for span in spans]
+    return [*found, *(clock.phase(span, "not told yet") for span in later)]
 
 
 def _why(sources: Iterable[Coverage], span: Span) -> str:
@@ -113,45 +152,38 @@ def _why(sources: Iterable[Coverage], span: Span) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- the sun
-def zone_of(connection: sqlite3.Connection) -> tzinfo:
-    """The offset of what was told last; that of this computer where nothing was."""
-    told = last_state(connection).told
-    return (datetime.fromisoformat(told).tzinfo if told else None) or datetime.now().astimezone().tzinfo or timezone.utc
-
-
 def sun_of(connection: sqlite3.Connection, day: date) -> SunTimes | None:
-    """Of the station's place, by the offset of that day; None without a place."""
+    """Of the station's place, by its clock at noon of that day; None without a place."""
     place = last_state(connection).place
     if place is None:
         return None
-    row = connection.execute("SELECT max(time) FROM detections WHERE time < ?", [(day + _DAY).isoformat()]).fetchone()
-    zone = datetime.fromisoformat(row[0]).tzinfo if row[0] else None
-    return sun_times(*place, day, zone or zone_of(connection))
+    local = local_time(connection, day, day)
+    return sun_times(*place, day, local.zone_at(local.midnight(day) + _DAY / 2))
 
 
 def clock_hour(moment: datetime, day: date) -> float:
-    """The hour of the day, below 0 or above 24 on the days beside it."""
-    return _hours(moment.replace(tzinfo=None), day)
+    """The hour of the day by the clock, below 0 or above 24 on the days beside it."""
+    return (moment.replace(tzinfo=None) - datetime.combine(day, time())).total_seconds() / 3600
 
 
-def _nights(sun: SunTimes | None, day: date) -> list[Phase]:
+def _nights(sun: SunTimes | None, clock: _Day) -> list[Phase]:
     """Night, between sunset and sunrise."""
     if sun is None:
         return []
-    rise, down = sun.sunrise, sun.sunset
-    up_from = clock_hour(rise, day) if isinstance(rise, datetime) else (24.0 if "rises" in rise.value else 0.0)
-    up_to = clock_hour(down, day) if isinstance(down, datetime) else (up_from if "rises" in down.value else 24.0)
-    nights = [(0.0, min(24.0, up_from)), (max(0.0, up_to), 24.0)]
+    rise, down, whole = sun.sunrise, sun.sunset, clock.length
+    up_from = clock.hours(rise) if isinstance(rise, datetime) else (whole if "rises" in rise.value else 0.0)
+    up_to = clock.hours(down) if isinstance(down, datetime) else (up_from if "rises" in down.value else whole)
+    nights = [(0.0, min(whole, up_from)), (max(0.0, up_to), whole)]
     return [Phase(start, end, "night") for start, end in nights if end > start]
 
 
-def _sun_marks(sun: SunTimes | None, day: date) -> list[tuple[float, str]]:
+def _sun_marks(sun: SunTimes | None, clock: _Day) -> list[tuple[float, str]]:
     if sun is None:
         return []
     marks = []
     for moment, event in ((sun.sunrise, "sunrise"), (sun.sunset, "sunset")):
-        if isinstance(moment, datetime) and 0 <= (hour := clock_hour(moment, day)) <= 24:
-            marks.append((hour, f"{event} {moment:%H:%M}"))
+        if isinstance(moment, datetime) and 0 <= (hour := clock.hours(moment)) <= clock.length:
+            marks.append((hour, f"{event} {clock.local.at(moment):%H:%M}"))
         elif not isinstance(moment, datetime):
             said = (12.0, f"the sun {moment.value}")
             marks += [] if said in marks else [said]

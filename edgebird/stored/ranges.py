@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from edgebird.pictures.season import AccountMap, BarRow, Column, SeasonMap, account_bars, bars, season_map
 from edgebird.stored.coverage import Coverage
 from edgebird.stored.days import julian
 from edgebird.stored.drawn import clock_hour, sun_of
+from edgebird.stored.local import LocalTime
 
 _DAY = timedelta(days=1)
 _DAYS_APART = 62  # a column a day up to so many, then one a week
@@ -110,17 +111,19 @@ def _sun_curves(connection: sqlite3.Connection, days: Days) -> list[list[float |
     return [rises, sets]
 
 
-def account(sources: Sequence[Coverage], days: Days, told: datetime | None = None) -> tuple[str, dict[str, float]]:
+def account(
+    sources: Sequence[Coverage], days: Days, local: LocalTime, told: datetime | None = None
+) -> tuple[str, dict[str, float]]:
     """Return the picture of what became of each day of all sources, and the seconds of the whole range by reason.
 
-    told: until when something was told; later times are in no account.
+    local: of these days. told: until when something was told; later times are in no account.
     """
     total: dict[str, float] = {}
     shares = []
     columns = days.columns({})
     for start in range(0, days.many, days.width):
         chosen = days.all()[start : start + days.width]
-        begins, ends = datetime.combine(chosen[0], time()), datetime.combine(chosen[-1] + _DAY, time())
+        begins, ends = local.midnight(chosen[0]), local.midnight(chosen[-1] + _DAY)
         ends = min(ends, told or ends)
         part: dict[str, float] = {}
         for one in sources if begins < ends else ():

@@ -16,6 +16,7 @@ from edgebird.stored.coverage import clock, coverage
 from edgebird.stored.days import HeardSpecies, species_by_hour
 from edgebird.stored.drawn import day_view, said_first
 from edgebird.stored.health import last_state
+from edgebird.stored.local import local_time
 from edgebird.stored.names import LocalNames
 from edgebird.stored.ranges import Days, account, heard_by_day, season
 
@@ -66,7 +67,8 @@ def _body(connection: sqlite3.Connection, wanted: ReportRequest) -> Iterator[str
     firsts = _firsts(connection, days)
     told = last_state(connection).told
     sources = coverage(connection, days.first, days.last)
-    picture, seconds = account(sources, days, clock(told) if told else None)
+    local = local_time(connection, days.first, days.last)
+    picture, seconds = account(sources, days, local, clock(told) if told else None)
     yield _summary(species, seconds, firsts)
     yield f'<section>\n<h2>What was heard of the time</h2>\n<div class="wide">{picture}</div>\n'
     yield f"{_reasons(seconds)}</section>\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-Span: TypeAlias = tuple[datetime, datetime]  # beginning, end; local times without offset
+Span: TypeAlias = tuple[datetime, datetime]  # beginning, end; each with its offset
 
 
 def union(spans: Iterable[Span]) -> list[Span]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from edgebird.stored.coverage import clock, coverage
 from edgebird.stored.health import events, last_state, statistics
+from edgebird.stored.local import local_time
 from edgebird.stored.ranges import Days, account
 from edgebird.web.asking import day_or_last, whole_of
 from edgebird.web.rendering import page, svg
@@ -31,10 +32,11 @@ def health(request: Request) -> Response:
         last = day_or_last(request, state)
         span = Days(last - timedelta(days=many - 1), last)
         sources = coverage(connection, span.first, span.last)
-        end = min(datetime.combine(last + timedelta(days=1), time()), clock(state.told)) if state.told else None
+        local = local_time(connection, span.first, span.last)
+        end = min(local.midnight(last + timedelta(days=1)), local.at(clock(state.told))) if state.told else None
         troubles = events(connection, _TROUBLES, _SHOWN)
-    picture, _ = account(sources, span, end)
-    begin = datetime.combine(span.first, time())
+    picture, _ = account(sources, span, local, end)
+    begin = local.midnight(span.first)
     accounts = {one.source: one.seconds(begin, end) for one in sources} if end and end > begin else {}
     values = {
         "span": span, "many": many, "picture": svg(picture), "accounts": accounts, "state": state, "until": end,
