@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from tests.conftest import require
 require("starlette")
 require("uvicorn")
 
+from edgebird.card import Adoption  # noqa: E402
 from edgebird.cli.app import make_app  # noqa: E402
+from edgebird.demo import BUNDLE  # noqa: E402
 from edgebird.errors import UsageError  # noqa: E402
 from edgebird.sinks.database import DatabaseSink  # noqa: E402
 from edgebird.stored.drawn import day_view  # noqa: E402
@@ -323,6 +326,17 @@ def test_the_proxys_word_is_needed_where_a_proxy_lets_people_in(station: Path, t
         kind = "application/x-www-form-urlencoded"
         assert client.ask("/review", "POST", body, Content_Type=kind, Remote_User="ann").status == 303
     assert query(tmp_path / "reviews", "SELECT reviewer FROM reviews") == [("ann",)]
+
+
+def test_the_licence_of_what_listens_is_shown_or_that_nobody_says(station: Path) -> None:
+    """Some weights are for non-commercial use alone: who shows detections of them has to know."""
+    with serving(station, bundle=BUNDLE) as client:
+        assert "Licence of the weights: the bundle does not say." in client.ask("/health").text
+        origin = Adoption("birdnet-v2.4", "model.tflite", "0" * 64, "CC-BY-NC-SA-4.0", EVIL)
+        client.site.card = replace(client.site.card, provenance=origin)
+        shown = client.ask("/health").text
+    assert "Licence of the weights: CC-BY-NC-SA-4.0; they are model.tflite, from &lt;img" in shown
+    assert re.search(r"these pages</dt><dd>[\d.e+]+ % of a core since their start, \d+ MB", shown)
 
 
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ def health(request: Request) -> Response:
     values = {
         "span": span, "many": many, "picture": svg(picture), "accounts": accounts, "state": state, "until": end,
         "troubles": troubles, "disks": disks(site), "temperatures": temperatures(), "load": os.getloadavg()[0],
+        "server": own_cost(),
         "card": site.card, "card_problem": site.card_problem, "bundle": site.options.bundle,
     }  # fmt: skip
     return page(request, "health.html", values)
@@ -62,6 +66,23 @@ FIGURES = ("latency_s", "inference_ms", "cpu_percent", "misses", "memory_mb")
 def _figure(event: dict[str, Any], name: str) -> float | None:
     value = event.get(name)
     return value["p99"] if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCost:
+    """What this server takes itself: CPU since its start, % of one core, and most memory that was resident."""
+
+    percent: float
+    memory_mb: float
+
+
+_BEGAN = time.monotonic(), time.process_time()
+
+
+def own_cost() -> OwnCost:
+    """Return it."""
+    passed, spent = time.monotonic() - _BEGAN[0], time.process_time() - _BEGAN[1]
+    return OwnCost(100 * spent / max(passed, 1e-3), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 def disks(site: Site) -> list[tuple[str, int, int]]:
