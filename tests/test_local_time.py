@@ -15,7 +15,7 @@ from edgebird.sinks.database import DatabaseSink
 from edgebird.stored.coverage import coverage
 from edgebird.stored.database import StoredDatabase
 from edgebird.stored.drawn import day_view
-from edgebird.stored.local import LocalTime, local_time
+from edgebird.stored.local import StationClock, local_time
 from edgebird.stored.names import LocalNames
 from edgebird.stored.ranges import Days, account
 from tests.sinking import GAP, Tape, detection, opened
@@ -133,7 +133,7 @@ def test_all_kinds_of_changes_give_days_of_the_right_length(
     offsets = [timezone(moment.astimezone(named).utcoffset() or timedelta(0)) for moment in moments]
     pairs = zip(moments[1:], offsets[1:], offsets, strict=False)
     changes = [(moment, new) for moment, new, old in pairs if new != old]
-    local = LocalTime(offsets[0], changes)
+    local = StationClock(offsets[0], changes)
     found = local.hours(day)
     assert found[-1].end == hours
     shown = [one.number for one in found]

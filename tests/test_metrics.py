@@ -200,7 +200,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 def test_a_station_is_scraped_while_it_listens(port: int, tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
-    soundfile.write(song, scene(60, [(0, 0.8, 1, 2)]), RATE)
+    soundfile.write(song, scene(60, [(0, 0.9, 1, 5)]), RATE)
     bundle = tone_bundle(tmp_path / "tones").path
     settings = {"file": {"wood": song}, "realtime": True, "stats_every": 1, "hop": 0.5, "threads": 1}
     bird = 'edgebird_detections_total{code="tonlow",source="wood"}'

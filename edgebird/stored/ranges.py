@@ -11,7 +11,7 @@ from edgebird.pictures.season import AccountMap, BarRow, Column, SeasonMap, acco
 from edgebird.stored.coverage import Coverage
 from edgebird.stored.days import julian
 from edgebird.stored.drawn import clock_hour, sun_of
-from edgebird.stored.local import LocalTime
+from edgebird.stored.local import StationClock
 
 _DAY = timedelta(days=1)
 _DAYS_APART = 62  # a column a day up to so many, then one a week
@@ -112,7 +112,7 @@ def _sun_curves(connection: sqlite3.Connection, days: Days) -> list[list[float |
 
 
 def account(
-    sources: Sequence[Coverage], days: Days, local: LocalTime, told: datetime | None = None
+    sources: Sequence[Coverage], days: Days, local: StationClock, told: datetime | None = None
 ) -> tuple[str, dict[str, float]]:
     """Return the picture of what became of each day of all sources, and the seconds of the whole range by reason.
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from edgebird.errors import AudioError
 from edgebird.sinks.firsts import firsts_of_days
-from edgebird.stored.days import HeardSpecies, day_after, day_before, days_with, species_by_hour
+from edgebird.stored.days import HeardSpecies, day_after, day_before, days_with, names_of, species_by_hour
 from edgebird.stored.drawn import day_view, said_first
 from edgebird.stored.health import events, last_state
 from edgebird.stored.ranges import Days, heard_by_day, hours_of, scores_of, season
@@ -47,7 +47,11 @@ def now(request: Request) -> Response:
             gaps.setdefault(gap["source"], gap)
         heard = records(connection, Filter(), _LAST)
         day = day_or_last(request, state)
-        firsts = {first.code: said for first in firsts_of_days(connection, day, day) if (said := said_first(first))}
+        firsts = [
+            (first.code, site.names.of(first.code, *names_of(connection, first.code)), said)
+            for first in firsts_of_days(connection, day, day)
+            if (said := said_first(first))
+        ]
     figures = {one["source"]: one for one in (state.stats or {}).get("sources", ())}
     sources = [
         {
