@@ -109,8 +109,8 @@ def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
     """What is a detection, for this model. Raises UsageError, LabelError."""
     allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
     result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
-    season, suppression = season_of(settings.place, card.labels), suppression_of(settings.suppress, card)
-    result = replace(result, season=season, suppression=suppression)
+    season = season_of(settings.place, card.labels, settings.coordinates)
+    result = replace(result, season=season, suppression=suppression_of(settings.suppress, card))
     if not settings.thresholds:
         return result
     return replace(result, threshold=_thresholds(settings.threshold, settings.thresholds, card.labels))

@@ -5,17 +5,23 @@ Weeks are BirdNET's: four a month, the last from the 22nd to its end, 1 to 48; -
 
 from __future__ import annotations
 
+import logging
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 
+from edgebird.bundle import open_bundle
 from edgebird.card import GEO
-from edgebird.errors import BundleError, UsageError
-from edgebird.runtimes import Runtime
-from edgebird.types import FloatArray
+from edgebird.errors import BundleError, RuntimeUnavailableError, UsageError
+from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
+from edgebird.types import FloatArray, Label
+
+log = logging.getLogger(__name__)
 
 ALL_YEAR = -1
 WEEKS = 48
+_ENGINES = ("ort-cpu", "openvino", "auto")  # a GPU gains nothing: a year is 48 rows of three numbers
 
 
 def week_of(day: date) -> int:
@@ -37,3 +43,27 @@ def probabilities(runtime: Runtime, latitude: float, longitude: float, week: int
         raise UsageError(f"week {week}: wanted 1 to {WEEKS}, or {ALL_YEAR} for all of the year")
     scores: FloatArray = runtime.infer(np.array([[latitude, longitude, week]], np.float32))[0]
     return scores
+
+
+def probabilities_of_year(path: Path, latitude: float, longitude: float) -> tuple[tuple[Label, ...], FloatArray]:
+    """Ask a bundle for each week of the year at a place; give its species and float32 [WEEKS, classes], 0 to 1.
+
+    Any engine that is installed will do. Raises as `probabilities` does, BundleError for what is no bundle,
+    RuntimeUnavailableError where no engine can run it.
+    """
+    bundle = open_bundle(path)
+    if bundle.card.kind != GEO:
+        raise BundleError(f"{path} hears sound: a model of places is wanted (edgebird adopt --as geo)")
+    for name in _ENGINES:
+        try:
+            runtime = open_runtime(bundle, name, RuntimeOptions(threads=1, batches=(1,)))
+            break
+        except RuntimeUnavailableError as error:
+            if name == _ENGINES[-1]:
+                raise
+            log.debug("%s is not asked of places: %s", name, error)
+    try:
+        year = [probabilities(runtime, latitude, longitude, week) for week in range(1, WEEKS + 1)]
+    finally:
+        runtime.close()
+    return bundle.card.labels, np.stack(year)

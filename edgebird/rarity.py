@@ -7,18 +7,23 @@ that still more and a higher threshold. What nobody knows the frequency of passe
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird.bundle import CARD_FILE
+from edgebird.errors import LabelError
 from edgebird.frequencies import WEEKS, read_bar_chart, read_table, week_of
+from edgebird.places import probabilities_of_year
 from edgebird.pooling import Confirmation
 from edgebird.settings.place import PlaceSettings
+from edgebird.species import name_key
 from edgebird.types import FloatArray, Label
 
 log = logging.getLogger(__name__)
@@ -77,34 +82,43 @@ class Season:
             return np.select([frequencies < self.rules.rare, frequencies < self.rules.common], [RARE, UNCOMMON], AS_SET)
 
 
-def season_of(settings: PlaceSettings | None, labels: Sequence[Label]) -> Season | None:
+def season_of(
+    settings: PlaceSettings | None, labels: Sequence[Label], position: tuple[float, float] | None = None
+) -> Season | None:
     """Return the season of a place, None where the settings name nothing to know it from.
 
-    Of several that know a species the user's own table comes first, then eBird. Raises LabelError for a file that is
-    not what it is said to be.
+    position: latitude and longitude in degrees, for a geographic model. Of several that know a species the user's own
+    table comes first, then eBird, then the model. Raises LabelError for a file that is not what it is said to be, and
+    for a bundle what `places.probabilities_of_year` does.
     """
-    if settings is None or (settings.table is None and settings.ebird is None):
+    if settings is None or not _paths(settings):
         return None
-    return _season(settings, tuple(labels), tuple(map(_version, (settings.table, settings.ebird))))
+    return _season(settings, tuple(labels), position, tuple(map(_version, _paths(settings))))
 
 
-def _version(path: Any) -> Any:
+def _paths(settings: PlaceSettings) -> list[Path]:
+    """The files that it is read from."""
+    card = settings.geo and settings.geo / CARD_FILE
+    return [path for path in (settings.table, settings.ebird, card) if path is not None]
+
+
+def _version(path: Path) -> tuple[int, int] | None:
     """What tells one state of a file from another."""
     try:
-        return path and (path.stat().st_mtime_ns, path.stat().st_size)
+        found = path.stat()
     except OSError:
         return None
+    return found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=2)
-def _season(settings: PlaceSettings, labels: tuple[Label, ...], version: object) -> Season:
+def _season(
+    settings: PlaceSettings, labels: tuple[Label, ...], position: tuple[float, float] | None, version: object
+) -> Season:
     """See `season_of`; sources share it."""
     frequencies = np.full((WEEKS, len(labels)), np.nan, np.float32)
     sources = [""] * len(labels)
-    for name, path, read in (("table", settings.table, read_table), ("ebird", settings.ebird, read_bar_chart)):
-        if path is None:
-            continue
-        found = read(path, labels)
+    for name, found in _known(settings, labels, position):
         for label in np.flatnonzero(~np.isnan(found).all(axis=0)).tolist():
             if not sources[label]:
                 sources[label] = name
@@ -113,3 +127,33 @@ def _season(settings: PlaceSettings, labels: tuple[Label, ...], version: object)
     if unknown:
         log.warning("place: %d of the model's %d labels have no frequency there and pass as set", unknown, len(labels))
     return Season(frequencies, sources, settings)
+
+
+def _known(
+    settings: PlaceSettings, labels: tuple[Label, ...], position: tuple[float, float] | None
+) -> Iterator[tuple[str, FloatArray]]:
+    """Each source with its frequencies [WEEKS, classes], those that count first first."""
+    if settings.table:
+        yield "table", read_table(settings.table, labels)
+    if settings.ebird:
+        yield "ebird", read_bar_chart(settings.ebird, labels)
+    if settings.geo and position:
+        yield "geo", read_places(settings.geo, labels, position)
+
+
+def read_places(path: Path, labels: Sequence[Label], position: tuple[float, float]) -> FloatArray:
+    """Ask a bundle of a geographic model how likely each label is in each week, float32 [WEEKS, classes], NaN unknown.
+
+    position: latitude and longitude in degrees. A species is matched by its scientific name. Raises LabelError where it
+    knows none of the labels, and what `places.probabilities_of_year` does.
+    """
+    species, year = probabilities_of_year(path, *position)
+    index: dict[str, int] = {}
+    for number, one in enumerate(species):
+        index.setdefault(name_key(one.scientific_name), number)
+    found = [index.get(name_key(label.scientific_name), -1) for label in labels]
+    if max(found, default=-1) < 0:
+        raise LabelError(
+            f"{path}: none of its {len(species)} species is a label of this model; they are matched by scientific names"
+        )
+    return np.where(np.array(found) < 0, np.float32(np.nan), year[:, found])

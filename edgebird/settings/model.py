@@ -192,11 +192,12 @@ class DetectionSettings:
                 Option("--timezone", "ZONE", REPORTS, BOTH),
                 note="of the times in events; default: that of the computer", example="Europe/Berlin")))
     latitude: float | None = field(default=None, metadata=set_by(
-        Setting("latitude", "Where the station is: for the sun, clips and statistics; give both or neither.",
-                checks.number(-90, 90, "degrees"), Option("--latitude", "DEG", REPORTS), example=52.52, fixed=True)))
+        Setting("latitude", "Where it is heard: for the sun, a geographic model, clips and statistics; give both or "
+                "neither.", checks.number(-90, 90, "degrees"),
+                Option("--latitude", "DEG", REPORTS, BOTH), example=52.52, fixed=True)))
     longitude: float | None = field(default=None, metadata=set_by(
         Setting("longitude", "The same; give both or neither.", checks.number(-180, 180, "degrees"),
-                Option("--longitude", "DEG", REPORTS), example=13.41, fixed=True)))
+                Option("--longitude", "DEG", REPORTS, BOTH), example=13.41, fixed=True)))
     suppress: SuppressSettings | None = field(default=None, metadata=table(
         "suppress", SuppressSettings, optional=True, about="What silences others: a dog that barks is no owl."))
     place: PlaceSettings | None = field(default=None, metadata=table(
@@ -208,6 +209,8 @@ class DetectionSettings:
             raise UsageError("latitude and longitude belong together: give both or neither")
         if self.coordinates is None and asks_the_sun(self.quiet_hours):
             raise UsageError(f"quiet-hours by the sun: {NEEDS_PLACE}")
+        if self.coordinates is None and self.place and self.place.geo:
+            raise UsageError(f"geo {self.place.geo}: latitude and longitude are needed to ask a geographic model")
 
     @property
     def coordinates(self) -> tuple[float, float] | None:

@@ -28,6 +28,9 @@ class PlaceSettings:
     ebird: Path | None = field(default=None, metadata=set_by(
         Setting("ebird", "A bar chart of the region that you downloaded from eBird.", checks.path(),
                 Option("--ebird", "FILE.txt", PLACE, _BOTH), example="ebird_DE-BE_barchart.txt")))
+    geo: Path | None = field(default=None, metadata=set_by(
+        Setting("geo", "A bundle of a geographic model, asked for latitude and longitude; `edgebird adopt` makes it.",
+                checks.path(), Option("--geo", "BUNDLE", PLACE, _BOTH), example="/opt/edgebird/places")))
     common: float = field(default=0.01, metadata=set_by(
         Setting("common", "From this frequency on a species needs no more than is set, default {default}.",
                 checks.number(0, 1), Option("--common", "X", PLACE, _BOTH))))
