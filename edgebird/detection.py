@@ -31,6 +31,7 @@ from edgebird.sources import FileSource
 from edgebird.species import allowed_labels, name_key
 from edgebird.suppression import Suppression, Suppressor, suppression_of
 from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Summary, Window
+from edgebird.voices import VoiceWatch
 from edgebird.windows import Windower
 
 HOP_S, THRESHOLD = model.HOP_S, model.THRESHOLD
@@ -167,13 +168,18 @@ class Analysis:
 
     Files and live sources take it alike. Scores are taken in the order of the windows, on another thread than blocks
     are pushed on if need be. Its wall clock begins with it. when: tells when a sample was heard, None if nobody knows.
+    voices: knows where somebody speaks, if nothing that is detected there is to be reported.
     """
 
     def __init__(
-        self, card: Card, settings: Settings, when: Callable[[int], datetime | None] = lambda position: None
+        self,
+        card: Card,
+        settings: Settings,
+        when: Callable[[int], datetime | None] = lambda position: None,
+        voices: VoiceWatch | None = None,
     ) -> None:
         self._hop, self._labels = settings.hop, len(card.labels)
-        self._settings, self._when = settings, when
+        self._settings, self._when, self._voices = settings, when, voices
         self._suppressor = Suppressor(settings.suppression) if settings.suppression else None
         self._judged: object = None  # what the pooler judges by
         self._windower = Windower(card.window_samples, settings.hop, round(MIN_TAIL_S * card.sample_rate))
@@ -203,6 +209,8 @@ class Analysis:
         self._taken = window.end
         if self._suppressor:
             self._suppressor.hear(window, scores)
+        if self._voices:
+            self._voices.hear(window, bool((scores >= self._thresholds()).any()))
         return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
 
     def give_up(self, window: Window, reason: str) -> list[Result]:
@@ -246,15 +254,21 @@ class Analysis:
         """The account so far."""
         heard, wall_s = self._windower, time.monotonic() - self._began
         scored, gap = heard.scored - self._unscored, heard.gap + self._unscored
-        return Summary(scored, gap, heard.tail, self._windows, self._detections, wall_s)
+        voices = self._voices.dropped if self._voices else None
+        return Summary(scored, gap, heard.tail, self._windows, self._detections, wall_s, voices)
 
     def _thresholds(self) -> FloatArray:
         return np.broadcast_to(np.float32(self._settings.threshold), self._labels)
 
     def _counted(self, results: list[Pooled]) -> list[Result]:
-        told = [one for one in map(self._suppressor.judge, results) if one] if self._suppressor else results
+        told: list[Result] = []
+        for result in results:
+            kept: Pooled | None = result
+            for judge in (self._suppressor, self._voices):
+                kept = judge.judge(kept) if judge and kept else kept
+            told += [kept] if kept else []
         self._detections += sum(isinstance(result, Detection) for result in told)
-        return list(told)
+        return told
 
 
 def analyse(blocks: Iterable[AudioBlock], runtime: Runtime, settings: Settings) -> Iterator[Result]:

@@ -99,6 +99,7 @@ class Events:
         }
 
     def _summary(self, origin: Origin, summary: Summary) -> Event:
+        spoken = {} if summary.voices is None else {"voice_detections": summary.voices}
         total = summary.scored + summary.gap + summary.tail  # a summary is told at the end of its audio
         return {
             **head("summary", origin, total, self.rate),
@@ -108,6 +109,7 @@ class Events:
             "tail_s": seconds(summary.tail, self.rate),
             "windows": summary.windows,
             "detections": summary.detections,
+            **spoken,
         }
 
 

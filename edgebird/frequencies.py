@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,14 @@ from edgebird.errors import LabelError
 from edgebird.species import name_key
 from edgebird.types import FloatArray, Label
 
+log = logging.getLogger(__name__)
+
 WEEKS = 48
 
 _SCIENTIFIC = re.compile(r"<em\b[^>]*>(.*?)</em>", re.IGNORECASE)
 _SPECIES = re.compile(r"[^\W\d_]+(-[^\W\d_]+)* [^\W\d_]+(-[^\W\d_]+)*")  # two words: no sp., no slash, no form
 _NO_SPECIES = re.compile(r"[/(]|\bsp\.| x ")
+_SHOWN = 3  # how many unmatched names a message has
 _COLUMNS = ["species", "weeks", "frequency"]
 
 
@@ -39,9 +43,10 @@ def read_table(path: Path, labels: Sequence[Label]) -> FloatArray:
 
     species: an eBird code, a scientific or a common name. weeks: such as `13-40`, `45-4 20` or `all`, 1 to 48.
     frequency: 0 to 1, or with a %. In the weeks that it does not name a species is not there: its frequency is 0.
-    Lines for names that are no label count for nothing. Raises LabelError for a file that is something else.
+    Lines for names that are no label count for nothing, and are logged. Raises LabelError for a file that is something
+    else.
     """
-    index = _index(labels, common=True)
+    index, unmatched = _index(labels, common=True), dict[str, None]()
     found = np.full((WEEKS, len(labels)), np.nan, np.float32)
     rows = csv.reader(io.StringIO(_text(path)))
     if [cell.strip().casefold() for cell in next(rows, [])] != _COLUMNS:
@@ -55,10 +60,18 @@ def read_table(path: Path, labels: Sequence[Label]) -> FloatArray:
         except ValueError:
             problem = f"{path}, line {rows.line_num}: wanted a species, weeks such as 13-40 (1 to 48) or all, and a "
             raise LabelError(f"{problem}frequency from 0 to 1, got {','.join(row)}") from None
-        for label in index.get(name_key(species), ()):
+        matches = index.get(name_key(species), [])
+        if not matches:
+            unmatched[species] = None
+        for label in matches:
             found[:, label] = np.nan_to_num(found[:, label])
             found[chosen, label] = value
-    return _known(found, path)
+    shown = ", ".join(list(unmatched)[:_SHOWN]) + (", ..." if len(unmatched) > _SHOWN else "")
+    if np.isnan(found).all():
+        raise LabelError(f"{path}: it names no label of this model ({shown or 'it has no line'})")
+    if unmatched:
+        log.warning("%s: names that are no label of this model: %d (%s)", path, len(unmatched), shown)
+    return found
 
 
 def read_bar_chart(path: Path, labels: Sequence[Label]) -> FloatArray:
@@ -87,7 +100,12 @@ def read_bar_chart(path: Path, labels: Sequence[Label]) -> FloatArray:
     if counted is None:
         raise LabelError(f"{path}: no bar chart of eBird: it has no row of {WEEKS} numbers")
     found[counted == 0] = np.nan
-    return _known(found, path)
+    if np.isnan(found).all():
+        raise LabelError(
+            f"{path}: none of its species is a label of this model in a week with checklists; names are matched by "
+            "their scientific one (in eBird: My eBird, Preferences, species name display)"
+        )
+    return found
 
 
 def _chart_rows(path: Path) -> Iterator[tuple[int, str, FloatArray]]:
@@ -148,13 +166,3 @@ def _frequency(text: str) -> float:
     if not (math.isfinite(value) and 0 <= value <= 1):
         raise ValueError(text)
     return value
-
-
-def _known(found: FloatArray, path: Path) -> FloatArray:
-    """The same. Raises LabelError if no label is in it."""
-    if np.isnan(found).all():
-        raise LabelError(
-            f"{path}: none of its species is a label of this model in a week with checklists; names are matched by "
-            "their scientific one (in eBird: My eBird, Preferences, species name display)"
-        )
-    return found

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from edgebird.conditioning import Conditioner, SoundOptions
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
 from edgebird.errors import AudioError, IncompleteAudioError, ScoreError
 from edgebird.events import Events, moment_of
@@ -23,6 +24,7 @@ from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sinks import Begun, Recorded, Sink, begun
 from edgebird.sources import FileSource, FoundAudio, tell_log
 from edgebird.types import AudioBlock, Origin, Summary
+from edgebird.voices import Voices, VoiceWatch
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Work:
     channel: which one to listen to, from 1 on; 0 for each one apart, None for the mean of all.
     on_grid: windows begin at multiples of the hop also after a gap, which is made longer for it.
     readers: how many recordings may be read at the same time, None for one on each core.
+    sound: what is done with it before it is scored, None for nothing.
+    voices: finds those for which a detection is not reported, None if all are.
     """
 
     runtime: Runtime
@@ -68,6 +72,8 @@ class Work:
     channel: int | None = None
     on_grid: bool = False
     readers: int | None = None
+    sound: SoundOptions | None = None
+    voices: Voices | None = None
 
 
 @dataclass(slots=True)
@@ -151,8 +157,14 @@ def _steps(pieces: Iterable[Piece], work: Work) -> Iterator[Step[_Listened]]:
     for channel, its in groupby(pieces, key=lambda piece: piece.channel):
         source = channel.source
         when = partial(moment_of, source.origin, rate=source.rate) if source else lambda position: None
-        listened = _Listened(channel, Analysis(work.runtime.card, work.settings, when))
+        rate = work.runtime.card.sample_rate
+        voices = VoiceWatch(work.voices, rate) if work.voices else None
+        listened = _Listened(channel, Analysis(work.runtime.card, work.settings, when, voices))
         blocks = _blocks(its)
+        if voices:
+            blocks = _overheard(blocks, voices)
+        if work.sound:
+            blocks = map(Conditioner(work.sound, rate).apply, blocks)
         windows = windows_of(listened.analysis, _on_grid(blocks, work.settings.hop) if work.on_grid else blocks)
         yield from source_steps(listened, windows, str(channel.recording.found.path))
 
@@ -166,6 +178,13 @@ def _blocks(pieces: Iterable[Piece]) -> Iterator[AudioBlock]:
             raise piece.error
         if piece.block:
             yield piece.block
+
+
+def _overheard(blocks: Iterable[AudioBlock], voices: VoiceWatch) -> Iterator[AudioBlock]:
+    """The same blocks, of which `voices` hears too."""
+    for block in blocks:
+        voices.push(block)
+        yield block
 
 
 @dataclass(slots=True)

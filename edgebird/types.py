@@ -106,8 +106,7 @@ class Detection:
 class Rejected:
     """A candidate that did not become a detection, and why.
 
-    reason: `below_min_windows`, `not_in_species_list`, `rare_here` or `quiet_hours`. detail: more of it, as events have
-    it.
+    reason: a word, such as `below_min_windows` (docs/formats.md has all). detail: more of it, as events have it.
     """
 
     candidate: Detection
@@ -121,7 +120,8 @@ class Summary:
 
     scored: samples inside at least one scored window; gap: samples lost; tail: the unscored rest at the end.
     windows: how many were scored. detections: how many were reported. wall_s: seconds of wall clock from its beginning
-    to its end; recordings that are worked on together overlap.
+    to its end; recordings that are worked on together overlap. voices: detections that were not reported as somebody
+    spoke; None where that does not matter.
     """
 
     scored: int
@@ -130,3 +130,4 @@ class Summary:
     windows: int
     detections: int
     wall_s: float
+    voices: int | None = None

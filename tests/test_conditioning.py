@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgebird.conditioning import Conditioner, SoundOptions
 from edgebird.detection import Settings
 from edgebird.live.assembly import listen_options
-from edgebird.live.conditioning import Conditioner, SoundOptions
 from edgebird.live.hush import ListenOptions
 from edgebird.live.listener import Listener
 from edgebird.live.ring import Heard

@@ -142,7 +142,10 @@ def own(tmp_path: Path, *lines: str) -> FloatArray:
     return read_table(path, LABELS)
 
 
-def test_a_table_says_where_a_species_is_and_that_it_is_not_there_otherwise(tmp_path: Path) -> None:
+def test_a_table_says_where_a_species_is_and_that_it_is_not_there_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that is spelled wrong is told: its species would be as set, as if nobody knew."""
     found = own(tmp_path, "Cuculus canorus,17-20 22,5%", "european robin,all,0.5", "eurrob1,45-2,0.25", "Nobody,all,1")
     cuckoo = np.zeros(WEEKS)
     cuckoo[[16, 17, 18, 19, 21]] = 0.05
@@ -152,6 +155,9 @@ def test_a_table_says_where_a_species_is_and_that_it_is_not_there_otherwise(tmp_
     assert found[:, 1] == pytest.approx(robin)
     assert found[:, 3] == pytest.approx(np.full(WEEKS, 0.5))  # its other class has a code of its own
     assert np.isnan(found[:, 2]).all()
+    assert "place.csv: names that are no label of this model: 1 (Nobody)" in caplog.text
+    with pytest.raises(LabelError, match=r"it names no label of this model \(Nobody\)"):
+        own(tmp_path, "Nobody,all,1")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,15 @@ import pytest
 import soundfile
 
 from edgebird.card import Card
+from edgebird.conditioning import SoundOptions
 from edgebird.detection import settings_for
-from edgebird.errors import AudioError, OutputError, RuntimeUnavailableError
+from edgebird.errors import AudioError, OutputError, RuntimeUnavailableError, UsageError
 from edgebird.events import Event
 from edgebird.parity import check_finite
 from edgebird.readers import EACH
 from edgebird.recordings import Outcome, Work, process
-from edgebird.sinks import Recorded, Sink, opened
+from edgebird.settings.sources import recording_source
+from edgebird.sinks import Memory, Recorded, Sink, opened
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray, Summary, Window
 from tests.foreign import tone_card
@@ -138,6 +140,46 @@ def test_what_is_through_is_written_whatever_becomes_of_the_engine(tmp_path: Pat
     with pytest.raises(RuntimeUnavailableError, match=r"^log scores nothing any more: CUDA failure 700"):
         log.hear(tmp_path)
     assert log.told == ["4 scored", "a written: 4", "done", "4 scored", "b written: 4", "done"]
+
+
+class _Heard(Sink):
+    """Keeps what is told of recordings."""
+
+    name = "heard"
+
+    def __init__(self) -> None:
+        self.scores: list[float] = []
+        self.told: list[Event] = []
+
+    def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
+        self.scores.append(float(scores[0]))
+
+    def take(self, event: Event, memory: Memory | None) -> None:
+        self.told.append(event)
+
+
+def test_the_sound_of_recordings_is_made_louder_and_filtered_before_it_is_scored_and_no_second_is_lost(
+    tmp_path: Path,
+) -> None:
+    """A sine wave of 3 kHz with hum, and a hole in the file behind which the filter begins anew."""
+    time = np.arange(6 * RATE) / RATE
+    sound = 0.1 * np.sin(2 * np.pi * 3000 * time) + 0.3 * np.sin(2 * np.pi * 50 * time)
+    sound[3 * RATE : 4 * RATE] = np.nan
+    soundfile.write(tmp_path / "a.wav", sound, RATE, "FLOAT")
+    sink, log = _Heard(), Log()
+    found, _ = find_audio([tmp_path])
+    work = Work(log, settings_for(log.card, 1, threshold=0.9), sound=SoundOptions(gain_db=6.0, high_pass_hz=400.0))
+    assert process(found, work, [sink], log) == Outcome(incomplete=1)
+    assert sink.scores == pytest.approx([0.2] * 5, abs=0.02)
+    gap, summary = sink.told
+    assert (gap["start_s"], gap["end_s"], gap["reason"]) == (3, 4, "not_finite")
+    assert (summary["scored_s"], summary["gap_s"], summary["tail_s"]) == (5, 1, 0)
+
+
+def test_what_is_done_with_the_sound_of_recordings_is_checked_as_that_of_sources_is() -> None:
+    assert recording_source({"source.gain": 6.0, "source.low-pass": 9000.0}).low_pass_hz == 9000
+    with pytest.raises(UsageError, match=r"gain 99.0: wanted a number of decibels, -60 to 60"):
+        recording_source({"source.gain": 99.0})
 
 
 def test_several_readers_tell_what_one_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

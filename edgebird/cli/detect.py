@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgebird.cli.options import given, parameter, parameters, rows_of, takes
+from edgebird.cli.options import given, parameter, parameters, rows_of, source_rows, takes
 from edgebird.errors import UsageError
 
 NAME = "detect"
@@ -24,7 +24,7 @@ _CHANNEL = Annotated[
         "--channel", metavar="N|each", help="One channel, 1 is the first, or each one apart; default: the mean of all."
     ),
 ]
-_ROWS = rows_of(NAME)
+_ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
 
 
 @takes(
@@ -32,6 +32,7 @@ _ROWS = rows_of(NAME)
         parameter("audio", _AUDIO, inspect.Parameter.empty),
         *parameters(_ROWS),
         parameter("channel", _CHANNEL, None),
+        *parameters(_SOUND),
         parameter("submission", _SUBMISSION, None),
     ]
 )
@@ -44,13 +45,16 @@ def run(**options: Any) -> None:
     Example: edgebird detect recordings/ --bundle birds --format raven --out tables
     """
     from edgebird.cli.job import Job, run_job
+    from edgebird.conditioning import sound_options
     from edgebird.settings.build import recording_settings
+    from edgebird.settings.sources import recording_source
 
     wanted, submission = given(_ROWS, options), options["submission"]
     detection, output = recording_settings(wanted)
     if submission and "hop" in wanted:
         raise UsageError("--submission sets the hop itself: leave --hop away")
-    run_job(Job(tuple(options["audio"]), detection, output, submission, _channel(options["channel"])))
+    sound = sound_options(recording_source(given(_SOUND, options)))
+    run_job(Job(tuple(options["audio"]), detection, output, submission, _channel(options["channel"]), sound))
 
 
 def _channel(text: str | None) -> int | None:

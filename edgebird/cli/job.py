@@ -13,6 +13,7 @@ from rich.console import Console
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
 from edgebird.cli.progress import make_watcher
+from edgebird.conditioning import SoundOptions
 from edgebird.detection import Settings, detection_settings
 from edgebird.errors import UsageError
 from edgebird.formats import formatter, require_fitting
@@ -28,13 +29,14 @@ from edgebird.sinks.submission import SubmissionSink
 from edgebird.sinks.terminal import TerminalSink
 from edgebird.sources import FoundAudio, find_audio
 from edgebird.timestamps import parse_timezone
+from edgebird.voices import Voices
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What `detect` is to do.
 
-    audio: files and folders. submission: a table of scores, which sets the hop itself. channel: see `Work`.
+    audio: files and folders. submission: a table of scores, which sets the hop itself. channel, sound: see `Work`.
     """
 
     audio: tuple[Path, ...]
@@ -42,6 +44,7 @@ class Job:
     output: OutputSettings
     submission: Path | None = None
     channel: int | None = None
+    sound: SoundOptions | None = None
 
 
 def run_job(job: Job) -> None:
@@ -89,7 +92,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[Foun
         stack.enter_context(opened(sinks))
         watcher = stack.enter_context(make_watcher(recordings, screen))
         on_grid = job.submission is not None
-        work = Work(runtime, settings, timezone, wanted.explain, job.channel, on_grid)
+        work = Work(
+            runtime, settings, timezone, wanted.explain, job.channel, on_grid, sound=job.sound, voices=_voices(job)
+        )
         return process(recordings, work, sinks, watcher)
 
 
@@ -98,8 +103,19 @@ def _check(job: Job) -> None:
     require_fitting(output.format, explain)
     if explain and job.submission and not (output.out or output.format):
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
+    if output.privacy and not output.privacy.drops_detections:
+        raise UsageError(f"--voices {output.privacy.action} is for clips, and detect writes none: give drop-detection")
     if job.submission and job.channel == EACH:
         raise UsageError("--submission has a row for each window: give --channel N, not --channel each")
+
+
+def _voices(job: Job) -> Voices | None:
+    """What finds voices, loaded. Raises EdgebirdError if it is not installed."""
+    if job.output.privacy is None:
+        return None
+    voices = Voices(job.output.privacy.threshold, job.output.privacy.margin_s)
+    voices.open()
+    return voices
 
 
 def _settings(job: Job, bundle: Bundle) -> Settings:

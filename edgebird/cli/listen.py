@@ -18,7 +18,7 @@ _CONFIG = Annotated[
     typer.Option("--config", metavar="FILE.toml", rich_help_panel=SOURCES,
                  help="All of this in a file, read again at SIGHUP; options on the line come first."),
 ]  # fmt: skip
-_SOURCES, _OTHERS = source_rows(), by_panel(rows_of(NAME))
+_SOURCES, _OTHERS = source_rows(NAME), by_panel(rows_of(NAME))
 
 
 @takes(

@@ -35,9 +35,9 @@ def rows_of(command: str) -> list[SettingRow]:
     return [row for row in ROWS if row.setting.option and command in row.setting.option.commands]
 
 
-def source_rows() -> list[SettingRow]:
-    """Return the settings of sources that `listen` has options for."""
-    return [row for row in SOURCE_ROWS if row.setting.option]
+def source_rows(command: str) -> list[SettingRow]:
+    """Return the settings of sources that a command has options for."""
+    return [row for row in SOURCE_ROWS if row.setting.option and command in row.setting.option.commands]
 
 
 def by_panel(rows: list[SettingRow]) -> list[SettingRow]:
@@ -55,7 +55,7 @@ def parameters(rows: list[SettingRow], reads_file: bool = False) -> list[inspect
     for row in rows:
         option, kind = _option(row), row.setting.check.kind
         default: Any = False if kind is bool else None
-        if row.required and not reads_file:
+        if row.required and not row.table and not reads_file:  # a table may be left away
             default = REQUIRED
         elif kind is not bool:
             kind = Optional[list[kind] if option.repeated else kind]  # type: ignore[assignment, valid-type]  # noqa: UP045

@@ -79,7 +79,9 @@ class LineWatcher:
         tail = f", last {summary.tail / source.rate:.2f} s not scored" if summary.tail else ""
         gap = f", {summary.gap / source.rate:.2f} s not there" if summary.gap else ""
         channel = f", channel {source.origin.channel}" if source.origin.channel else ""
-        return f"{source.origin.name}{channel}: {seconds:.1f} s, {summary.detections} detections{speed}{gap}{tail}"
+        spoken = f", {summary.voices} beside voices not told" if summary.voices else ""
+        found = f"{summary.detections} detections{spoken}"
+        return f"{source.origin.name}{channel}: {seconds:.1f} s, {found}{speed}{gap}{tail}"
 
 
 class BarWatcher(LineWatcher):

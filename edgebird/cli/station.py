@@ -161,7 +161,8 @@ def _account(event: Event) -> str:
         parts += f", {event['gap_s']:.1f} s lost, {event['tail_s']:.1f} s too short to score"
     if event.get("drift_ppm") is not None:
         parts += f", its clock is {event['drift_ppm']:+.0f} ppm off"
-    return f"{event['source']}: {event['detections']} detections; {parts}"
+    spoken = f", {event['voice_detections']} beside voices not told" if event.get("voice_detections") else ""
+    return f"{event['source']}: {event['detections']} detections{spoken}; {parts}"
 
 
 def _printer(settings: StationSettings, rate: int) -> Sink | None:

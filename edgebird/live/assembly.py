@@ -12,6 +12,7 @@ from pathlib import Path
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
+from edgebird.conditioning import sound_options
 from edgebird.detection import LONGEST_S, source_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
@@ -19,7 +20,6 @@ from edgebird.live.arrival import pipe_s
 from edgebird.live.broadcast import Broadcast
 from edgebird.live.captured import LiveSource
 from edgebird.live.columns import HELD_S
-from edgebird.live.conditioning import SoundOptions
 from edgebird.live.engine import Engine
 from edgebird.live.feed import Feed
 from edgebird.live.first_proof import first_proof
@@ -39,10 +39,10 @@ from edgebird.sinks.folder import FolderSink
 from edgebird.sinks.mounts import check_mounts, on_mounts, warn_of_drives
 from edgebird.sinks.retention import Limits, Retention
 from edgebird.sinks.thread import AHEAD_S
-from edgebird.sinks.voices import Voices
 from edgebird.sources import FileSource, warn_of_missing_band
 from edgebird.timestamps import parse_timezone
 from edgebird.types import Origin
+from edgebird.voices import AFTER_S, HEARD_S, Voices
 
 # For clips: windows, inference and writing that are still to come when a detection is over.
 _AFTER_S = AHEAD_S + 15.0
@@ -114,21 +114,19 @@ def listen_options(source: SourceSettings, settings: StationSettings, shown: boo
     """How a source is listened to. shown: on a screen."""
     clips, detection = settings.output.clips, settings.detection
     around_s = LONGEST_S + clips.pre_s + clips.post_s + _AFTER_S + settings.buffer_s if clips else 0.0
+    privacy = settings.output.privacy
+    if clips and privacy:
+        around_s += HEARD_S + privacy.margin_s + AFTER_S
     return ListenOptions(
         timezone=parse_timezone(detection.timezone) if detection.timezone else None,
         quiet_hours=(*detection.quiet_hours, *source.quiet_hours),
         listen_hours=source.listen_hours,
-        sound=_sound(source),
+        sound=sound_options(source),
+        voices=Voices(privacy.threshold, privacy.margin_s) if privacy and privacy.drops_detections else None,
         place=detection.coordinates,
         explain=detection.explain,
         history_s=max(around_s, _SCREEN_S if shown else 0.0, HELD_S if settings.output.live_path else 0.0),
     )
-
-
-def _sound(source: SourceSettings) -> SoundOptions | None:
-    """What is to be done with the sound of a source, None for nothing."""
-    options = SoundOptions(source.gain_db, source.high_pass_hz, source.low_pass_hz, source.process_clips)
-    return None if options == SoundOptions(in_clips=source.process_clips) else options
 
 
 def open_listener(

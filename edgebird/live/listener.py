@@ -13,10 +13,10 @@ import numpy as np
 
 from edgebird.capture.wire import DROPPED
 from edgebird.card import Card
+from edgebird.conditioning import Conditioner
 from edgebird.detection import Analysis, Result, Settings, reported
 from edgebird.events import Event, Events, head, moment_of, seconds
 from edgebird.live.bridges import Bridged, Bridges
-from edgebird.live.conditioning import Conditioner
 from edgebird.live.feed import Change, Feed
 from edgebird.live.figures import SourceStatus
 from edgebird.live.history import History
@@ -27,6 +27,7 @@ from edgebird.live.unscored import Unscored
 from edgebird.pooling import Onset
 from edgebird.reading.spoiled import NOT_FINITE
 from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Origin, Rejected, Summary, Window
+from edgebird.voices import VoiceWatch
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Listener:
         self.feed = feed
         self._options, self._settings = options, settings
         self._card, self._rate = card, card.sample_rate
-        self._analysis = Analysis(card, settings, self._heard_at)
+        self._voices = VoiceWatch(options.voices, card.sample_rate) if options.voices else None
+        self._analysis = Analysis(card, settings, self._heard_at, self._voices)
         self._events = Events(card.labels, card.sample_rate)
         self._origin = origin
         self._dated = origin.started is not None  # a recording that says when it was made
@@ -210,6 +212,8 @@ class Listener:
         if self.feed.live and not self._dated:
             self._origin = self.memory.origin = replace(self._origin, started=self._started(piece))
         block, sound = piece.block, self._options.sound
+        if self._voices:
+            self._voices.push(block)
         scored = self._conditioner.apply(block) if self._conditioner else block
         if self._remembers:
             self.memory.push(scored if sound and sound.in_clips else block)

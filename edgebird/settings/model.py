@@ -101,13 +101,13 @@ class SourceSettings:
                 Option("--realtime", panel=SOURCES), example=True, kinds=("file",))))
     gain_db: float = field(default=0.0, metadata=set_by(
         Setting("gain", "Decibels that its sound is made louder before it is scored, default {default}.",
-                checks.number(-60, 60, "decibels"), Option("--gain", "DB", SOURCES), example=6)))
+                checks.number(-60, 60, "decibels"), Option("--gain", "DB", SOURCES, BOTH), example=6)))
     high_pass_hz: float | None = field(default=None, metadata=set_by(
         Setting("high-pass", "Takes away what is lower, such as traffic, before it is scored.",
-                checks.number(10, 20000, "hertz"), Option("--high-pass", "HZ", SOURCES), example=150)))
+                checks.number(10, 20000, "hertz"), Option("--high-pass", "HZ", SOURCES, BOTH), example=150)))
     low_pass_hz: float | None = field(default=None, metadata=set_by(
         Setting("low-pass", "Takes away what is higher.", checks.number(100, 100000, "hertz"),
-                Option("--low-pass", "HZ", SOURCES), example=12000)))
+                Option("--low-pass", "HZ", SOURCES, BOTH), example=12000)))
     process_clips: bool = field(default=False, metadata=set_by(
         Setting("process-clips", "Clips have the sound as it is scored; default: as it was heard.", checks.boolean(),
                 Option("--process-clips", panel=SOURCES), example=True)))

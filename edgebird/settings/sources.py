@@ -76,6 +76,15 @@ def make_sources(wanted: Iterable[tuple[str, str, str]], given: Mapping[str, Any
     return sources
 
 
+def recording_source(given: Mapping[str, Any]) -> SourceSettings:
+    """Return what holds for the sound of each recording of `detect`, without an address. given: see `make_sources`.
+
+    Raises UsageError.
+    """
+    (source,) = make_sources([("file", "", "recordings")], given)
+    return replace(source, address="")
+
+
 def with_names(sources: Iterable[SourceSettings]) -> tuple[SourceSettings, ...]:
     """Name the sources that have no name after what they are, `-2`, `-3` added where that is taken.
 

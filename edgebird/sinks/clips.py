@@ -25,8 +25,8 @@ from edgebird.sinks.chain import failure
 from edgebird.sinks.guano import guano_text, with_guano
 from edgebird.sinks.lines import now
 from edgebird.sinks.spectrogram import spectrogram_png
-from edgebird.sinks.voices import Voices
 from edgebird.types import FloatArray
+from edgebird.voices import AFTER_S, HEARD_S, Voices
 
 # 20230501_050012_comcuc_0.93.flac; T+0000012_... where nobody knows the time; ..._0.93_2.flac for a second of one name
 CLIP_NAME = re.compile(
@@ -55,12 +55,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """A clip whose last sound has not come: positions of its span, and when to wait no longer. It holds no sound."""
+    """A clip whose last sound has not come: positions of its span, and when to wait no longer. It holds no sound.
+
+    heard: the position up to which sound is needed.
+    """
 
     event: Event
     memory: Memory
     start: int
     end: int
+    heard: int
     until: float
 
 
@@ -114,8 +118,9 @@ class ClipSink(Sink):
         rate, settings = memory.rate, self._settings
         start = max(0, round((event["start_s"] - settings.pre_s) * rate))
         end = round((event["end_s"] + settings.post_s) * rate)
-        due = self._clock() + max(0, end - memory.newest) / rate
-        self._waiting.append(_Waiting(event, memory, start, end, due + _PATIENCE_S))
+        heard = end + (round((self._voices.margin_s + AFTER_S) * rate) if self._voices else 0)
+        due = self._clock() + max(0, heard - memory.newest) / rate
+        self._waiting.append(_Waiting(event, memory, start, end, heard, due + _PATIENCE_S))
 
     def tick(self) -> list[Event]:
         """Write the clips whose sound is there, or will not come."""
@@ -145,10 +150,11 @@ class ClipSink(Sink):
 
     def _is_due(self, clip: _Waiting) -> bool:
         # Without a deadline a source that is lost would keep its clips waiting until its sound is forgotten.
-        return clip.memory.newest >= clip.end or clip.memory.ended or self._clock() >= clip.until
+        return clip.memory.newest >= clip.heard or clip.memory.ended or self._clock() >= clip.until
 
     def _write(self, clip: _Waiting) -> None:
-        cut, rate = _cut(clip), clip.memory.rate
+        rate = clip.memory.rate
+        cut, sound, begun = _cut(clip, round(HEARD_S * rate) if self._voices else 0)
         told = {
             **{key: clip.event[key] for key in ("source", "time", "start_s", "end_s", "code")},
             **{key: clip.event[key] for key in ("scientific_name", "common_name", "score")},
@@ -158,7 +164,8 @@ class ClipSink(Sink):
             "missing_s": seconds(cut.missing, rate),
         }
         if self._voices:
-            cut, voice_s = self._without_voices(cut, rate, self._voices)
+            flagged = _flagged(self._voices, cut, sound, begun, rate)
+            cut, voice_s = self._without_voices(cut, rate, flagged)
             told["voice_s"] = voice_s
         if len(cut.samples):
             path = self._path(clip.event, cut.start / rate)
@@ -170,9 +177,8 @@ class ClipSink(Sink):
             _write_file(picture, spectrogram_png(cut.samples, rate))
             self._told[-1]["spectrogram"] = str(picture)
 
-    def _without_voices(self, cut: _Cut, rate: int, voices: Voices) -> tuple[_Cut, float]:
+    def _without_voices(self, cut: _Cut, rate: int, flagged: NDArray[np.bool_]) -> tuple[_Cut, float]:
         """The clip as it may be written, perhaps with nothing left, and how many seconds have voices."""
-        flagged = voices.flagged(cut.samples, rate) if len(cut.samples) else np.zeros(0, np.bool_)
         if not flagged.any():
             return cut, 0.0
         samples = np.where(flagged, np.float32(0), cut.samples) if self._mutes else cut.samples[:0]
@@ -238,15 +244,32 @@ def safe_name(text: str) -> str:
     return name or "unnamed"
 
 
-def _cut(clip: _Waiting) -> _Cut:
-    """What is held of a clip's span."""
+def _cut(clip: _Waiting, before: int) -> tuple[_Cut, FloatArray, int]:
+    """What is held of a clip's span; all sound from `before` samples earlier on, and where that begins."""
     memory = clip.memory
-    end = max(clip.start, min(clip.end, memory.newest))
-    start = min(max(clip.start, memory.oldest), end)
-    samples = memory.read(start, end)
+    last = max(clip.start, min(clip.heard, memory.newest))
+    first = min(max(0, clip.start - before, memory.oldest), last)
+    samples = memory.read(first, last)
     # The memory goes on being filled: what it forgot meanwhile was perhaps read as zeros.
-    held = min(max(start, memory.oldest), end)
-    return _Cut(samples[held - start :], held, held - clip.start)
+    begun = min(max(first, memory.oldest), last)
+    samples = samples[begun - first :]
+    end = min(clip.end, last)
+    start = min(max(clip.start, begun), end)
+    return (
+        _Cut(samples[start - begun : end - begun] if end > begun else samples[:0], start, start - clip.start),
+        samples,
+        begun,
+    )
+
+
+def _flagged(voices: Voices, cut: _Cut, sound: FloatArray, begun: int, rate: int) -> NDArray[np.bool_]:
+    """Which samples of a clip are of voices: also of one that ends just before it, or begins just after."""
+    if not len(cut.samples):
+        return np.zeros(0, np.bool_)
+    try:
+        return voices.flagged(sound, rate, cut.start - begun)[: len(cut.samples)]
+    except OutputError as error:
+        raise OutputError(f"no clip is written: {error}") from error
 
 
 def _moment(event: Event, position_s: float) -> datetime | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird.settings.model import SourceSettings
 from edgebird.types import AudioBlock, FloatArray
 
 _ORDER = 4  # of the Butterworth filters whose magnitude it has: 24 dB an octave
@@ -23,6 +24,12 @@ class SoundOptions:
     high_pass_hz: float | None = None
     low_pass_hz: float | None = None
     in_clips: bool = False
+
+
+def sound_options(source: SourceSettings) -> SoundOptions | None:
+    """What is to be done with the sound of a source, None for nothing."""
+    options = SoundOptions(source.gain_db, source.high_pass_hz, source.low_pass_hz, source.process_clips)
+    return None if options == SoundOptions(in_clips=source.process_clips) else options
 
 
 class Conditioner:
