@@ -177,7 +177,7 @@ def test_screenshot_of_now(browser: Browser, tmp_path: Path) -> None:
             with serving(tmp_path / "birds.db") as client:
                 browser.size(*DESKTOP)
                 browser.open(f"http://127.0.0.1:{client.port}/")
-                browser.settle(30)
+                browser.settle(16)  # some of the recording is still to come
                 (DOCS / "serve-now.webp").write_bytes(browser.screenshot("webp"))
         finally:
             station.terminate()

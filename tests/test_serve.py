@@ -328,6 +328,13 @@ def test_the_proxys_word_is_needed_where_a_proxy_lets_people_in(station: Path, t
     assert query(tmp_path / "reviews", "SELECT reviewer FROM reviews") == [("ann",)]
 
 
+def test_a_station_that_is_off_shows_no_level_of_now(client: Client) -> None:
+    """A green bar beside `was closed` looked like sound."""
+    shown = client.ask("/").text
+    assert "was closed" in shown
+    assert re.search(r"-\d+ dBFS", shown) is None
+
+
 def test_the_licence_of_what_listens_is_shown_or_that_nobody_says(station: Path) -> None:
     """Some weights are for non-commercial use alone: who shows detections of them has to know."""
     with serving(station, bundle=BUNDLE) as client:
