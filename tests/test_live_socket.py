@@ -148,6 +148,26 @@ def test_a_memory_can_be_read_by_others_and_not_written(broadcast: Broadcast, pa
         theirs._samples[0] = 1
 
 
+def test_where_no_memory_can_be_shared_all_else_is_told(
+    broadcast: Broadcast, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as under a filter of system calls: clips need the memory, and a page shows the levels that it is told."""
+
+    def refuse(*_: Any) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("edgebird.live.history.os.memfd_create", refuse)
+    stage = Stage()
+    stage.play(4.0)
+    assert stage.memory.read(0, 100).any()
+    with LiveReader(path) as reader:
+        wanted(reader, kind("hello"))
+        broadcast.show(stage)  # type: ignore[arg-type]
+        wanted(reader, kind("state"))
+        (state,) = reader.listen()
+        assert (reader.sounds, state["sources"][0]["level_dbfs"]) == ({}, -50.0)
+
+
 def test_descriptors_are_given_back_however_readers_come_and_go(broadcast: Broadcast, path: Path) -> None:
     """A station runs for months, and a process has a thousand of them."""
 
