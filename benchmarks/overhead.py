@@ -42,7 +42,7 @@ def measure(bundle: Bundle, subject: Subject, material: Material, hop_s: float) 
 
 
 def _bare(bundle: Bundle, subject: Subject, material: Material) -> Step:
-    from edgebird.runtimes.ort import session_of
+    from edgebird.runtimes.ort_session import session_of
 
     session = session_of(bundle.model(subject.precision), threads=subject.threads, spinning=False)
     inputs = {bundle.card.input.name: material.windows[0].samples[None]}

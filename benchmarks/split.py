@@ -66,7 +66,7 @@ def _cut(bundle: Bundle, subject: Subject, batch: int, material: Material) -> di
         from onnx.utils import Extractor
     except ImportError:
         return {"unknown": "the share of the frontend needs onnx to cut the graph: pip install onnx"}
-    from edgebird.runtimes.ort import session_of
+    from edgebird.runtimes.ort_session import session_of
 
     card = bundle.card
     model = Extractor(onnx.load_model(bundle.model(subject.precision)))

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from edgebird import __version__
 from edgebird.card import Card, Scaling
 from edgebird.runtimes.contract import scaled
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from edgebird.runtimes.outputs import Score, activated
 from edgebird.types import FloatArray
 

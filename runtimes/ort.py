@@ -1,25 +1,16 @@
-"""ONNX Runtime: on the CPU, and on a GPU through its CUDA and TensorRT providers.
-
-The GPU wheel lists its providers where none can run and then falls back to the CPU in silence; here that is an error.
-"""
+"""ONNX Runtime: on the CPU, and on a GPU through its CUDA and TensorRT providers; its sessions are of ort_session."""
 
 from __future__ import annotations
 
-import base64
 import logging
-import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card, floor_group
-from edgebird.errors import NotInstalledError, RuntimeUnavailableError
+from edgebird.errors import RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
@@ -38,8 +29,17 @@ from edgebird.runtimes.flight import SLOTS
 from edgebird.runtimes.group import GROUPS, fastest_group
 from edgebird.runtimes.ort_bound import DEVICE, BoundRuns
 from edgebird.runtimes.ort_gpu import GpuRuns, Stream, open_stream
-from edgebird.runtimes.ort_libraries import engine_cache, how_to_install, missing_library, preload
+from edgebird.runtimes.ort_libraries import engine_cache
 from edgebird.runtimes.ort_placement import explained
+from edgebird.runtimes.ort_session import (
+    PROVIDERS,
+    TINY,
+    LeftToCpuError,
+    cuda_options,
+    dtype_of,
+    first_line,
+    session_of,
+)
 from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray
@@ -47,129 +47,7 @@ from edgebird.types import FloatArray
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Provider:
-    """A provider as ONNX Runtime calls it.
-
-    sizes: of the batches that it runs, in order; other numbers of windows are filled up to the next with zeros. Each is
-    another graph for the GPU, measured or built when it is met first. Empty: any number as it comes.
-    """
-
-    name: str
-    sizes: tuple[int, ...] = ()
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it runs on a GPU, with memory of its own."""
-        return bool(self.sizes)
-
-
-_PROVIDERS = {
-    "ort-cpu": _Provider("CPUExecutionProvider"),
-    "ort-cuda": _Provider("CUDAExecutionProvider", (1, 2, 4, 8)),  # chosen without a GPU at hand
-    # Its profile: what `verify` and groups that share a floor use.
-    "ort-tensorrt": _Provider("TensorrtExecutionProvider", (1, 2, 4)),
-}
-_GPU_FAILURE = re.compile(r"(CUDA|CUDNN|CUDNN_FE|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]+")
-# y = x + x, float32 [1], opset 13: the smallest model that computes, so that a build without kernels for a GPU shows.
-TINY = base64.b64decode("CAg6NQoOCgF4CgF4EgF5IgNBZGQSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN")
-
-
 _FAILED = "ONNX Runtime failed"
-
-
-class _LeftToCpuError(RuntimeUnavailableError):
-    """Nodes of the graph would run on the CPU instead."""
-
-
-_LEFT_TO_CPU = "fallback to CPU EP has been explicitly disabled"  # what ONNX Runtime says
-
-
-def session_of(
-    model: bytes | Path,
-    name: str = "ort-cpu",
-    threads: int | None = None,
-    provider_options: Mapping[str, str] | None = None,
-    spinning: bool = True,
-    optimised: bool = True,
-) -> Any:
-    """An InferenceSession of the file or bytes of a graph, on the provider of runtime `name` and on no other.
-
-    threads: None for all cores. provider_options: of the provider. spinning: whether threads that wait for work keep
-    their cores busy, which is a little faster where there is always more. optimised: False runs the operators one by
-    one as they stand in the file. Raises RuntimeUnavailableError if ONNX Runtime is missing or refuses, or if another
-    provider would run.
-    """
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise NotInstalledError(f"{name} needs ONNX Runtime: {_install(name)} ({error})") from error
-    provider = _PROVIDERS[name]
-    wanted = provider.name
-    if wanted not in ort.get_available_providers():
-        raise NotInstalledError(f"{name}: this build of ONNX Runtime has no {wanted}: {_install(name)}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = usable_cores() if threads is None else threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if provider.on_gpu:
-        make_strict(ort, options)
-        preload(ort)
-    if name == "ort-cuda":  # it computes no convolution in INT8: so it dequantizes weights once, not at each inference
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        session = ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model),
-            options,
-            providers=[wanted],
-            provider_options=[dict(provider_options or {})],
-            enable_fallback=0,
-        )
-    except Exception as error:
-        reason = missing_library(ort, name) if provider.on_gpu else None
-        told = f"{name}: {reason or _refusal(error)}"
-        left = reason is None and _LEFT_TO_CPU in str(error)
-        raise (_LeftToCpuError if left else RuntimeUnavailableError)(told) from error
-    if session.get_providers()[:1] != [wanted]:
-        raise RuntimeUnavailableError(f"{name}: asked for {wanted}, ONNX Runtime took {session.get_providers()}")
-    log.debug("ONNX Runtime %s, %s, %d threads", ort.__version__, wanted, options.intra_op_num_threads)
-    return session
-
-
-def _install(name: str) -> str:
-    if name == "ort-cpu":
-        return "pip install 'edgebird[cpu]'"
-    return f"{how_to_install() or 'onnxruntime-gpu'} in place of edgebird[cpu] (docs/gpu.md)"
-
-
-def make_strict(ort: ModuleType, options: Any) -> None:
-    """No node may run on the CPU instead, and FP32 is FP32: TF32 has 10 bits of mantissa."""
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # before the first session; the TensorRT provider has no option for it
-    options.log_severity_level = 4
-    ort.set_default_logger_severity(4)  # else lines about what is told in one line anyway
-
-
-def dtype_of(text: str) -> str:
-    """`tensor(float)` -> `float32`; others as ONNX Runtime calls them."""
-    return "float32" if text == "tensor(float)" else text
-
-
-def _refusal(error: Exception) -> str:
-    """Why a session does not open: the GPU's fault, or the model's."""
-    if failure := _GPU_FAILURE.search(str(error)):  # which ONNX Runtime tells after half a page of its own source
-        return f"the GPU cannot be used: {failure[0].strip()} (docs/gpu.md)"
-    return f"ONNX Runtime refuses the model: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """What an error of ONNX Runtime says first, or what the GPU said."""
-    if failure := _GPU_FAILURE.search(str(error)):
-        return failure[0].strip()
-    return str(error).strip().partition("\n")[0][:300]
 
 
 class OrtRuntime:
@@ -192,10 +70,10 @@ class OrtRuntime:
         self.name, self.card, self._outputs = name, card, Outputs(card, further)
         self._session = session
         self.streams = ParallelRuns([self._run] * streams, card) if streams > 1 else None
-        self.sizes = _PROVIDERS[name].sizes if card.fixed_batch is None else ()
+        self.sizes = PROVIDERS[name].sizes if card.fixed_batch is None else ()
         self.batch_size = self.streams.batch_size if self.streams else preferred_batch(card, max(self.sizes, default=1))
         self.concurrency = self.streams.concurrency if self.streams else 1
-        self._bound = BoundRuns(session, self._outputs, self.sizes) if _PROVIDERS[name].on_gpu and on is None else None
+        self._bound = BoundRuns(session, self._outputs, self.sizes) if PROVIDERS[name].on_gpu and on is None else None
         self._gpu: GpuRuns | None = None
         if on is not None:
             self.concurrency = SLOTS
@@ -218,7 +96,7 @@ class OrtRuntime:
 
     def includes(self, batch: int) -> str:
         """What a time of `infer` has in it, for the bench."""
-        if not _PROVIDERS[self.name].on_gpu:
+        if not PROVIDERS[self.name].on_gpu:
             return "all in the CPU's memory, no copies to a device"
         graphs = self._gpu is not None and self._gpu.has_graph(min(batch, self.batch_size))
         return f"copies to and from the GPU; {'a CUDA graph' if graphs else 'no CUDA graph'}"
@@ -301,8 +179,8 @@ def _warmed(
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
     try:
         session = session_of(model, name, 1 if streams > 1 else options.threads, settings, spinning=False)
-    except _LeftToCpuError as error:
-        told = explained(error, name, _PROVIDERS[name].name, bundle, precision, settings)
+    except LeftToCpuError as error:
+        told = explained(error, name, PROVIDERS[name].name, bundle, precision, settings)
         raise RuntimeUnavailableError(told) from error
     found = {t.name: (dtype_of(t.type), t.shape) for t in (*session.get_inputs(), *session.get_outputs())}
     check_graph(str(model), found, bundle.card)
@@ -336,20 +214,9 @@ def _provider_options(bundle: Bundle, name: str, precision: str) -> dict[str, st
             "trt_timing_cache_path": str(cache),
         }
     if card.fixed_batch is None:
-        for key, batch in (("min", 1), ("opt", 1), ("max", max(_PROVIDERS[name].sizes))):
+        for key, batch in (("min", 1), ("opt", 1), ("max", max(PROVIDERS[name].sizes))):
             given[f"trt_profile_{key}_shapes"] = f"{card.input.name}:{batch}x{card.window_samples}"
     return given
-
-
-def cuda_options(precision: str) -> dict[str, str]:
-    """What the CUDA provider is told. On an H200 the fastest of what was tried; see docs/gpu.md."""
-    channels_last = "fp16" in precision  # as tensor cores take images
-    return {
-        "device_id": str(DEVICE),
-        "use_tf32": "0",
-        "cudnn_conv_algo_search": "HEURISTIC",  # a search finds slower ones, and takes time at each start
-        "prefer_nhwc": str(int(channels_last)),
-    }
 
 
 def probe(name: str) -> str:

@@ -35,8 +35,8 @@ from edgebird.runtimes.contract import (
     run_in_batches,
     warm_up,
 )
-from edgebird.runtimes.ort import TINY, dtype_of, first_line, make_strict
 from edgebird.runtimes.ort_libraries import gpus_here
+from edgebird.runtimes.ort_session import TINY, dtype_of, first_line, make_strict
 from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray
 

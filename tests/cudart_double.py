@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.runtimes import ort, ort_gpu
+from edgebird.runtimes import ort, ort_gpu, ort_session
 from edgebird.runtimes.cudart import Cudart
 from edgebird.runtimes.trt.gpu import Cuda
 from tests.cuda_double import CudaDouble, FakeGpu, Mark, Stream
@@ -39,7 +39,7 @@ class CudartDouble(CudaDouble):
 
     def install_for_ort(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the place of CUDA and of ONNX Runtime's CUDA provider."""
-        real = ort.session_of
+        real = ort_session.session_of
 
         def session_of(model: Any, _name: str, _threads: Any, settings: Mapping[str, str], **_: Any) -> Any:
             stream = self.streams[int(settings["user_compute_stream"])]

@@ -64,7 +64,7 @@ def hollow(python: str, tmp_path: Path) -> Path:
 SESSION = """
 import json, sys
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from pathlib import Path
 told = []
 for model in sys.argv[1:]:

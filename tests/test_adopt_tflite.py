@@ -20,7 +20,7 @@ from edgebird.card import OPSET  # noqa: E402
 from edgebird.errors import ExportError  # noqa: E402
 from edgebird.export.adopt.tflite.convert import convert  # noqa: E402
 from edgebird.export.operators import TENSORRT  # noqa: E402
-from edgebird.runtimes.ort import session_of  # noqa: E402
+from edgebird.runtimes.ort_session import session_of  # noqa: E402
 from tests.flat_models import BIRDNET_CLASSES, BIRDNET_SAMPLES, FlatModel, birdnet_like, litert  # noqa: E402
 
 Make = Callable[[FlatModel, int], int]

@@ -27,7 +27,7 @@ from edgebird.export.families.folds import load  # noqa: E402
 from edgebird.export.families.folds import windows as golden  # noqa: E402
 from edgebird.export.families.folds.experiments import WINDOW_SAMPLES  # noqa: E402
 from edgebird.export.operators import TENSORRT  # noqa: E402
-from edgebird.runtimes.ort import session_of  # noqa: E402
+from edgebird.runtimes.ort_session import session_of  # noqa: E402
 from edgebird.runtimes.trt.build import build_engine  # noqa: E402
 from edgebird.runtimes.trt.request import EngineRequest  # noqa: E402
 from tests.seeded import loaded  # noqa: E402

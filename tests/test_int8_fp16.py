@@ -10,7 +10,7 @@ import pytest
 
 from edgebird.bundle import Bundle
 from edgebird.parity import TOLERANCES
-from edgebird.runtimes import RuntimeOptions, open_runtime, ort
+from edgebird.runtimes import RuntimeOptions, open_runtime, ort_session
 from edgebird.verification import verify
 from tests import gpu_wheels
 from tests.conftest import require
@@ -23,9 +23,10 @@ from edgebird.export.precisions import int8, int8_fp16  # noqa: E402
 from edgebird.export.precisions.backbone import element_types, low_share  # noqa: E402
 from edgebird.export.precisions.gate import scorer  # noqa: E402
 from edgebird.export.precisions.int8 import Chosen  # noqa: E402
+from edgebird.export.precisions.nodes import geometry  # noqa: E402
 from edgebird.export.precisions.qdq import Quantized  # noqa: E402
 from edgebird.export.precisions.rounding import choose_range, round_kernel  # noqa: E402
-from edgebird.export.precisions.stepwise import Stepwise, geometry  # noqa: E402
+from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.test_int8 import quantized_convolutions  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
@@ -117,9 +118,9 @@ def test_the_cuda_provider_dequantizes_weights_once(
 ) -> None:
     """It has no INT8 convolution: all weights would be made float anew at each inference, and INT8 be slower for it."""
     runtime = require("onnxruntime")
-    monkeypatch.setitem(ort._PROVIDERS, "ort-cuda", ort._PROVIDERS["ort-cpu"])
+    monkeypatch.setitem(ort_session.PROVIDERS, "ort-cuda", ort_session.PROVIDERS["ort-cpu"])
     for name in ("int8", NAME):
-        options = ort.session_of(made.model(name), "ort-cuda").get_session_options()
+        options = ort_session.session_of(made.model(name), "ort-cuda").get_session_options()
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
         runtime.InferenceSession(made.model(name), options, providers=["CPUExecutionProvider"])
         kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)

@@ -15,7 +15,7 @@ import pytest
 
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
-from edgebird.runtimes import RuntimeOptions, cudart, group, ort, ort_gpu
+from edgebird.runtimes import RuntimeOptions, cudart, group, ort, ort_gpu, ort_session
 from edgebird.runtimes.flight import SLOTS
 from edgebird.runtimes.trt import gpu
 from tests.cudart_double import CudartDouble
@@ -198,7 +198,7 @@ def test_without_cudas_library_it_says_that_it_is_slow(
     tones: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """ONNX Runtime may find what `ctypes` does not."""
-    real = ort.session_of(tones.model(), "ort-cpu")
+    real = ort_session.session_of(tones.model(), "ort-cpu")
     monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
     monkeypatch.setattr(ort_gpu, "_MAJORS", ("0",))
     monkeypatch.setattr(ort, "warm_up", lambda *_: None)

@@ -18,7 +18,7 @@ import pytest
 from edgebird import demo
 from edgebird.bundle import Bundle, open_bundle, seal
 from edgebird.detection import detect
-from edgebird.runtimes import RuntimeOptions, ort, ort_bound, ort_libraries
+from edgebird.runtimes import RuntimeOptions, ort, ort_bound, ort_libraries, ort_session
 from edgebird.runtimes.outputs import Outputs
 from edgebird.types import FloatArray, Label
 from tests import gpu_code, gpu_wheels, read_kernels
@@ -235,7 +235,7 @@ def test_no_batch_size_is_new_to_the_gpu_once_it_is_open(
     """cuDNN measures its algorithms anew for each, and TensorRT builds an engine, while sound is lost."""
     import soundfile
 
-    real = ort.session_of(tones.model(), "ort-cpu")
+    real = ort_session.session_of(tones.model(), "ort-cpu")
     monkeypatch.setattr(_CountedBound, "ready", [])
     monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
     monkeypatch.setattr(ort_bound, "_Bound", _CountedBound)
@@ -252,7 +252,7 @@ def test_no_batch_size_is_new_to_the_gpu_once_it_is_open(
 
 def test_windows_that_share_a_floor_are_warmed_in_their_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tone_bundle(tmp_path / "floor", db_floor="batch")
-    real = ort.session_of(bundle.model(), "ort-cpu")
+    real = ort_session.session_of(bundle.model(), "ort-cpu")
     monkeypatch.setattr(_CountedBound, "ready", [])
     monkeypatch.setattr(ort, "session_of", lambda *_, **__: real)
     monkeypatch.setattr(ort_bound, "_Bound", _CountedBound)
@@ -404,7 +404,7 @@ def test_cuda_runs_without_tf32(tones: Bundle) -> None:
 
 def test_memory_that_stays_on_the_device_gives_the_same_scores(tones: Bundle) -> None:
     """Here the device is the CPU: the binding is the same."""
-    session = ort.session_of(tones.model(), "ort-cpu", threads=1)
+    session = ort_session.session_of(tones.model(), "ort-cpu", threads=1)
     runs = ort_bound.BoundRuns(session, Outputs(tones.card), (), "cpu")
     for count in (1, 3, 1):
         batch = windows(count)

@@ -25,7 +25,7 @@ from edgebird.errors import BundleError, EdgebirdError, ParityError, RuntimeUnav
 from edgebird.machine import usable_cores
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, RUNTIMES, Runtime, RuntimeOptions, open_runtime, probe
 from edgebird.runtimes.contract import ParallelRuns, engine_errors
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import TINY, session_of
 from edgebird.types import FloatArray, Label
 from edgebird.verification import Verification, verify
 from tests.conftest import require
@@ -278,10 +278,8 @@ def test_a_card_that_does_not_fit_its_graph_is_told_when_the_runtime_opens(
 def test_threads_are_those_that_were_asked_for() -> None:
     """A station that does other work too gives one core; by default all that this process may use are used."""
     require("onnxruntime")
-    from edgebird.runtimes import ort
-
     for asked, given in ((1, 1), (3, 3), (None, usable_cores())):
-        assert session_of(ort.TINY, threads=asked).get_session_options().intra_op_num_threads == given
+        assert session_of(TINY, threads=asked).get_session_options().intra_op_num_threads == given
 
 
 def test_a_graph_the_engine_refuses_is_one_line(engine: str, tones: Bundle, tmp_path: Path) -> None:

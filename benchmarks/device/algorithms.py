@@ -14,8 +14,8 @@ from edgebird.benchmarks.device.session import device_run
 from edgebird.bundle import Bundle
 from edgebird.errors import RuntimeUnavailableError
 from edgebird.runtimes import probe
-from edgebird.runtimes.ort import cuda_options
 from edgebird.runtimes.ort_bound import BoundRuns
+from edgebird.runtimes.ort_session import cuda_options
 from edgebird.runtimes.outputs import Outputs
 
 _PROVEN = (1, 4, 8)

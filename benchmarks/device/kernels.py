@@ -16,7 +16,7 @@ from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, 
 from edgebird.bundle import Bundle
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.runtimes import RuntimeOptions, open_runtime, probe
-from edgebird.runtimes.ort import cuda_options, session_of
+from edgebird.runtimes.ort_session import cuda_options, session_of
 
 _BATCHES = (1, 8, 64)
 _RUNS = 10

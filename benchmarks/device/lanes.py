@@ -18,7 +18,7 @@ import numpy as np
 from edgebird.benchmarks.device.attempts import Finding, attempt, float_graphs, golden_batch, milliseconds
 from edgebird.bundle import Bundle
 from edgebird.runtimes import probe
-from edgebird.runtimes.ort import cuda_options, session_of
+from edgebird.runtimes.ort_session import cuda_options, session_of
 from edgebird.runtimes.trt.bindings import TrtLog
 from edgebird.runtimes.trt.contexts import LoadedEngine
 from edgebird.runtimes.trt.gpu import Cuda, open_cuda

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from edgebird.benchmarks.device.attempts import Run
 from edgebird.bundle import Bundle
-from edgebird.runtimes.ort import cuda_options, session_of
 from edgebird.runtimes.ort_bound import BoundRuns
 from edgebird.runtimes.ort_gpu import GpuRuns, open_stream
+from edgebird.runtimes.ort_session import cuda_options, session_of
 from edgebird.runtimes.outputs import Outputs
 from edgebird.runtimes.trt.gpu import CudaError
 from edgebird.types import FloatArray

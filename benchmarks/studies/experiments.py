@@ -20,7 +20,7 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import FLOOR_GROUP
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 
 Step = Callable[[], object]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgebird.errors import ExportError, NotInstalledError
 from edgebird.machine import installed_version
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from edgebird.types import FloatArray
 
 
