@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from tests.conftest import require
 
 torch, onnx = require("torch"), require("onnx")
 
-from onnx import numpy_helper  # noqa: E402
+from onnx import helper, numpy_helper  # noqa: E402
 
 from edgebird.export.families.folds.family import FOLDS  # noqa: E402
 from edgebird.export.precisions.audio import read_calibration  # noqa: E402
+from edgebird.export.precisions.nodes import geometry  # noqa: E402
 from edgebird.export.precisions.qdq import Quantized, quantized_graph  # noqa: E402
-from edgebird.export.precisions.rounding import PERIOD, Kernel, Range  # noqa: E402
+from edgebird.export.precisions.rounding import PERIOD, Kernel, Range, choose_range, round_kernel  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
@@ -60,6 +61,37 @@ def test_a_shift_comes_back_at_the_borders_and_with_its_dither(network: Stepwise
     off = np.abs(found - expected) > 1e-4  # where float32 tips a value to the next step
     assert off.mean() < 0.001
     assert np.abs(expected - values[output].numpy()).max() > 1e-2, "nothing was rounded"
+
+
+def test_a_convolution_that_is_not_square_comes_back_at_its_borders_too() -> None:
+    """BirdNET's first has a kernel of 4 by 8, and other padding before its map than behind."""
+    random = np.random.default_rng(7)
+    weight = random.standard_normal((3, 1, 2, 3)).astype(np.float32)
+    how = {"pads": [0, 1, 1, 2], "strides": [1, 2]}
+    model = toy(1.0, 1.0)
+    nodes = model.graph.node
+    del nodes[2:4]
+    nodes[1].attribute.extend(helper.make_attribute(name, value) for name, value in how.items())
+    nodes[1].output[0], nodes[1].input[2] = "map", ""
+    del nodes[1].input[2]
+    model.graph.initializer.append(numpy_helper.from_array(weight, "uneven"))
+    nodes[1].input[1] = "uneven"
+    del model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    network = Stepwise(fp32_graph(model))
+    (node,) = network.convolutions
+    images = network.images(random.uniform(-1, 1, (2, 16)).astype(np.float32))
+    with torch.inference_mode():
+        taken = choose_range(images["image"])
+        made = Quantized(taken, round_kernel(*network.kernel(node), images["image"], taken, geometry(node)))
+        expected = network.scores({"map": made.compute(node, images["image"])})
+        exact = network.scores(network.walk(images))
+    low = quantized_graph(model, {node.name: made})
+    audio = images["image"].reshape(2, 16).numpy()
+    found = session_of(low.SerializeToString()).run(["scores"], {"audio": audio})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(exact - expected).max() < 0.02
 
 
 def coarse(model: Any, name: str, shift: float = 0.0) -> Quantized:

@@ -12,8 +12,8 @@ torch = require("torch")
 require("onnx")
 
 
+from edgebird.export.precisions.nodes import Geometry  # noqa: E402
 from edgebird.export.precisions.rounding import PERIOD, Range, choose_range, round_kernel  # noqa: E402
-from edgebird.export.precisions.stepwise import Geometry  # noqa: E402
 
 
 def test_the_range_of_a_one_sided_tensor_uses_all_levels() -> None:
@@ -31,7 +31,7 @@ def test_rounding_knows_the_input() -> None:
     mixing = torch.randn(16, 16, generator=generator)
     values = torch.einsum("ij,njhw->nihw", mixing, torch.rand(2, 16, 20, 20, generator=generator))
     weight, bias = torch.randn(8, 16, 3, 3, generator=generator) ** 3, torch.zeros(8)
-    how, fine = Geometry(1, 1, 1), Range(0.0, 1e-6 + float(values.abs().max()) / 127)
+    how, fine = Geometry((1, 1), (1, 1, 1, 1)), Range(0.0, 1e-6 + float(values.abs().max()) / 127)
     made = round_kernel(weight, bias, values, fine, how)
     full = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
     nearest = (weight / full).round() * full
@@ -48,7 +48,7 @@ def test_rounding_knows_the_input() -> None:
 
 def test_the_bias_takes_up_what_rounding_does_to_the_mean() -> None:
     values = torch.full((2, 4, 5, 5), 0.4) + torch.arange(4)[None, :, None, None]
-    weight, bias, how = torch.ones(2, 4, 1, 1), torch.zeros(2), Geometry(1, 0, 2)
+    weight, bias, how = torch.ones(2, 4, 1, 1), torch.zeros(2), Geometry(groups=2)
     weight = weight[:, :2]
     made = round_kernel(weight, bias, values, Range(0.0, 1.0), how)
     rounded = torch.nn.functional.conv2d(Range(0.0, 1.0).rounded(values), made.values(), made.bias, groups=2)

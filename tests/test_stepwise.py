@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgebird.errors import ExportError
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from tests.conftest import require
 
 torch = require("torch")
@@ -16,7 +16,9 @@ require("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edgebird.export.precisions.stepwise import Geometry, Stepwise, geometry  # noqa: E402
+from edgebird.export.precisions import nodes  # noqa: E402
+from edgebird.export.precisions.nodes import Geometry, geometry  # noqa: E402
+from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 from tests.toy_graph import levels, toy  # noqa: E402
 
@@ -94,6 +96,24 @@ OPERATORS = [
     ("Conv", (1, 4, 6, 6), [np.ones((4, 2, 3, 3), np.float32)], {"group": 2, "pads": [1] * 4, "strides": [2, 2]}),
     ("Conv", (2, 1, 8), [np.ones((1, 1, 5), np.float32)], {"pads": [2, 2]}),
     ("Sigmoid", (1, 3), [], {}),
+    ("Conv", (1, 2, 9, 11), [np.ones((3, 2, 4, 8), np.float32)], {"pads": [1, 3, 1, 4], "strides": [2, 3]}),
+    ("AveragePool", (1, 2, 5, 6), [], {"kernel_shape": [2, 3], "strides": [2, 2], "pads": [0, 1, 1, 1]}),
+    ("AveragePool", (1, 2, 5, 6), [], {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1}),
+    ("MaxPool", (1, 2, 5, 6), [], {"kernel_shape": [1, 2], "strides": [1, 2]}),
+    ("MaxPool", (1, 2, 5, 6), [], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+    ("MaxPool", (1, 2, 5, 5), [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    ("GlobalAveragePool", (2, 3, 4, 5), [], {}),
+    ("Relu", (2, 3), [], {}),
+    ("Clip", (2, 3), [np.float32(0), np.float32(0.5)], {}),
+    ("Clip", (2, 3), [np.float32(0.1)], {}),
+    ("Concat", (2, 3, 2, 2), [np.ones((2, 1, 2, 2), np.float32)], {"axis": 1}),
+    ("BatchNormalization", (2, 2, 3, 3), [np.array([1, 2], np.float32)] * 4, {"epsilon": 1e-3}),
+    ("Reshape", (2, 3, 4), [np.array([0, 0, 2, 2])], {}),
+    ("Squeeze", (2, 3, 1, 1), [np.array([2, 3])], {}),
+    ("Unsqueeze", (2, 3), [np.array([2, 3])], {}),
+    ("Transpose", (2, 3, 4, 5), [], {"perm": [0, 3, 1, 2]}),
+    ("Sub", (2, 3), [np.ones((3,), np.float32)], {}),
+    ("Div", (2, 3), [np.full((3,), 2, np.float32)], {}),
 ]
 
 
@@ -121,12 +141,34 @@ def test_each_operator_is_computed_as_onnx_runtime_does(
 
 
 def test_a_convolution_without_attributes_walks_by_one_and_reads_no_padding() -> None:
-    assert geometry(helper.make_node("Conv", ["x", "w"], ["y"])) == Geometry(stride=1, padding=0, groups=1)
+    assert geometry(helper.make_node("Conv", ["x", "w"], ["y"])) == Geometry((1, 1), (0, 0, 0, 0), 1)
 
 
-def test_a_backbone_that_cannot_be_computed_is_told_by_its_node() -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda node: setattr(node, "op_type", "ConvTranspose"), "ConvTranspose"),
+        (lambda node: node.attribute.append(helper.make_attribute("dilations", [2, 2])), "a Conv with dilation"),
+        (
+            lambda node: node.attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER")),
+            "a Conv whose padding is not in numbers",
+        ),
+    ],
+    ids=["operator", "dilation", "padding"],
+)
+def test_a_backbone_that_cannot_be_computed_is_told_by_its_node(change: Any, told: str) -> None:
     """Before hours of rounding, not in the middle of them."""
     model = toy(1.0, 1.0)
-    model.graph.node[2].op_type = "ConvTranspose"
-    with pytest.raises(ExportError, match=r"stem\.conv2: a backbone with ConvTranspose cannot be measured"):
+    change(model.graph.node[2])
+    with pytest.raises(ExportError, match=rf"stem\.conv2: a backbone with {told} cannot be measured"):
         Stepwise(fp32_graph(model))
+
+
+def test_a_network_that_scores_otherwise_step_by_step_is_refused(
+    network: Stepwise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator that is computed otherwise here would be told as the effect of a rounding."""
+    network.require_same(levels(0.1, 0.2))
+    monkeypatch.setitem(nodes._OPERATORS, "Conv", lambda node, inputs: 2 * nodes.convolve(node, inputs))
+    with pytest.raises(ExportError, match=r"step by step the network scores otherwise, by \d"):
+        network.require_same(levels(0.1, 0.2))

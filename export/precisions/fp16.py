@@ -17,7 +17,7 @@ from edgebird.export import graph
 from edgebird.export.essentials import edges_of
 from edgebird.export.precisions.backbone import Fp32Graph, element_types, low_share
 from edgebird.export.precisions.gate import Candidate
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from edgebird.types import FloatArray
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
@@ -84,7 +84,7 @@ def _activation_faults(fp32: Fp32Graph, calibration: FloatArray) -> dict[str, st
     nodes = [node for node in model.graph.node if node.name in fp32.backbone]
     weights = {tensor.name for tensor in model.graph.initializer}
     names = list(dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name not in weights))
-    averaged = {node.input[0] for node in nodes if node.op_type == "ReduceMean"}
+    averaged = {node.input[0] for node in nodes if node.op_type in ("ReduceMean", "GlobalAveragePool")}
     peak, rounding = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     session = session_of(_with_outputs(model, names).SerializeToString())
     for start in range(0, len(calibration), group):

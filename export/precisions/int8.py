@@ -20,9 +20,10 @@ from torch import Tensor
 from edgebird.export.precisions.audio import varied
 from edgebird.export.precisions.backbone import Fp32Graph, low_share
 from edgebird.export.precisions.gate import Candidate
+from edgebird.export.precisions.nodes import geometry
 from edgebird.export.precisions.qdq import Quantized, quantized_graph
 from edgebird.export.precisions.rounding import Range, choose_range, round_kernel
-from edgebird.export.precisions.stepwise import Stepwise, Values, geometry
+from edgebird.export.precisions.stepwise import Stepwise, Values
 from edgebird.parity import TOLERANCES
 from edgebird.types import FloatArray
 
@@ -83,6 +84,7 @@ def to_int8(
 
 def _choose(fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None]) -> Iterator[Chosen]:
     network, group = Stepwise(fp32), fp32.group
+    network.require_same(calibration[:group])
     with torch.inference_mode():
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
         others = calibration[1::2] if len(calibration) > 1 else calibration
@@ -137,12 +139,10 @@ def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None
     def quantize(node: NodeProto, values: Values) -> None:
         if node not in network.convolutions:
             return
-        name, weight, bias = node.input
+        name = node.input[0]
         if name not in ranges:
             ranges[name] = choose_range(values[name])
-        kernel = round_kernel(
-            network.weights[weight], network.weights[bias], values[name], ranges[name], geometry(node)
-        )
+        kernel = round_kernel(*network.kernel(node), values[name], ranges[name], geometry(node))
         quantized[node.name] = Quantized(ranges[name], kernel)
         if len(quantized) % 10 == 0 or len(quantized) == len(network.convolutions):
             tell(f"int8      {len(quantized)} of {len(network.convolutions)} convolutions rounded")

@@ -12,7 +12,7 @@ when they load the graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,8 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor
 
 from edgebird.export import graph
+from edgebird.export.precisions.nodes import convolve, geometry
 from edgebird.export.precisions.rounding import PERIOD, Kernel, Range, is_dithered
-from edgebird.export.precisions.stepwise import convolve, geometry, kernel_size
 
 _ZERO = "zero_point"
 
@@ -92,7 +92,8 @@ class _Writer:
         self.nodes.append(new)
         if border is not None:
             new.output[0] = f"{node.output[0]}/inside"
-            added = self._unfolded(f"{node.output[0]}/border", border, node, (height, width))
+            walks = _walks(node, made, (height, width))
+            added = self._unfolded(f"{node.output[0]}/border", border, walks, is_dithered(height, width))
             self._node("Add", [new.output[0], added], node.output[0])
 
     def _round(self, values: str, how: Range, shifts: Tensor) -> None:
@@ -103,10 +104,10 @@ class _Writer:
         self._node("QuantizeLinear", [f"{values}/shifted", *scale], f"{values}/quantized")
         self._node("DequantizeLinear", [f"{values}/quantized", *scale], f"{values}/dequantized")
 
-    def _unfolded(self, name: str, border: Tensor, node: NodeProto, size: tuple[int, int]) -> str:
-        """A map [1, outputs, h, w] of the rows and columns that differ; its name. size: of the convolution's input."""
+    def _unfolded(self, name: str, border: Tensor, walks: Sequence[_Walk], dithered: bool) -> str:
+        """A map [1, outputs, h, w] of the rows and columns that differ; its name. walks: down, and across."""
         for axis in (2, 3):
-            first, places = _repetition(border.shape[axis], size[axis - 2], is_dithered(*size), node)
+            first, places = _repetition(border.shape[axis], walks[axis - 2], dithered)
             border = border.index_select(axis, torch.tensor(first))
             self._constant(f"{name}:{axis}", np.array(places, np.int64))
         self._constant(f"{name}:outer", border.numpy())
@@ -145,24 +146,38 @@ def _shift_constant(node: NodeProto, made: Quantized, height: int, width: int) -
     weight = made.kernel.values()
     inside = weight.sum(dim=(1, 2, 3)) * made.input.shift
     how = geometry(node)
-    if not how.padding and not is_dithered(height, width):
+    if not any(how.pads) and not is_dithered(height, width):
         return inside, None
     level = made.input.shifts(height, width).double().expand(1, weight.shape[1] * how.groups, height, width)
     return inside, (convolve(node, [level, weight.double()]) - inside[:, None, None]).float()
 
 
-def _repetition(outputs: int, inputs: int, dithered: bool, node: NodeProto) -> tuple[list[int], list[int]]:
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A convolution in one direction. inputs: rows that there are. before: rows of padding before the first."""
+
+    inputs: int
+    kernel: int
+    stride: int
+    before: int
+
+
+def _walks(node: NodeProto, made: Quantized, size: Sequence[int]) -> list[_Walk]:
+    """Down and across. size: of the input's map."""
+    how, kernel = geometry(node), made.kernel.weights.shape[2:]
+    return [_Walk(*its) for its in zip(size, kernel, how.strides, how.pads[:2], strict=True)]
+
+
+def _repetition(outputs: int, walk: _Walk, dithered: bool) -> tuple[list[int], list[int]]:
     """Of rows (or columns) of a constant map: the first of each that are equal, and for every row which of them it is.
 
-    outputs, inputs: how many rows the map and the convolution's input have. Rows that read no padding are equal where
-    the dither is.
+    outputs: how many rows the map has. Rows that read no padding are equal where the dither is.
     """
-    how, kernel = geometry(node), kernel_size(node)
     first: dict[tuple[str, int], int] = {}
     places = []
     for row in range(outputs):
-        start = row * how.stride - how.padding
-        if 0 <= start <= inputs - kernel:
+        start = row * walk.stride - walk.before
+        if 0 <= start <= walk.inputs - walk.kernel:
             key = ("inside", start % PERIOD if dithered else 0)
         else:
             key = ("border", row)

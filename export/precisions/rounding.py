@@ -12,6 +12,7 @@ does elsewhere. So what is subtracted before rounding, and comes back behind, is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgebird.export.precisions.stepwise import Geometry
+from edgebird.export.precisions.nodes import Geometry
 
 LEVELS = 127  # -127 to 127; the range is symmetric
 HEADROOM = 1.1  # of activations: rounding errors average out over a map, but those of values cut off add up
@@ -88,8 +89,8 @@ def round_kernel(weight: Tensor, bias: Tensor, values: Tensor, chosen: Range, ho
     kernels, biases = [], []
     weights, maps = weight.chunk(how.groups), values.chunk(how.groups, dim=1)
     for part, inputs, offset in zip(weights, maps, bias.chunk(how.groups), strict=True):
-        exact = _patches(inputs, weight.shape[-1], how)
-        seen = _patches(chosen.rounded(inputs), weight.shape[-1], how)
+        exact = _patches(inputs, weight.shape[2:], how)
+        seen = _patches(chosen.rounded(inputs), weight.shape[2:], how)
         mean, seen_mean = exact.mean(dim=1), seen.mean(dim=1)
         seen = seen - seen_mean[:, None]
         moments = (seen @ seen.T / seen.shape[1]).double()
@@ -101,12 +102,12 @@ def round_kernel(weight: Tensor, bias: Tensor, values: Tensor, chosen: Range, ho
     return Kernel(torch.cat([k for k, _ in kernels]), torch.cat([s for _, s in kernels]), torch.cat(biases))
 
 
-def _patches(values: Tensor, size: int, how: Geometry) -> Tensor:
-    """What a convolution multiplies at some positions of every window: [inputs * size * size, positions]."""
+def _patches(values: Tensor, kernel: Sequence[int], how: Geometry) -> Tensor:
+    """What a convolution multiplies at some positions of every window: [inputs * h * w of the kernel, positions]."""
     generator = torch.Generator().manual_seed(_SEED)  # the same positions in every call
     found = []
     for window in values:
-        columns = F.unfold(window[None], size, padding=how.padding, stride=how.stride)[0]
+        columns = F.unfold(how.padded(window[None]), tuple(kernel), stride=how.strides)[0]
         count = min(columns.shape[1], max(1, _POSITIONS // len(values)))
         found.append(columns[:, torch.randperm(columns.shape[1], generator=generator)[:count]])
     return torch.cat(found, dim=1)

@@ -6,72 +6,59 @@ So one node's output can be replaced, and only what depends on it computed again
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, numpy_helper
 from onnx.utils import Extractor
 from torch import Tensor
-from torch.nn import functional as F
 
 from edgebird.errors import ExportError
-from edgebird.export.essentials import edges_of
+from edgebird.export.essentials import edges_of, scorer
+from edgebird.export.precisions import nodes
 from edgebird.export.precisions.backbone import Fp32Graph, image_tensors, map_tensors
-from edgebird.runtimes.ort import session_of
+from edgebird.runtimes.ort_session import session_of
 from edgebird.types import FloatArray
 
 Values = dict[str, Tensor]  # by the names of the graph's tensors
+_SAME = 1e-3  # scores step by step, by torch, and in one go, by ONNX Runtime: far less than a rounding does
 Replacement = Callable[[NodeProto, Values], Tensor | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a convolution walks over its input, the same in both directions."""
-
-    stride: int
-    padding: int
-    groups: int
-
-
-def geometry(node: NodeProto) -> Geometry:
-    """Geometry of a Conv, of which there are only those with square strides, equal padding and no dilation."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return Geometry(found.get("strides", [1])[0], found.get("pads", [0])[0], found.get("group", 1))
-
-
-def _is_even(node: NodeProto) -> bool:
-    """Whether `geometry` says all of it."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    same = all(len(set(found.get(name, (1,)))) == 1 for name in ("strides", "pads", "kernel_shape"))
-    return same and set(found.get("dilations", (1,))) == {1}
-
-
-def kernel_size(node: NodeProto) -> int:
-    """Rows, and columns, of a Conv's kernel."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return int(found["kernel_shape"][0])
 
 
 class Stepwise:
     """A finished FP32 graph. Raises ExportError for a backbone with an operator that is not known here."""
 
     def __init__(self, fp32: Fp32Graph) -> None:
-        model = fp32.model
+        self._model = model = fp32.model
         self.weights = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
         self.nodes = [node for node in model.graph.node if node.name in fp32.backbone]
-        if unknown := [node for node in self.nodes if node.op_type not in _OPERATORS]:
-            raise ExportError(f"int8: {unknown[0].name}: a backbone with {unknown[0].op_type} cannot be measured")
+        for node in self.nodes:
+            if what := nodes.unknown(node):
+                raise ExportError(f"int8: {node.name}: a backbone with {what} cannot be measured")
         self.convolutions = [n for n in self.nodes if n.op_type == "Conv" and self.weights[n.input[1]].ndim == 4]
-        if uneven := [node for node in self.convolutions if not _is_even(node)]:
-            raise ExportError(f"int8: {uneven[0].name}: a convolution that is uneven cannot be measured")
         self._maps, self._group = map_tensors(model, fp32.backbone), fp32.group
         self._images, self._edges = image_tensors(model, fp32.backbone), edges_of(model)
         self._last_reader = {name: node.name for node in self.nodes for name in node.input}
         extractor = Extractor(model)
         self._frontend = _session(extractor, [self._edges.input], self._images)
         self._tail = _session(extractor, self._maps, [self._edges.output])
+
+    def require_same(self, audio: FloatArray) -> None:
+        """Raise ExportError unless windows [windows, samples] have the same scores step by step as in one go.
+
+        What each rounding does to the scores is measured here: a mistake of the walk itself would be told as its.
+        """
+        with torch.inference_mode():
+            found = self.scores(self.walk(self.images(audio)))
+        off = float(np.abs(found - scorer(self._model)(audio)).max())
+        if not off <= _SAME:
+            raise ExportError(f"int8: step by step the network scores otherwise, by {off:.1e}: it cannot be measured")
+
+    def kernel(self, node: NodeProto) -> tuple[Tensor, Tensor]:
+        """Weight [outputs, inputs, h, w] and bias [outputs] of a convolution."""
+        weight = self.weights[node.input[1]]
+        return weight, self.weights[node.input[2]] if len(node.input) > 2 else torch.zeros(len(weight))
 
     def images(self, audio: FloatArray) -> Values:
         """What the backbone takes, of windows [windows, samples]."""
@@ -115,44 +102,7 @@ class Stepwise:
 
     def compute(self, node: NodeProto, values: Values) -> Tensor:
         """Output of one node."""
-        return _OPERATORS[node.op_type](node, [values[n] if n in values else self.weights[n] for n in node.input])
-
-
-def convolve(node: NodeProto, inputs: list[Tensor]) -> Tensor:
-    """A Conv: input, weight, and bias if it has one."""
-    how = geometry(node)
-    values, weight, *bias = inputs
-    convolution: Callable[..., Tensor] = F.conv2d if weight.ndim == 4 else F.conv1d
-    return convolution(values, weight, *bias, stride=how.stride, padding=how.padding, groups=how.groups)
-
-
-def _pool(node: NodeProto, inputs: list[Tensor]) -> Tensor:
-    """An AveragePool without padding."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    kernel, ceil = found["kernel_shape"], bool(found.get("ceil_mode", 0))
-    return F.avg_pool2d(inputs[0], kernel, found.get("strides", 1), ceil_mode=ceil, count_include_pad=False)
-
-
-def _mean(node: NodeProto, inputs: list[Tensor]) -> Tensor:
-    keep = {attribute.name: attribute.i for attribute in node.attribute}.get("keepdims", 1)
-    return inputs[0].mean(inputs[1].tolist(), keepdim=bool(keep))
-
-
-def _reshape(_node: NodeProto, inputs: list[Tensor]) -> Tensor:
-    """Of each window; how many there are does not change."""
-    return inputs[0].reshape(len(inputs[0]), *inputs[1].tolist()[1:])
-
-
-_OPERATORS: dict[str, Callable[[NodeProto, list[Tensor]], Tensor]] = {  # all that backbones are made of
-    "Conv": convolve,
-    "Sigmoid": lambda _node, inputs: torch.sigmoid(inputs[0]),
-    "Mul": lambda _node, inputs: inputs[0] * inputs[1],
-    "Add": lambda _node, inputs: inputs[0] + inputs[1],
-    "AveragePool": _pool,
-    "ReduceMean": _mean,
-    "Unsqueeze": lambda _node, inputs: inputs[0].unsqueeze(int(inputs[1])),
-    "Reshape": _reshape,
-}
+        return nodes.compute(node, [values.get(name, self.weights.get(name)) for name in node.input])
 
 
 def _session(extractor: Extractor, inputs: Iterable[str], outputs: Iterable[str]) -> Any:
