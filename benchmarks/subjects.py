@@ -107,7 +107,7 @@ def prove(subject: Subject, bundle: Bundle, batch: int) -> Parity | None:
         return None
     subject.proofs[batch] = proof.parity
     if not proof.passed:
-        subject.wrong = f"{subject.name}, {batch} at once: {proof.explain()}: not measured"
+        subject.wrong = f"{subject.name}, {batch} at once: {proof.explain(codes=bundle.card.codes)}: not measured"
     return proof.parity
 
 

@@ -109,13 +109,26 @@ class Adoption:
 class Golden:
     """The file with real audio windows and the original network's scores of them.
 
-    windows, recordings: how many windows, of how many recordings; 0 in cards of before they were counted.
+    windows, recordings: how many windows, of how many recordings; 0 in cards of before they were counted. floored: how
+    many of the windows had digital silence, which the reference does not hold, and have a recorder's noise instead.
+    silence: how far the reference's own scores moved there when noise far below float32's rounding was added.
     """
 
     file: str
     sha256: str
     windows: int = 0
     recordings: int = 0
+    floored: int = 0
+    silence: float = 0.0
+
+    def told_silence(self, reference: str) -> str:
+        """What nothing is held to, in words; "" for a reference that holds digital silence."""
+        if not self.floored:
+            return ""
+        return (
+            f"in digital silence {reference} does not hold its own scores: noise far below float32's rounding moves "
+            f"them by up to {self.silence:.1e}; {self.floored} of the {self.windows} windows have a recorder's dither"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,11 @@ class Card:
         """The one batch size that the graph takes; None if it takes any."""
         size = self.input.shape[0]
         return size if isinstance(size, int) else None
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Those of the classes, in the order of the outputs."""
+        return tuple(label.code for label in self.labels)
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -112,24 +112,34 @@ class Proof:
         """Whether the scores are the original's, within the tolerance."""
         return self.parity.passes(self.tolerance)
 
-    def explain(self, evidence: str = "") -> str:
-        """What differs, by how much, what is allowed, in which window most. evidence: what it is called, `golden`."""
+    def explain(self, evidence: str = "", codes: Sequence[str] = ()) -> str:
+        """What differs, by how much, what is allowed, in which window and class most.
+
+        evidence: what it is called, `golden`. codes: of the classes; none: their numbers are told.
+        """
         parity, allowed = self.parity, self.tolerance
         window = f"{evidence} window" if evidence else "window"
         return (
             f"scores differ by up to {parity.max_abs:.2g} (allowed {allowed.max:g}; 99 %: {parity.p99:.2g}, allowed "
             f"{allowed.p99:g}), the top label agrees in {parity.top1_agreement:.0%} of the windows, worst "
-            f"{window} {self.name!r}, class {self.label}{f' ({self.cause})' if self.cause else ''}"
+            f"{window} {self.name!r}, class {self.of_class(codes)}{f' ({self.cause})' if self.cause else ''}"
         )
 
     def bound(self) -> str:
         """How many windows were beyond the tolerance, and how many others may be."""
         return told_bound(self.parity.beyond, self.parity.windows)
 
-    def require(self, claim: str) -> Parity:
-        """The parity. Raises ParityError with what failed (`the engine does not score as ...`) unless it passed."""
+    def of_class(self, codes: Sequence[str]) -> str:
+        """The class that differs most in the worst window, by its code where these are given."""
+        return repr(codes[self.label]) if codes else str(self.label)
+
+    def require(self, claim: str, codes: Sequence[str] = ()) -> Parity:
+        """The parity. Raises ParityError with what failed (`the engine does not score as ...`) unless it passed.
+
+        codes: of the classes.
+        """
         if not self.passed:
-            raise ParityError(f"{claim}: {self.explain()}")
+            raise ParityError(f"{claim}: {self.explain(codes=codes)}")
         return self.parity
 
 

@@ -14,12 +14,16 @@ from edgebird.runtimes import RuntimeOptions, open_runtime
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came out for one precision in one runtime. recordings: how many the golden windows are of, 0: not known."""
+    """What came out for one precision in one runtime.
+
+    recordings: how many the golden windows are of, 0: not known. worst_class: code of the class with the largest error.
+    """
 
     precision: str
     runtime: str
     proof: Proof
     recordings: int = 0
+    worst_class: str = ""
 
     @property
     def passed(self) -> bool:
@@ -50,6 +54,7 @@ class Verification:
             "tolerance": asdict(self.tolerance),
             "parity": self.parity.to_json(),
             "worst_window_name": self.worst,
+            "worst_class": self.worst_class,
             "cause": self.proof.cause,
             "recordings": self.recordings,
         }
@@ -79,4 +84,4 @@ def verify(
             proof = prove(engine.infer, golden, sizes, bundle.card.tolerance(name), floor_group(bundle.card.db_floor))
         finally:
             engine.close()
-        yield Verification(name, engine.name, proof, len(set(golden.recordings)))
+        yield Verification(name, engine.name, proof, len(set(golden.recordings)), bundle.card.codes[proof.label])

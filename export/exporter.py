@@ -109,7 +109,7 @@ class LowerPrecisions:
         self, fp32: Fp32Graph, golden: GoldenData, recordings: Recordings, card: Card, tell: Callable[[str], None]
     ) -> None:
         self._fp32, self._recordings, self._card, self._tell = fp32, recordings, card, tell
-        self._known = evidence(fp32, golden, recordings.held_out)
+        self._known = evidence(fp32, golden, recordings.held_out, card.codes)
         self._engine = Bf16(card, tell)
 
     def write(self, folder: Path, precisions: Sequence[str]) -> dict[str, Precision]:

@@ -25,12 +25,12 @@ def test_a_graph_that_fails_names_the_worst_window_and_the_suspected_block() -> 
     """1000 is added and taken away again in the stem: on a CPU nothing shows, in FP16 quarters are lost."""
     model = toy(1, 1, offset=1000.0)
     heard = levels(0.5, 0.1234, 0.0)
-    evidence = Known("held out", audio.HeldOut(heard, heard[:, :1], ("robin", "wren", "owl")), 1)
+    evidence = Known("held out", audio.HeldOut(heard, heard[:, :1], ("robin", "wren", "owl")), 1, codes=("eurwre",))
     fault = judge(fp16.to_fp16(fp32_graph(model), heard, heard), [evidence])
     assert isinstance(fault, Fault)
     told = str(fault.error())
     assert "fp16 (rounded) is not written: scores differ by up to 0.12" in told
-    assert "worst held out window 'wren', class 0, 1 of 3 windows beyond; suspected: stem (" in told
+    assert "worst held out window 'wren', class 'eurwre', 1 of 3 windows beyond; suspected: stem (" in told
     assert "\n" not in told
 
 

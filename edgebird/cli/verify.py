@@ -53,6 +53,8 @@ def run(
         results.append(result)
         if not as_json:
             shell.result(_told(result))
+    if (golden := opened.card.golden) and (told := golden.told_silence(opened.card.reference)):
+        shell.say(told)
     passed = all(result.passed for result in results)
     content: dict[str, Any] = {"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}
     if audio:
@@ -80,7 +82,8 @@ def _told(result: Verification) -> str:
         f"  {told_bound(parity.beyond, parity.windows, result.recordings)}\n"
         f"  top label agrees in {parity.top1_agreement:.0%} of {parity.top1_windows} windows; "
         f"however close, another is on top in {parity.top1_other}\n"
-        f"  worst window: {result.worst}" + (f"\n  cause: {result.proof.cause}" if result.proof.cause else "")
+        f"  worst window: {result.worst}, class {result.worst_class}"
+        + (f"\n  cause: {result.proof.cause}" if result.proof.cause else "")
     )
 
 

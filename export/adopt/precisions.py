@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from edgebird.bundle import GoldenData
 from edgebird.card import Card
-from edgebird.errors import ExportError, ParityError
+from edgebird.errors import ExportError
 from edgebird.export.adopt.adopted import Adopted
 from edgebird.export.exporter import LowerPrecisions
 from edgebird.export.precisions.backbone import Fp32Graph
@@ -40,10 +39,7 @@ def with_precisions(
     for name in precisions:
         recordings.require_enough(name)
     fp32 = Fp32Graph(adopted.model, adopted.parts.backbone, 1)
-    try:
-        written = LowerPrecisions(fp32, golden, recordings, card, tell).write(folder, precisions)
-    except ParityError as error:
-        raise ParityError(_with_names(str(error), card)) from error
+    written = LowerPrecisions(fp32, golden, recordings, card, tell).write(folder, precisions)
     return replace(card, precisions=written)
 
 
@@ -57,8 +53,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _with_names(text: str, card: Card) -> str:
-    """What a gate says, with the code of the class that it has the number of."""
-    return re.sub(r"\bclass (\d+)", lambda found: f"class {card.labels[int(found[1])].code!r}", text)

@@ -25,13 +25,15 @@ PART = 0.9  # and of the others
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
     """Evidence that a candidate is held to. name: of where it comes from, `golden` or `held out`. group: windows that
-    are scored at once (those that share a floor). recordings: how many the windows are of, 0 if nobody counted.
+    are scored at once (those that share a floor). recordings: how many the windows are of, 0 if nobody counted. codes:
+    of the classes, to be told; none: their numbers are.
     """
 
     name: str
     evidence: Evidence
     group: int
     recordings: int = 0
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,7 @@ def judge(candidate: Candidate, evidence: Sequence[Known]) -> dict[str, Parity] 
 def complaint(proof: Proof, known: Known, part: float = PART) -> str:
     """What is wrong with the scores, and in how many windows; "" if they pass with a part of the tolerance."""
     parity, allowed = proof.parity, proof.tolerance
-    told = f"{proof.explain(known.name)}, {parity.beyond} of {parity.windows} windows beyond"
+    told = f"{proof.explain(known.name, known.codes)}, {parity.beyond} of {parity.windows} windows beyond"
     if not proof.passed:
         return told
     p99 = parity.p99

@@ -94,14 +94,14 @@ def read_recordings(paths: Sequence[Path], family: Hearing, tell: Tell) -> Recor
     return Recordings(*read_calibration(paths, family, tell), family.window_samples / family.sample_rate)
 
 
-def evidence(fp32: Fp32Graph, golden: GoldenData, held_out: Windows) -> list[Known]:
+def evidence(fp32: Fp32Graph, golden: GoldenData, held_out: Windows, codes: tuple[str, ...]) -> list[Known]:
     """What every lower precision is held to: the golden windows, with the original network's scores, and those held
-    out, with those of the FP32 graph.
+    out, with those of the FP32 graph. codes: of the classes.
     """
-    reference = score_in_groups(scorer(fp32.model), held_out.audio, fp32.group)
+    proving = HeldOut(held_out.audio, score_in_groups(scorer(fp32.model), held_out.audio, fp32.group), held_out.names)
     return [
-        Known("golden", golden, fp32.group, len(set(golden.recordings))),
-        Known("held out", HeldOut(held_out.audio, reference, held_out.names), fp32.group, held_out.recordings),
+        Known("golden", golden, fp32.group, len(set(golden.recordings)), codes),
+        Known("held out", proving, fp32.group, held_out.recordings, codes),
     ]
 
 

@@ -120,7 +120,7 @@ def prove(runtime: TrtRuntime, bundle: Bundle, precision: str) -> Parity:
         card.tolerance(precision),
         floor_group(card.db_floor),
     )
-    return proof.require("the engine does not score as the original network did")
+    return proof.require("the engine does not score as the original network did", card.codes)
 
 
 def probe(name: str) -> str:
