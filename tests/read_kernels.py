@@ -1,11 +1,12 @@
 """Read export/data/kernels.json from the real wheels: which operators ONNX Runtime's GPU providers have kernels for.
 
     python -m tests.read_kernels                                  # onnxruntime-gpu, every version below
-    python -m tests.read_kernels --webgpu --bundle BUNDLE         # onnxruntime-ep-webgpu, for the graphs of a bundle
+    python -m tests.read_kernels --webgpu --bundle BUNDLE         # onnxruntime-ep-webgpu, for the graphs of bundles
 
 onnxruntime-gpu tells its kernels itself once its providers are loaded, for which `tests.hollow_cuda` is enough; about
 2.5 GB are downloaded. The WebGPU plugin tells nothing: every kind of node of a bundle's graphs is offered to it alone,
-which takes a Vulkan device; a software one will do (docs/export.md has the command).
+which takes a Vulkan device; a software one will do (docs/export.md has the command). What the table has of the same
+version stays.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def _joined(rows_of_it: Sequence[Kernel]) -> Iterator[tuple[str, int, int, Any]]
             yield name, first, last, row
 
 
-def webgpu_kernels(bundle: Path) -> tuple[list[Kernel], list[str]]:
-    """The same for the WebGPU plugin, as far as the nodes of a bundle's graphs show it, and the operators in them."""
+def webgpu_kernels(bundles: Sequence[Path]) -> tuple[list[Kernel], list[str]]:
+    """The same for the WebGPU plugin, as far as the nodes of bundles' graphs show it, and the operators in them."""
     import onnx
     import onnxruntime as ort
     import onnxruntime_ep_webgpu
@@ -130,7 +131,7 @@ def webgpu_kernels(bundle: Path) -> tuple[list[Kernel], list[str]]:
     devices = [device for device in ort.get_ep_devices() if device.ep_name == onnxruntime_ep_webgpu.get_ep_name()]
     found: dict[str, Kernel] = {}
     tried: set[str] = set()
-    for file in sorted(bundle.glob("*.onnx")):
+    for file in (file for bundle in bundles for file in sorted(bundle.glob("*.onnx"))):
         model = onnx.load(file)
         for node, alone in _nodes_alone(model):
             types = {key: sorted(values) for key, values in kernel_types(node, model).items()}
@@ -140,6 +141,16 @@ def webgpu_kernels(bundle: Path) -> tuple[list[Kernel], list[str]]:
             if key not in found and _taken(ort, devices, alone):
                 found[key] = node.op_type, since, since, types
     return list(found.values()), sorted(tried)
+
+
+def webgpu_known(release: str) -> tuple[list[Kernel], list[str]]:
+    """What the table has of a version of the plugin: kernels, and the operators that were tried."""
+    entry = json.loads(TABLE.read_text())[WEBGPU]
+    if entry["versions"] != [release]:
+        return [], []
+    rows = ((name, row) for name, found in entry["kernels"].items() for row in found)
+    kept = [(name, row["opsets"][0], row["opsets"][1] or _OPEN, row["types"]) for name, row in rows]
+    return kept, entry["tried"]
 
 
 def _nodes_alone(model: Any) -> Iterator[tuple[Any, Any]]:
@@ -191,14 +202,20 @@ def main() -> None:
         "--wheels", type=Path, help="where unpacked wheels are kept (10 GB); default: a folder that goes"
     )
     parser.add_argument("--webgpu", action="store_true", help="read onnxruntime-ep-webgpu, which must be installed")
-    parser.add_argument("--bundle", type=Path, help="whose graphs are offered to the WebGPU plugin")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        help="whose graphs the WebGPU plugin is offered; repeats",
+    )
     given = parser.parse_args()
     if given.webgpu:
         release = version("onnxruntime-ep-webgpu")
+        known, before = webgpu_known(release)
         found, tried = webgpu_kernels(given.bundle)
-        write(
-            WEBGPU, {"package": "onnxruntime-ep-webgpu", "versions": [release], "tried": tried}, table({release: found})
-        )
+        about = {"package": "onnxruntime-ep-webgpu", "versions": [release], "tried": sorted({*before, *tried})}
+        write(WEBGPU, about, table({release: [*known, *found]}))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.wheels or Path(temporary)
