@@ -74,6 +74,8 @@ def describe(bundle: Bundle) -> Iterator[str]:
     heard = f"{card.window_samples / card.sample_rate:g} s at {card.sample_rate} Hz" if card.sample_rate else "places"
     yield f"{bundle.path}: {len(card.labels)} classes, {heard}, {', '.join(card.precisions)}"
     yield f"  proven against {card.reference or 'the original network in float64'}" if card.golden else "  not proven"
+    if card.golden and (told := card.golden.told_silence(card.reference)):
+        yield f"  {told}"
     for fold in card.folds:
         yield f"  {fold.experiment} {fold.file}"
     if its := card.provenance:

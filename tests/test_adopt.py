@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,28 @@ def test_perch_is_scored_with_its_scaling_and_a_softmax_over_one_of_four_outputs
     np.testing.assert_allclose(found[SCORES], logits / logits.sum(), atol=1e-5)
 
 
+def test_constants_that_are_nodes_are_no_images(tmp_path: Path) -> None:
+    """Else a backbone whose exporter wrote a node for each constant would have these as its inputs."""
+    from onnx import helper, numpy_helper
+
+    from edgebird.export.adopt.graphs import fitted, parts_of
+    from tests.toy_graph import toy
+
+    model = toy(1.0, 1.0)
+    factor = numpy_helper.from_array(np.float32(2), "factor")
+    nodes = [
+        helper.make_node("Constant", [], ["factor"], "c", value=factor),
+        helper.make_node("Mul", ["a", "factor"], ["m"]),
+    ]
+    model.graph.node[2].input[0] = "m"
+    for place, node in enumerate(nodes, 2):
+        model.graph.node.insert(place, node)
+    made = fitted(model, ["scores"], 16)
+    assert "Constant" not in {node.op_type for node in made.graph.node}
+    parts = parts_of(made)
+    assert (parts.images, parts.maps) == (("image",), ("map",))
+
+
 def test_outputs_that_nobody_asked_for_are_not_computed(tmp_path: Path) -> None:
     """Perch's spectrogram and spatial embedding are large: a TensorRT engine would write them for each window."""
     import onnx
@@ -129,6 +152,16 @@ def test_a_description_that_is_none_is_one_line(text: str, told: str, tmp_path: 
     card = tmp_path / "mine.toml"
     card.write_text(text)
     with pytest.raises(EdgebirdError, match=told):
+        adopted(tmp_path, network(tmp_path / "mine.onnx", {"birds": "logits"}), card=card)
+
+
+@pytest.mark.parametrize("text", ['scores = "bird"', 'scores = "birds"\n[further]\nembeddings = "bird"'])
+def test_an_output_that_the_card_names_and_nobody_has_is_told(text: str, tmp_path: Path) -> None:
+    """To adopt the model without what its user asked for would be found out in a survey."""
+    card = tmp_path / "mine.toml"
+    card.write_text(f"sample_rate = 32000\n{text}")
+    told = r"mine\.toml: the model has no output 'bird', it is input \[\?, 160000\] -> birds \[\?, 6\]"
+    with pytest.raises(ExportError, match=told):
         adopted(tmp_path, network(tmp_path / "mine.onnx", {"birds": "logits"}), card=card)
 
 
@@ -229,28 +262,83 @@ def test_birdnet_is_adopted_from_its_tflite(fixed: bool, tmp_path: Path) -> None
     assert card.not_birds == {"Human vocal": "human", "Dog": "dog"}
     assert len(card.images) == len(card.maps) == 1
     assert any("1, 2, 3, 4, 8 at once, against float32, LiteRT" in line for line in lines)
+    assert not [line for line in lines if line.startswith("lint")], "an engine takes all that BirdNET is made of"
     assert verdicts(bundle) == [True]
 
 
-def test_windows_that_the_reference_itself_does_not_hold_prove_nothing(tmp_path: Path) -> None:
-    """BirdNET's scores of digital silence are the rounding of LiteRT's Fourier transform: no other engine has them."""
+class Shaky:
+    """Scores digital silence by its rounding, as BirdNET in LiteRT does, and all else steadily."""
+
+    name = "float32, shaky"
+
+    def output(self, windows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        silent = np.abs(windows[:, : SAMPLES // 2]).max(axis=1, keepdims=True) < 1e-6
+        rounded = np.abs(windows).mean(axis=1, keepdims=True) * 1e5 % 1
+        return np.where(silent, rounded, 0.5).astype(np.float32) * np.ones((1, CLASSES), np.float32)
+
+
+def test_digital_silence_that_the_reference_does_not_hold_gets_the_noise_of_a_recorder(tmp_path: Path) -> None:
+    """To leave such windows out would leave a bundle with less evidence, and nobody would know of what."""
     from edgebird.export.adopt.evidence import golden_windows, scored
 
-    class Shaky:
-        name = "float32, shaky"
-
-        def output(self, windows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            noisy = np.abs(windows[:, : SAMPLES // 2]).max(axis=1, keepdims=True) < 1e-6
-            rounded = np.abs(windows).mean(axis=1, keepdims=True) * 1e5 % 1
-            return np.where(noisy, rounded, 0.5).astype(np.float32) * np.ones((1, CLASSES), np.float32)
-
     bundle, _ = adopted(tmp_path, version3(tmp_path / "v3.onnx"))
-    golden = golden_windows(bundle.card)
-    golden.audio[5, : SAMPLES // 2] = 0
-    kept, left_out = scored(golden, bundle.card, Shaky())
-    assert any(golden.names[5] in told for told in left_out)
-    assert golden.names[5] not in kept.names
-    assert len(kept.names) + len(left_out) == len(golden.names)
+    assert bundle.card.golden is not None
+    assert (bundle.card.golden.windows, bundle.card.golden.floored) == (60, 0), "it holds its scores of silence"
+    plain = golden_windows(bundle.card)
+    plain.audio[5, : SAMPLES // 2] = 0
+    made, silence = scored(plain, bundle.card, Shaky())
+    assert len(made.names) == 60
+    assert made.names[5] == f"{plain.names[5]}, silence dithered"
+    assert (made.names[4], made.recordings) == (plain.names[4], plain.recordings)
+    assert np.abs(made.audio[5].astype(int) - plain.audio[5]).max() == 1
+    assert made.audio[5, : SAMPLES // 2].std() == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_array_equal(made.audio[4], plain.audio[4])
+    np.testing.assert_array_equal(made.scores[5], 0.5)
+    assert len(silence.windows) == 1
+    assert silence.moved > 1e-4
+
+
+def test_what_silence_does_to_the_reference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `adopt`, and for ever by `doctor`: an engine may be off there, and nobody would have said so."""
+    from edgebird.doctor import describe
+    from edgebird.export.adopt import evidence
+
+    monkeypatch.setattr(evidence, "_NOISE", 0.05)  # moves any scores
+    bundle, lines = adopted(tmp_path, version3(tmp_path / "v3.onnx"))
+    golden = bundle.card.golden
+    assert golden is not None
+    assert golden.floored > 5
+    assert golden.windows == 60
+    (told,) = (line for line in lines if line.startswith("silence"))
+    assert f"{golden.floored} of the 60 windows have a recorder's dither" in told
+    assert any("without it the graph differs there by up to" in line for line in lines)
+    assert any(told.removeprefix("silence").strip() in line for line in describe(bundle))
+    assert verdicts(bundle) == [True]
+
+
+def test_an_adopted_model_in_int8_is_proven_or_refused_by_its_worst_class_and_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gates of the folds, for a network with BirdNET's operators: its choice is refused once, then holds."""
+    require("torch")
+    require("ai_edge_litert")
+    from edgebird.export.precisions import int8
+    from tests.flat_models import BIRDNET_CLASSES, birdnet_like
+
+    for name in ("_ROUND", "_CHOOSE"):
+        monkeypatch.setattr(int8, name, (3, 3))
+    monkeypatch.setattr(int8, "MARGINS", (1.0, *int8.MARGINS))
+    labels = labels_txt(tmp_path / "labels.txt", BIRDNET_CLASSES)
+    model = birdnet_like(tmp_path / "birdnet.tflite")
+    bundle, lines = adopted(tmp_path, model, labels=labels, precisions=("int8",))
+    refused = [line for line in lines if line.startswith("int8      refused: scores differ by up to")]
+    assert refused
+    assert re.search(r"worst (golden|held out) window '.+', class 'Avis numero\d+'", refused[0])
+    made = bundle.card.precisions["int8"]
+    assert made.share is not None
+    assert made.share > 0
+    assert made.proofs.keys() == {"golden, quantized", "held out, quantized"}
+    assert verdicts(bundle) == [True, True]
 
 
 @pytest.mark.slow
@@ -261,8 +349,15 @@ def test_the_real_birdnet_is_adopted(tmp_path: Path) -> None:
         pytest.skip("EDGEBIRD_BIRDNET does not name the real model")
     model = Path(given)
     (labels,) = model.parent.glob("*Labels.txt")
-    bundle, _ = adopted(tmp_path, model, labels=labels)
-    assert verdicts(bundle) == [True]
+    bundle, lines = adopted(tmp_path, model, labels=labels)
+    golden = bundle.card.golden
+    assert golden is not None
+    assert golden.windows == 60
+    assert golden.floored > 0
+    assert any(line.startswith("silence   in digital silence float32, LiteRT") for line in lines)
+    assert bundle.card.outputs["embeddings"].shape == ("batch", 1024)
+    for engine in ("ort-cpu", "openvino"):
+        assert verdicts(bundle, engine) == [True], engine
 
 
 def test_a_model_of_places_is_no_ear(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto
 
@@ -18,7 +19,7 @@ from edgebird.card import GEO, PLACE, Adoption, Card, Golden, Precision, Tensor
 from edgebird.errors import ExportError, LabelError
 from edgebird.export.adopt.adopted import Adopted
 from edgebird.export.adopt.described import described
-from edgebird.export.adopt.evidence import golden_places, golden_windows, scored
+from edgebird.export.adopt.evidence import Silence, golden_places, golden_windows, scored
 from edgebird.export.adopt.families import FAMILIES, ModelFamily
 from edgebird.export.adopt.graphs import BATCH, Parts, fitted, parts_of, with_one_input
 from edgebird.export.adopt.labels import read_model_labels
@@ -28,6 +29,7 @@ from edgebird.export.adopt.signature import (
     further_outputs,
     place_inputs,
     recognised,
+    require_outputs,
     scores_output,
     signature_of,
 )
@@ -35,7 +37,7 @@ from edgebird.export.adopt.tflite.convert import convert
 from edgebird.export.essentials import essentials, scorer
 from edgebird.export.operators import lint
 from edgebird.files import file_sha256
-from edgebird.parity import Parity, prove, told_bound
+from edgebird.parity import Parity, check_finite, prove, told_bound
 from edgebird.runtimes.contract import run_in_batches
 from edgebird.types import Label
 
@@ -72,13 +74,14 @@ def adopt(request: AdoptRequest, tell: Tell = log.info) -> Bundle:
     with new_bundle(request.out, request.force) as folder:
         adopted, reference = _read(request, tell)
         card = replace(adopted.card, reference=reference.name)
-        golden, left_out = scored(golden_places() if card.kind == GEO else golden_windows(card), card, reference)
-        _tell_golden(golden, left_out, card, tell)
+        golden, silence = scored(golden_places() if card.kind == GEO else golden_windows(card), card, reference)
+        tell(f"recorded  {len(golden.names)} {_what(card)} with {card.reference}")
         parity = _proven(adopted.model, card, golden, tell)
         (folder / _GRAPH).write_bytes(adopted.model.SerializeToString())
         write_golden(folder / GOLDEN_FILE, golden, card.sample_rate)
-        file = Golden(GOLDEN_FILE, file_sha256(folder / GOLDEN_FILE), len(golden.names), len(set(golden.recordings)))
-        card = replace(card, golden=file, precisions={"fp32": _described(folder, adopted.model, card, parity, tell)})
+        card = replace(card, golden=_golden(folder / GOLDEN_FILE, golden, silence))
+        _tell_silence(adopted.model, card, silence, tell)
+        card = replace(card, precisions={"fp32": _described(folder, adopted.model, card, parity, tell)})
         if request.precisions or (card.kind != GEO and find_spec("torch")):
             from edgebird.export.adopt.precisions import with_precisions
 
@@ -93,7 +96,7 @@ def adopt(request: AdoptRequest, tell: Tell = log.info) -> Bundle:
 def _read(request: AdoptRequest, tell: Tell) -> tuple[Adopted, Reference]:
     path = request.model
     is_tflite = path.suffix.lower() == ".tflite"
-    model = convert(path, _inside()) if is_tflite else _load(path)
+    model = convert(path, _inside(request)) if is_tflite else _load(path)
     signature = signature_of(model)
     family = _family(request, signature)
     places = place_inputs(signature) if family.kind == GEO else ()
@@ -111,9 +114,10 @@ def _read(request: AdoptRequest, tell: Tell) -> tuple[Adopted, Reference]:
     return adopted, _reference(path, is_tflite, scores, places or tuple(signature.inputs))
 
 
-def _inside() -> list[str]:
-    """Names of tensors within a .tflite file that become outputs, whatever the family."""
-    return [name for family in FAMILIES.values() for names in family.further.values() for name in names]
+def _inside(request: AdoptRequest) -> list[str]:
+    """Names of tensors within a .tflite file that become outputs: of every family, and those that the card names."""
+    families = [*FAMILIES.values(), *([described(request.card, None)] if request.card else [])]
+    return [name for family in families for names in family.further.values() for name in names]
 
 
 def _load(path: Path) -> ModelProto:
@@ -129,7 +133,10 @@ def _load(path: Path) -> ModelProto:
 def _family(request: AdoptRequest, signature: Signature) -> ModelFamily:
     if request.card is None:
         return recognised(signature, request.family)
-    return described(request.card, recognised(signature, request.family) if request.family else None)
+    known = recognised(signature, request.family) if request.family else None
+    family = described(request.card, known)
+    require_outputs(request.card, family, known or ModelFamily(""), signature)
+    return family
 
 
 def _labels(request: AdoptRequest, family: ModelFamily, classes: int | None) -> tuple[Label, ...]:
@@ -194,17 +201,25 @@ def _reference(path: Path, is_tflite: bool, scores: str, inputs: tuple[str, ...]
 
 
 # --------------------------------------------------------------------------------------------------------------- proof
-def _tell_golden(golden: GoldenData, left_out: list[str], card: Card, tell: Tell) -> None:
-    if not golden.names:
-        raise ExportError(f"{card.reference} holds no window: its scores move by more than the tolerance by rounding")
-    what = "places" if card.kind == GEO else "golden windows"
-    tell(f"recorded  {len(golden.names)} {what} with {card.reference}")
-    if left_out:
-        shown = "; ".join(left_out[:3]) + ("; ..." if len(left_out) > 3 else "")
-        tell(
-            f"left out  {len(left_out)} that prove nothing: noise far below float32's rounding moves the reference's "
-            f"own scores there by more than is allowed: {shown}"
-        )
+def _what(card: Card) -> str:
+    return "places" if card.kind == GEO else "golden windows"
+
+
+def _golden(path: Path, golden: GoldenData, silence: Silence) -> Golden:
+    """What the card says of the golden data in a file."""
+    floored = len(silence.windows)
+    counts = len(golden.names), len(set(golden.recordings)), floored
+    return Golden(path.name, file_sha256(path), *counts, silence.moved if floored else 0.0)
+
+
+def _tell_silence(model: ModelProto, card: Card, silence: Silence, tell: Tell) -> None:
+    """What nothing is held to, and how far the graph is off there. Raises ScoreError for what is no score."""
+    assert card.golden is not None
+    if told := card.golden.told_silence(card.reference):
+        tell(f"silence   {told}")
+        found = run_in_batches(scorer(model), silence.windows, card, 1)
+        check_finite(found)
+        tell(f"          without it the graph differs there by up to {np.abs(found - silence.scores).max():.1e}")
 
 
 def _proven(model: ModelProto, card: Card, golden: GoldenData, tell: Tell) -> Parity:
@@ -213,7 +228,7 @@ def _proven(model: ModelProto, card: Card, golden: GoldenData, tell: Tell) -> Pa
     proof = prove(
         lambda windows: run_in_batches(run, windows, card), golden, card.proof_sizes(), card.tolerance("fp32")
     )
-    parity = proof.require(f"the graph does not score as {card.reference} does")
+    parity = proof.require(f"the graph does not score as {card.reference} does", card.codes)
     sizes = ", ".join(map(str, card.proof_sizes()))
     tell(f"proven    largest score difference {parity.max_abs:.1e}, {sizes} at once, against {card.reference}")
     tell(f"          {told_bound(parity.beyond, parity.windows, len(set(golden.recordings)))}")

@@ -1,11 +1,14 @@
 """What an adopted model is proven with: real windows that come with edgebird, or places all over the world.
 
-Some windows prove nothing: in digital silence BirdNET's spectrogram is the rounding of its own Fourier transform,
-raised to a small power, and any other engine rounds otherwise. These are found by asking the reference alone: where
-noise far below float32's own rounding moves its scores by more than the tolerance, nobody else is held to them.
+Digital silence proves nothing where the reference itself does not hold it: BirdNET's spectrogram of it is the rounding
+of its own Fourier transform, raised to a small power, and any other engine rounds otherwise. That is found by asking
+the reference alone: where noise far below float32's own rounding moves its scores by more than the tolerance. Such a
+window gets what a recorder gives, dither of one step of 16 bits, and every engine is held to it like to all others.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
@@ -22,6 +25,8 @@ from edgebird.types import FloatArray
 
 _DEMO_RATE = 32_000
 _NOISE = 2.0**-27  # an eighth of what a full-scale sample loses in float32
+_SILENCE_S = 0.02  # of samples that are all alike, about a frame of a spectrogram
+_DITHERED = ", silence dithered"
 
 
 def golden_windows(card: Card) -> GoldenData:
@@ -52,26 +57,54 @@ def golden_places() -> GoldenData:
     return GoldenData(np.array(chosen, np.float32), np.zeros((len(chosen), 0)), names)
 
 
-def scored(golden: GoldenData, card: Card, reference: Reference) -> tuple[GoldenData, list[str]]:
-    """Golden data with the reference's scores; and the windows that were left out, as they prove nothing."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Silence:
+    """Windows with digital silence that the reference does not hold, as they were before they had dither.
+
+    windows: float32 [windows, samples]. scores: the reference's of them, [windows, classes]. moved: how far these move
+    at most when noise far below float32's rounding is added.
+    """
+
+    windows: FloatArray
+    scores: FloatArray
+    moved: float = 0.0
+
+
+def scored(golden: GoldenData, card: Card, reference: Reference) -> tuple[GoldenData, Silence]:
+    """Golden data with the reference's scores; of windows whose silence it does not hold, with dither."""
     windows = golden.windows()
     scores = _scores(windows, card, reference)
-    noise = np.random.default_rng(0).standard_normal(windows.shape).astype(np.float32) * np.float32(_NOISE)
-    if card.kind == GEO:
-        noise[:] = 0  # a week that is rounded is another
-    moved = np.abs(_scores(windows + noise, card, reference) - scores).max(axis=1)
-    kept = np.flatnonzero(moved <= ADOPTED_FP32.max)
-    names, recordings = golden.names, golden.recordings
-    left_out = [f"{names[i]} ({moved[i]:.1e})" for i in range(len(names)) if i not in set(kept.tolist())]
-    return (
-        GoldenData(
-            golden.audio[kept],
-            scores[kept].astype(np.float64),
-            tuple(names[i] for i in kept),
-            tuple(recordings[i] for i in kept) if recordings else (),
-        ),
-        left_out,
-    )
+    silent = np.flatnonzero([card.kind != GEO and _is_silent(its, card) for its in golden.audio])
+    if not len(silent):
+        return replace(golden, scores=scores.astype(np.float64)), Silence(windows[:0], scores[:0])
+    noise = np.random.default_rng(0).standard_normal((len(silent), card.window_samples)).astype(np.float32)
+    moved = np.abs(_scores(windows[silent] + noise * np.float32(_NOISE), card, reference) - scores[silent]).max(axis=1)
+    shaky = silent[moved > ADOPTED_FP32.max]
+    silence = Silence(windows[shaky], scores[shaky], float(moved.max()))
+    if not len(shaky):
+        return replace(golden, scores=scores.astype(np.float64)), silence
+    audio = golden.audio.copy()
+    audio[shaky] = _dithered(audio[shaky])
+    names = [f"{name}{_DITHERED}" if index in set(shaky.tolist()) else name for index, name in enumerate(golden.names)]
+    floored = replace(golden, audio=audio, names=tuple(names))
+    scores[shaky] = _scores(floored.windows()[shaky], card, reference)
+    return replace(floored, scores=scores.astype(np.float64)), silence
+
+
+def _is_silent(window: NDArray[np.int16], card: Card) -> bool:
+    """Whether samples are all alike for long: no recorder gives that, but the end of a file that is filled up does."""
+    changes = np.flatnonzero(np.diff(window))
+    runs = np.diff(np.concatenate([[-1], changes, [len(window) - 1]]))
+    return bool(runs.max() >= _SILENCE_S * card.sample_rate)
+
+
+def _dithered(windows: NDArray[np.int16]) -> NDArray[np.int16]:
+    """With the dither of a recorder of 16 bits: triangular, a step to each side (S. P. Lipshitz, R. A. Wannamaker,
+    J. Vanderkooy, "Quantization and dither", J. Audio Eng. Soc. 40, 1992).
+    """
+    random = np.random.default_rng(16)
+    dither = random.random(windows.shape) - random.random(windows.shape)
+    return np.round(windows + dither).clip(-32768, 32767).astype(np.int16)
 
 
 def _scores(windows: FloatArray, card: Card, reference: Reference) -> FloatArray:

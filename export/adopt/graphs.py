@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from edgebird.errors import ExportError
 
@@ -38,6 +41,7 @@ def fitted(model: ModelProto, outputs: Sequence[str], samples: int) -> ModelProt
     del graph.output[:]
     graph.output.extend(found[name] for name in outputs)
     _prune(graph)
+    _keep_constants_as_weights(graph)
     _name_nodes(graph)
     del graph.value_info[:]
     constants = {tensor.name for tensor in graph.initializer}
@@ -132,6 +136,28 @@ def _prune(graph: GraphProto) -> None:
     kept_weights = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in weights]
     del graph.initializer[:]
     graph.initializer.extend(kept_weights)
+
+
+def _keep_constants_as_weights(graph: GraphProto) -> None:
+    """Some exporters write a node for each constant; as weights they are no part of the backbone's inputs."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Constant" and (values := _constant(node)) is not None:
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(NodeProto.FromString(node.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _constant(node: NodeProto) -> NDArray[Any] | None:
+    """The numbers of a Constant; None for what is no array of numbers."""
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return numpy_helper.to_array(value)
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    return np.array(value, kinds[attribute.name]) if attribute.name in kinds else None
 
 
 def _uses(node: NodeProto) -> Iterator[str]:

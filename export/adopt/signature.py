@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
@@ -105,7 +106,8 @@ def scores_output(family: ModelFamily, signature: Signature) -> str:
         raise ExportError(f"it has no output {' or '.join(family.scores)}")
     if known:
         return known[0]
-    others = {name for names in family.further.values() for name in names}
+    further = [family.further, *(known.further for known in FAMILIES.values())]
+    others = {name for its in further for names in its.values() for name in names}
     left = [name for name, shape in signature.outputs.items() if name not in others and len(shape) == 2]
     if len(left) != 1:
         raise ExportError(f"which of its outputs are the scores is not clear: {', '.join(signature.outputs)}")
@@ -121,6 +123,14 @@ def further_outputs(family: ModelFamily, signature: Signature) -> dict[str, str]
                 found[what] = name
                 break
     return found
+
+
+def require_outputs(path: Path, family: ModelFamily, known: ModelFamily, signature: Signature) -> None:
+    """Raise ExportError for an output that a card's file names and the graph lacks. known: what it was put upon."""
+    named = set(family.scores) - set(known.scores)
+    named |= {name for what, names in family.further.items() if names != known.further.get(what) for name in names}
+    if missing := sorted(named - signature.outputs.keys()):
+        raise ExportError(f"{path}: the model has no output {missing[0]!r}, it is {signature}")
 
 
 def place_inputs(signature: Signature) -> tuple[str, ...]:
