@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
@@ -27,6 +27,8 @@ _LOW_HZ, _HIGH_HZ, _ORDER = 100.0, 1500.0, 4
 # What is quietest there is brought to the first level, rms, what is loudest to no more than the second: the detector
 # has to hear what is far, not the noise itself, and is deaf for what is clipped. Of chunks that are not silent.
 _FLOOR, _QUIETEST, _PEAK, _LOUDEST, _SILENCE = 0.003, 0.1, 0.1, 0.95, 1e-6
+# The noise: in which part of the time, over how many bins of the transform, below which frequency, how uneven at most.
+_FRAME, _NOISE, _SMOOTH_BINS, _NOISE_HZ, _LEAST_NOISE, _SILENT_FRAME = 1024, 0.2, 9, 2500.0, 1e-4, 1e-9
 _MEAN = 12  # chunks, 0.4 s: birds sound like a vowel now and then, but not for so long
 _BESIDE = 0.4  # of the threshold: who has said one word says others, and softer ones
 _WARM_S = 1.0  # of sound that the detector hears before what is asked for
@@ -198,7 +200,8 @@ def _for_detector(samples: FloatArray, rate: int) -> FloatArray:
     hertz = np.fft.rfftfreq(size, 1 / _RATE)
     high = 1 + (hertz / _HIGH_HZ) ** (2 * _ORDER)
     low = 1 + (_LOW_HZ / np.maximum(hertz, 1e-3)) ** (2 * _ORDER)
-    filtered = np.fft.irfft(np.fft.rfft(sound, size) / (low * high), size)[: len(sound)].astype(np.float32)
+    spectrum = np.fft.rfft(sound, size) * _whitening(sound, hertz) / (low * high)
+    filtered = np.fft.irfft(spectrum, size)[: len(sound)].astype(np.float32)
     chunks = np.pad(filtered, (0, -len(filtered) % _CHUNK)).reshape(-1, _CHUNK)
     levels = np.sqrt(np.mean(chunks**2, axis=1))
     audible = levels[levels > _SILENCE]
@@ -208,6 +211,25 @@ def _for_detector(samples: FloatArray, rate: int) -> FloatArray:
         gain = min(_FLOOR / float(quiet), _PEAK / float(loud))
     made: FloatArray = np.clip(chunks * np.float32(gain), -1, 1)
     return made
+
+
+def _whitening(sound: FloatArray, hertz: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """What each frequency of a sound [n] is multiplied by, so that its noise is the same at all: hum and wind are not.
+
+    The noise is what is heard in the quieter part of the time, in bands of 140 Hz. The mean in the band is 1.
+    """
+    frames = np.pad(sound, (0, -len(sound) % _FRAME)).reshape(-1, _FRAME) * np.hanning(_FRAME)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    power = power[power.sum(axis=1) > _SILENT_FRAME]
+    if not len(power):
+        return np.ones(len(hertz))
+    bins = np.fft.rfftfreq(_FRAME, 1 / _RATE)
+    around = np.pad(np.quantile(power, _NOISE, axis=0), _SMOOTH_BINS // 2, mode="edge")
+    noise = np.convolve(around, np.full(_SMOOTH_BINS, 1 / _SMOOTH_BINS), "valid")
+    noise = np.maximum(noise, noise[bins < _NOISE_HZ].max() * _LEAST_NOISE + _SILENT_FRAME / _FRAME)
+    shape = np.interp(hertz, bins, 1 / np.sqrt(noise))
+    white: NDArray[np.floating[Any]] = shape / shape[(hertz > _LOW_HZ) & (hertz < _HIGH_HZ)].mean()
+    return white
 
 
 def _smooth(scores: FloatArray) -> FloatArray:
