@@ -26,7 +26,7 @@ class MapRow:
 
 @dataclass(frozen=True, slots=True)
 class HourColumn:
-    """An hour of the day. start, end: hours since midnight, as they pass. number: by the clock. mark: after that."""
+    """An hour of the day. start, end: hours since midnight, as they pass. number: by the clock. mark: in words."""
 
     start: float
     end: float
@@ -80,8 +80,9 @@ def _x(hour: float) -> float:
 
 
 def _parts(shown: DayMap, name: str, top: float, height: float) -> Iterator[str]:
-    marked = [one for one in shown.hours if one.number % 3 == 0 or one.mark]
-    yield from (words(_x(one.start), 12, f"{one.number:02d}{one.mark}", "middle") for one in marked)
+    twice = {one.number for one in shown.hours if one.mark}
+    marked = [one for one in shown.hours if one.number % 3 == 0 or one.number in twice]
+    yield from (words(_x(one.start), 12, f"{one.number:02d}", "middle") for one in marked)
     yield words(_x(shown.length), 12, "24", "middle")
     wide = _HOUR * shown.length
     for index, (source, phases) in enumerate((shown.strips or {}).items()):

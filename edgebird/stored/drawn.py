@@ -110,12 +110,10 @@ class _Day:
 
 
 def _columns(hours: Sequence[Hour]) -> list[HourColumn]:
-    """As they are drawn; the second of an hour that comes twice is marked, and one after an hour that is left out."""
+    """As they are drawn; the second of an hour that comes twice is marked."""
     found = [HourColumn(one.start, one.end, one.number) for one in hours[:1]]
     for before, one in pairwise(hours):
-        regular = one.number == before.number + 1
-        mark = "" if regular else " again" if one.number <= before.number else " at once"
-        found.append(HourColumn(one.start, one.end, one.number, mark))
+        found.append(HourColumn(one.start, one.end, one.number, " again" if one.number <= before.number else ""))
     return found
 
 
