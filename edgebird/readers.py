@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from typing import Any
 
 from edgebird.errors import AudioError
+from edgebird.fingerprint import Fingerprint, fingerprint
 from edgebird.machine import usable_cores, usable_memory
 from edgebird.parallel import Ahead, chained
 from edgebird.sources import FileSource, FoundAudio
@@ -25,21 +27,23 @@ class ReadOptions:
 
     rate: samples per second of the blocks. timezone: see `FileSource`. channel: which one to listen to, from 1 on;
     EACH for each one apart, None for the mean of all. readers: how many recordings at the same time, None for one on
-    each core.
+    each core. fingerprints: take that of each, before it is read.
     """
 
     rate: int
     timezone: tzinfo | None = None
     channel: int | None = None
     readers: int | None = None
+    fingerprints: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class BegunRecording:
-    """A recording on its way. origin: None until it is opened."""
+    """A recording on its way. origin: None until it is opened. fingerprint: if that was asked for."""
 
     found: FoundAudio
     origin: Origin | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +74,20 @@ def read_recordings(recordings: Sequence[FoundAudio], how: ReadOptions) -> Gener
     """
     threads = min(how.readers or usable_cores(), _MOST_READERS)
     most = min(_AHEAD * (threads - 1), usable_memory() // _OF_MEMORY)
-    made = [_pieces(found, how, decode_ahead=threads > 1) for found in recordings]
-    return chained(made, Ahead(threads, _bytes_of, most))
+    return chained(_Unbegun(recordings, how, decode_ahead=threads > 1), Ahead(threads, _bytes_of, most))
+
+
+class _Unbegun(Sequence[Generator[Piece, None, None]]):
+    """The pieces of each recording, made when it is its turn: of a season's all at once would be 40 MB."""
+
+    def __init__(self, recordings: Sequence[FoundAudio], how: ReadOptions, decode_ahead: bool) -> None:
+        self._recordings, self._how, self._decode_ahead = recordings, how, decode_ahead
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _pieces(self._recordings[index], self._how, self._decode_ahead)
 
 
 def _bytes_of(piece: Piece) -> int:
@@ -80,6 +96,8 @@ def _bytes_of(piece: Piece) -> int:
 
 def _pieces(found: FoundAudio, how: ReadOptions, decode_ahead: bool) -> Generator[Piece, None, None]:
     recording, notes = BegunRecording(found), list[tuple[int, str]]()
+    if how.fingerprints:  # first: one that changes while it is read is not the one that was read
+        recording.fingerprint = fingerprint(found.path)
     try:
         channel = 1 if how.channel == EACH else how.channel
         first = FileSource(found.path, how.rate, None, how.timezone, channel, lambda *note: notes.append(note))

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgebird.conditioning import Conditioner, SoundOptions
 from edgebird.detection import Analysis, Result, Scored, Settings, reported, results_of, windows_of
-from edgebird.errors import AudioError, IncompleteAudioError, ScoreError
+from edgebird.errors import AudioError, EdgebirdError, IncompleteAudioError, ScoreError
 from edgebird.events import Events, moment_of
 from edgebird.prefetch import prefetch
 from edgebird.readers import EACH, BegunRecording, Channel, Piece, ReadOptions, read_recordings
@@ -63,6 +63,7 @@ class Work:
     readers: how many recordings may be read at the same time, None for one on each core.
     sound: what is done with it before it is scored, None for nothing.
     voices: finds those for which a detection is not reported, None if all are.
+    fingerprints: sinks are told the state of each recording.
     """
 
     runtime: Runtime
@@ -74,6 +75,7 @@ class Work:
     readers: int | None = None
     sound: SoundOptions | None = None
     voices: Voices | None = None
+    fingerprints: bool = False
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
     so. Raises what the runtime raises, and what the last sink does.
     """
     outcome, telling, is_told = Outcome(), _Telling(work, list(sinks), watcher), False
-    how = ReadOptions(work.runtime.card.sample_rate, work.timezone, work.channel, work.readers)
+    how = ReadOptions(work.runtime.card.sample_rate, work.timezone, work.channel, work.readers, work.fingerprints)
     pieces = read_recordings(recordings, how)
     reading = prefetch(_steps(pieces, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(pieces), closing(reading), closing(score_steps(reading, work.runtime)) as steps:
@@ -106,7 +108,7 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
                 incomplete = _finish(recording, its, telling)
             except AudioError as error:
                 outcome.failed += 1
-                watcher.failed(error)
+                telling.fail(recording.found, error)
                 continue
             outcome.unwritten += telling.unwritten
             if incomplete:
@@ -213,6 +215,15 @@ class _Telling:
                 self.unwritten = True
                 self.lost = self.lost or not sink.each_apart
 
+    def fail(self, found: FoundAudio, error: AudioError) -> None:
+        """Tell that a recording could not be read."""
+        self.watcher.failed(error)
+        for sink in self.sinks:
+            try:
+                sink.fail(found, error)
+            except (OSError, EdgebirdError) as problem:
+                logger.error("%s", problem)
+
     def tell(self, its: Begun, origin: Origin, result: Result) -> None:
         """Tell a result of the recording."""
         if isinstance(result, Scored):
@@ -233,7 +244,7 @@ def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling
         raise first.error
     source, incomplete = first.source.channel.source, None
     assert source is not None  # it has a first step
-    told = Recorded(source.origin, recording.found.relative, source.rate)
+    told = Recorded(source.origin, recording.found.relative, source.rate, recording.fingerprint)
     through = []
     with telling.begun(told) as its:
         for number in range(source.channels if telling.work.channel == EACH else 1):
@@ -241,6 +252,8 @@ def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling
             summary, problem = _finish_channel(first.source, chain([first], steps), telling, its)
             through.append((first.source.channel.source or source, summary))
             incomplete = incomplete or problem
+            if problem:
+                its.lack(problem)
     for one, summary in through:
         telling.watcher.done(one, summary)
     return incomplete

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path, PurePath
 
 from rich.console import Console
@@ -47,7 +48,7 @@ class LineWatcher:
     def __init__(self, recordings: Sequence[FoundAudio]) -> None:
         self._several = len(recordings) > 1
         self._began = time.monotonic()
-        self._done: set[str] = set()
+        self._done, self._last = 0, ""
         self._audio_s = 0.0
 
     def begin(self, source: FileSource) -> None:
@@ -59,7 +60,8 @@ class LineWatcher:
     def done(self, source: FileSource, summary: Summary) -> None:
         """See `Watcher`."""
         shell.say(self._account(source, summary))
-        self._done.add(source.origin.name)
+        self._done += source.origin.name != self._last  # else it is another channel of the same
+        self._last = source.origin.name
         self._audio_s += _audio_s(source, summary)
 
     def failed(self, error: AudioError) -> None:
@@ -70,7 +72,7 @@ class LineWatcher:
         """Say what all recordings that are through came to."""
         if self._several and self._done:
             speed = _speed(self._audio_s, time.monotonic() - self._began)
-            shell.say(f"{len(self._done)} recording{'s' * (len(self._done) > 1)}: {self._audio_s:.1f} s{speed}")
+            shell.say(f"{self._done} recording{'s' * (self._done > 1)}: {self._audio_s:.1f} s{speed}")
 
     def _account(self, source: FileSource, summary: Summary) -> str:
         """One line on a recording that is through; no second of it goes unmentioned."""
@@ -93,8 +95,8 @@ class BarWatcher(LineWatcher):
     def __init__(self, progress: Progress, recordings: Sequence[FoundAudio]) -> None:
         super().__init__(recordings)
         self._progress = progress
-        self._sizes = [_size(found) for found in recordings]
-        self._task = progress.add_task("", total=sum(self._sizes), audio_s=0.0)
+        self._ends = [0, *accumulate(map(_size, recordings))]  # bytes of all up to each
+        self._task = progress.add_task("", total=self._ends[-1], audio_s=0.0)
         self._number = 0  # of recordings that have begun
         self._path: Path | None = None  # of the last of them
         self._rate = 0.0  # bytes a second of audio
@@ -105,8 +107,9 @@ class BarWatcher(LineWatcher):
             self._path = source.origin.path
             self._number += 1
         name = encodable(PurePath(source.origin.name).name)
-        description = f"{self._number}/{len(self._sizes)} {name}"
-        self._rate = self._sizes[self._number - 1] / source.duration_s if source.duration_s else 0.0
+        description = f"{self._number}/{len(self._ends) - 1} {name}"
+        size = self._ends[self._number] - self._ends[self._number - 1]
+        self._rate = size / source.duration_s if source.duration_s else 0.0
         self._progress.update(self._task, description=description)
 
     def advance(self, seconds: float) -> None:
@@ -126,7 +129,7 @@ class BarWatcher(LineWatcher):
         super().failed(error)
 
     def _complete(self) -> None:
-        self._progress.update(self._task, completed=sum(self._sizes[: self._number]))
+        self._progress.update(self._task, completed=self._ends[self._number])
 
 
 def _size(found: FoundAudio) -> int:

@@ -15,8 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
-from edgebird.errors import EdgebirdError
+from edgebird.errors import AudioError, EdgebirdError, IncompleteAudioError, ScoreError
 from edgebird.events import Event
+from edgebird.fingerprint import Fingerprint
+from edgebird.sources import FoundAudio
 from edgebird.types import FloatArray, Origin, Window
 
 
@@ -60,11 +62,13 @@ class Recorded:
     origin: its path, and when it was made.
     relative: its path in the folder that was asked for.
     rate: of the model, Hz.
+    fingerprint: of the file before it was read, if somebody needs it.
     """
 
     origin: Origin
     relative: PurePath
     rate: int
+    fingerprint: Fingerprint | None = None
 
     newest, oldest, ended = 0, 0, True
 
@@ -99,6 +103,12 @@ class Sink:
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Take an event. memory: that of its source, None for an event that is of none."""
+
+    def lack(self, recording: Recorded, problem: IncompleteAudioError | ScoreError) -> None:
+        """Take note that a part of a recording is missing; it goes on, or ends, as others do."""
+
+    def fail(self, found: FoundAudio, error: AudioError) -> None:
+        """Take note that a recording could not be read; it is not begun."""
 
     def end(self, recording: Recorded, complete: bool) -> None:
         """End a recording. complete: all of it was told; if not, what is written as a whole is not written."""
@@ -139,6 +149,10 @@ class Begun:
     def begin(self) -> None:
         """Begin it."""
         self.each(lambda sink: sink.begin(self.recording))
+
+    def lack(self, problem: IncompleteAudioError | ScoreError) -> None:
+        """Tell that a part of it is missing."""
+        self.each(lambda sink: sink.lack(self.recording, problem))
 
     def end(self, complete: bool) -> None:
         """End it, last to first."""

@@ -37,7 +37,7 @@ class FolderSink(Sink):
         recordings: bool = False,
         options: TableOptions | None = None,
     ) -> None:
-        self._folder, self._format, self._rate, self._recordings = folder, format_name, rate, recordings
+        self.folder, self.format, self._rate, self._recordings = folder, format_name, rate, recordings
         self._options = options or TableOptions()
         self._form = self._new_form(folder)
         self._files: dict[str, tuple[AppendedFile, Formatter]] = {}
@@ -51,20 +51,20 @@ class FolderSink(Sink):
 
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
         """Raise OutputError if two recordings would write the same file, or something else is where one shall be."""
-        require_unique(((found.path, str(self._path(found.relative))) for found in recordings), "file")
+        require_unique(((found.path, str(self.path(found.relative))) for found in recordings), "file")
         for found in recordings:
-            path = self._path(found.relative)
+            path = self.path(found.relative)
             require_free(path)
             self._require_ours(path)
 
     def open(self) -> None:
         """Make the folder; for recordings it is made with the first file."""
         if not self._recordings:
-            make_folder(self._folder)
+            make_folder(self.folder)
 
     def begin(self, recording: Recorded) -> None:
         """Begin its file, which has no name yet."""
-        path = self._path(recording.relative)
+        path = self.path(recording.relative)
         self._form = self._new_form(path.parent)
         self._whole = WholeText(path)
         self._whole.write(self._form.header())
@@ -97,28 +97,29 @@ class FolderSink(Sink):
     def _new_form(self, folder: Path) -> Formatter:
         """A table in this folder, which has a numbering of its own."""
         relative = self._options.relative_to is not None
-        return formatter(self._format, self._rate, replace(self._options, relative_to=folder if relative else None))
+        return formatter(self.format, self._rate, replace(self._options, relative_to=folder if relative else None))
 
     def _require_ours(self, path: Path) -> None:
         """Raise WrongOutputError for what is no earlier output of this format: formats share extensions, too."""
         line = first_line(path)
-        if line is not None and not begins_as(self._format, line):
+        if line is not None and not begins_as(self.format, line):
             begins = f"it begins with {line[:_SHOWN]!r}" if line else "it begins with an empty line"
-            problem = f"it is no output of edgebird in the format {self._format} ({begins})"
+            problem = f"it is no output of edgebird in the format {self.format} ({begins})"
             raise WrongOutputError(f"cannot write {path}: {problem}: use another folder")
 
-    def _path(self, relative: PurePath) -> Path:
-        return self._folder / relative.parent / f"{relative.stem}.{self._form.extension}"
+    def path(self, relative: PurePath) -> Path:
+        """Where the table of a recording is."""
+        return self.folder / relative.parent / f"{relative.stem}.{self._form.extension}"
 
     def _file(self, source: str, is_file: bool) -> tuple[AppendedFile, Formatter]:
         if source not in self._files:
-            path = self._folder / f"{_stem(source, is_file)}.{self._form.extension}"
+            path = self.folder / f"{_stem(source, is_file)}.{self._form.extension}"
             if any(path == file.path for file, _ in self._files.values()):
                 raise OutputError(f"cannot write {source} into {path}: another source does")
             self._require_ours(path)
             if is_file:
                 path.unlink(missing_ok=True)
-            form = self._new_form(self._folder)
+            form = self._new_form(self.folder)
             file = AppendedFile(path, form.header(), form.go_on if isinstance(form, Raven) else lambda last: None)
             file.append("")
             self._files[source] = file, form
