@@ -242,7 +242,7 @@ def require_fitting(name: str | None, explain: bool, several: str = "") -> None:
     name: of the format, None for the one that shows all. explain: rejected candidates too. several: what shares one
     output, such as "recording", empty if there is one only.
     """
-    if explain and name not in (None, "jsonl"):
+    if explain and name not in (None, "jsonl", "parquet"):
         raise UsageError(f"--explain needs --format jsonl: {name} has no place for rejected candidates")
     if several and name == "audacity":
         raise UsageError(f"Audacity labels do not say which {several} they are of: give --out DIR for several")

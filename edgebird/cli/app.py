@@ -17,6 +17,7 @@ from edgebird.cli import (
     detect,
     doctor,
     export,
+    export_table,
     listen,
     microphones,
     report,
@@ -53,7 +54,21 @@ def make_app() -> typer.Typer:
         rich_markup_mode="rich" if shell.stderr_is_terminal() and shell.stdout_is_terminal() else None,
     )
     app.callback()(_callback)
-    for module in (demo, export, adopt, verify, build, detect, listen, microphones, serve, report, bench, doctor):
+    for module in (
+        demo,
+        export,
+        adopt,
+        verify,
+        build,
+        detect,
+        export_table,
+        listen,
+        microphones,
+        serve,
+        report,
+        bench,
+        doctor,
+    ):
         app.command(module.NAME)(shell.command(module.run))
     return app
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebird.cli.options import given, parameter, parameters, rows_of, source_rows, takes
 from edgebird.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgebird.archives.journal import Shard
 
 NAME = "detect"
 
@@ -24,6 +27,24 @@ _CHANNEL = Annotated[
         "--channel", metavar="N|each", help="One channel, 1 is the first, or each one apart; default: the mean of all."
     ),
 ]
+_RESUME = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on in --out DIR: what is done there, by this bundle and settings, is not done again."
+    ),
+]
+_SHARD = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="K/N", help="The K-th of N parts of the recordings, for jobs beside each other."),
+]
+_SCORES = Annotated[
+    float | None,
+    typer.Option("--scores", metavar="X", help="Of parquet: also all scores of at least X.", min=0, max=1),
+]
+_RECORDER = Annotated[
+    int,
+    typer.Option("--recorder-folder", metavar="N", help="Of parquet: which folder below AUDIO is a recorder's.", min=1),
+]
 _ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
 
 
@@ -34,6 +55,10 @@ _ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
         parameter("channel", _CHANNEL, None),
         *parameters(_SOUND),
         parameter("submission", _SUBMISSION, None),
+        parameter("resume", _RESUME, False),
+        parameter("shard", _SHARD, None),
+        parameter("scores", _SCORES, None),
+        parameter("recorder_folder", _RECORDER, 1),
     ]
 )
 def run(**options: Any) -> None:
@@ -44,6 +69,7 @@ def run(**options: Any) -> None:
 
     Example: edgebird detect recordings/ --bundle birds --format raven --out tables
     """
+    from edgebird.cli.archive import ArchiveJob
     from edgebird.cli.job import Job, run_job
     from edgebird.conditioning import sound_options
     from edgebird.settings.build import recording_settings
@@ -53,8 +79,22 @@ def run(**options: Any) -> None:
     detection, output = recording_settings(wanted)
     if submission and "hop" in wanted:
         raise UsageError("--submission sets the hop itself: leave --hop away")
+    channel, shard = _channel(options["channel"]), _shard(options["shard"])
+    archive = ArchiveJob(options["resume"], shard, options["scores"], options["recorder_folder"])
     sound = sound_options(recording_source(given(_SOUND, options)))
-    run_job(Job(tuple(options["audio"]), detection, output, submission, _channel(options["channel"]), sound))
+    run_job(Job(tuple(options["audio"]), detection, output, submission, channel, sound, archive))
+
+
+def _shard(text: str | None) -> Shard:
+    """The part of an option. Raises UsageError."""
+    from edgebird.archives.journal import WHOLE, Shard
+
+    if text is None:
+        return WHOLE
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 0 < int(number) <= int(count)):
+        raise UsageError(f"--shard {text!r}: wanted K/N, such as 1/8 for the first of 8 parts")
+    return Shard(int(number), int(count))
 
 
 def _channel(text: str | None) -> int | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from edgebird.archives.resuming import Left
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
+from edgebird.cli.archive import ArchiveJob, Keeping
 from edgebird.cli.progress import make_watcher
 from edgebird.conditioning import SoundOptions
 from edgebird.detection import Settings, detection_settings
@@ -22,8 +24,7 @@ from edgebird.recordings import Outcome, Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink, opened
-from edgebird.sinks.build import keeping_sinks, table_options
-from edgebird.sinks.folder import FolderSink
+from edgebird.sinks.build import table_options
 from edgebird.sinks.lines import LineSink
 from edgebird.sinks.submission import SubmissionSink
 from edgebird.sinks.terminal import TerminalSink
@@ -45,6 +46,21 @@ class Job:
     submission: Path | None = None
     channel: int | None = None
     sound: SoundOptions | None = None
+    archive: ArchiveJob = field(default_factory=ArchiveJob)
+
+    @property
+    def keeping(self) -> Keeping:
+        """How results are kept."""
+        return Keeping(self.archive, self.detection, self.output, self.channel, self.sound)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where results go, and the recordings that are left to do."""
+
+    sinks: list[Sink]
+    screen: Console | None
+    left: Left
 
 
 def run_job(job: Job) -> None:
@@ -59,12 +75,26 @@ def run_job(job: Job) -> None:
     if job.submission and (job.output.out or job.output.format):
         window_s = bundle.card.window_samples / bundle.card.sample_rate
         shell.say(f"--submission: one window every {window_s:g} s, for the detections too")
-    outcome = _process(job, bundle, settings, recordings) if recordings else Outcome()
+    plan = _plan(job, bundle, recordings)
+    left, done = plan.left, plan.left.done
+    if done:
+        flawed = f", parts of {plan.left.flawed} are missing" if plan.left.flawed else ""
+        shell.say(f"{done} of {done + len(left.recordings)} recordings are done already{flawed}")
+    outcome = _process(job, bundle, settings, plan) if left.recordings else _settle(job, plan)
     outcome.failed += len(missing)
-    if problem := _problem(outcome, len(missing) + len(recordings)):
+    outcome.incomplete += left.flawed
+    if problem := _problem(outcome, len(missing) + done + len(left.recordings)):
         # The warnings that say what is missing are not seen with -q.
         (shell.say_error if shell.quiet() and outcome.incomplete else shell.say)(problem)
         raise typer.Exit(shell.FAILED)
+
+
+def _settle(job: Job, plan: _Plan) -> Outcome:
+    """Have outputs in order where nothing is left to do: a killed program may have left the last step undone."""
+    if job.archive.resume:
+        with opened(plan.sinks):
+            pass
+    return Outcome()
 
 
 def _problem(outcome: Outcome, recordings: int) -> str:
@@ -80,22 +110,37 @@ def _problem(outcome: Outcome, recordings: int) -> str:
     return ", and ".join(problems)
 
 
-def _process(job: Job, bundle: Bundle, settings: Settings, recordings: list[FoundAudio]) -> Outcome:
+def _plan(job: Job, bundle: Bundle, recordings: list[FoundAudio]) -> _Plan:
+    """What is to do. Raises OutputError where results of two recordings could not be told apart."""
+    screen = _screen(job)
+    sinks = _sinks(job, bundle, recordings, screen) if recordings else []
+    return _Plan(sinks, screen, job.keeping.left(sinks, recordings))
+
+
+def _process(job: Job, bundle: Bundle, settings: Settings, plan: _Plan) -> Outcome:
     """Analyse the recordings."""
-    wanted, screen = job.detection, _screen(job)
+    wanted, recordings = job.detection, plan.left.recordings
     timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
     options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True, measure=True)
     with ExitStack() as stack:
         runtime = open_runtime(bundle, wanted.runtime, options, shell.say)
         stack.callback(runtime.close)
-        sinks = _sinks(job, bundle, recordings, screen)
-        stack.enter_context(opened(sinks))
-        watcher = stack.enter_context(make_watcher(recordings, screen))
+        job.keeping.forget()
+        stack.enter_context(opened(plan.sinks))
+        watcher = stack.enter_context(make_watcher(recordings, plan.screen))
         on_grid = job.submission is not None
         work = Work(
-            runtime, settings, timezone, wanted.explain, job.channel, on_grid, sound=job.sound, voices=_voices(job)
+            runtime,
+            settings,
+            timezone,
+            wanted.explain,
+            job.channel,
+            on_grid,
+            sound=job.sound,
+            voices=_voices(job),
+            fingerprints=job.keeping.fingerprints,
         )
-        return process(recordings, work, sinks, watcher)
+        return process(recordings, work, plan.sinks, watcher)
 
 
 def _check(job: Job) -> None:
@@ -105,6 +150,7 @@ def _check(job: Job) -> None:
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
     if output.privacy and not output.privacy.drops_detections:
         raise UsageError(f"--voices {output.privacy.action} is for clips, and detect writes none: give drop-detection")
+    job.archive.check(output, job.submission is not None)
     if job.submission and job.channel == EACH:
         raise UsageError("--submission has a row for each window: give --channel N, not --channel each")
 
@@ -152,10 +198,7 @@ def _sinks(job: Job, bundle: Bundle, recordings: list[FoundAudio], screen: Conso
     if job.submission:
         SubmissionSink.check_recordings(recordings)
         sinks.append(SubmissionSink(job.submission, card.labels, card.sample_rate))
-    for sink in keeping_sinks(output, card.sample_rate, True, job.channel is not None):
-        if isinstance(sink, FolderSink):
-            sink.check_recordings(recordings)
-        sinks.append(sink)
+    sinks += job.keeping.sinks(bundle, recordings)
     if not output.out and (output.format or not job.submission):
         sinks.append(_to_stdout(job, bundle, len(recordings), screen))
     return sinks

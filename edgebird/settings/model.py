@@ -48,6 +48,10 @@ def _formats() -> Iterable[str]:
     return FORMATS
 
 
+def _recording_formats() -> Iterable[str]:
+    return (*_formats(), "parquet")
+
+
 # A row is one Setting, however many lines it takes: laid out by hand, so that it can be read as a table.
 # fmt: off
 @dataclass(frozen=True, slots=True)
@@ -259,9 +263,10 @@ class OutputSettings:
     """Where results go. format: of the lines on stdout, or of the files in `out`; None for what fits."""
 
     format: str | None = field(default=None, metadata=set_by(
-        Setting("format", "jsonl, csv (BirdNET), raven, audacity or kaleidoscope.", checks.choice(_formats),
-                Option("--format", "FORMAT", FILES, BOTH),
-                note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl", fixed=True)))
+        Setting("format", "jsonl, csv (BirdNET), raven, audacity or kaleidoscope; of recordings parquet too.",
+                checks.choice(_formats), Option("--format", "FORMAT", FILES, BOTH),
+                note="of the lines on stdout: jsonl, csv, raven, audacity, kaleidoscope", example="jsonl",
+                recordings=checks.choice(_recording_formats), fixed=True)))
     out: Path | None = field(default=None, metadata=set_by(
         Setting("out", "A file per recording or source in this folder, not stdout.", checks.path(),
                 Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",

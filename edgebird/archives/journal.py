@@ -1,0 +1,215 @@
+"""The journal of an output: which recordings are done, and how. It grows by a line for each and is never rewritten.
+
+A line of a run says by which bundle and settings the recordings on the lines behind it were done. A line is written
+when the results of its recording are, so what a killed program leaves is behind: at worst a recording is done again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgebird import __version__
+from edgebird.errors import OutputError, WrongOutputError
+from edgebird.files import make_folder, sync
+from edgebird.fingerprint import Fingerprint
+
+FOLDER = ".edgebird"
+SUFFIX = ".journal"
+_SYNC_S = 1.0  # a power cut may cost the lines of about so many seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The part of the recordings that is this program's: the `number`-th of `count`, from 1 on."""
+
+    number: int = 1
+    count: int = 1
+
+    def has(self, key: str) -> bool:
+        """Whether a recording is of this part: by the hash of its name, so that new ones move no others."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.count}"
+
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """By what recordings are done. what: bundle and settings, in words that JSON has."""
+
+    what: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The hash of it: another one says that what was done has to be done again."""
+        return hashlib.sha256(json.dumps(self.what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a journal says of a recording.
+
+    run: the `Run.id`. fingerprint: of the file that was read. shard: whose journal says so. at: when, in seconds since
+    1970. problem: what is missing of it, else empty. partition: where a dataset has its rows. failed: it is not done,
+    and what it came to is told all the same.
+    """
+
+    run: str
+    fingerprint: Fingerprint
+    shard: str
+    at: float
+    problem: str = ""
+    partition: str = ""
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Journals:
+    """What all journals of an output say together: `done` by the names of recordings.
+
+    waiting: by shards, names of those whose results were not in the dataset yet when the journal ended.
+    """
+
+    done: dict[str, Done] = field(default_factory=dict)
+    waiting: dict[str, list[str]] = field(default_factory=dict)
+
+    def is_done(self, key: str, run: str, found: Fingerprint | None) -> bool:
+        """Whether this state of a recording is done by this run."""
+        known = self.done.get(key)
+        return known is not None and not known.failed and known.run == run and known.fingerprint == found
+
+
+def journal_path(folder: Path, output: str, shard: Shard) -> Path:
+    """Where the journal of an output in a folder is. output: its format."""
+    return folder / FOLDER / f"{output}.{shard}{SUFFIX}"
+
+
+def read_journals(folder: Path, output: str) -> Journals:
+    """Read the journals of all shards of an output, also those that other programs write. Raises OutputError."""
+    journals = Journals()
+    for path in sorted((folder / FOLDER).glob(f"{output}.*{SUFFIX}")):
+        shard = path.name.removeprefix(f"{output}.").removesuffix(SUFFIX)
+        run, waiting = "", journals.waiting.setdefault(shard, [])
+        for _, line in _lines(path):
+            run = line.get("run", run)
+            if "merged" in line:
+                waiting.clear()
+            if "done" in line:
+                waiting += [line["done"]] if "partition" in line else []
+                known, found = journals.done.get(line["done"]), _done(line, run, shard)
+                if known is None or known.at <= found.at:  # else another shard has done it anew
+                    journals.done[line["done"]] = found
+    return journals
+
+
+def forget_journals(folder: Path, output: str) -> None:
+    """Remove the journals of an output that is written anew: what they say is not true any more."""
+    for path in (folder / FOLDER).glob(f"{output}.*{SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def _done(line: dict[str, Any], run: str, shard: str) -> Done:
+    found = Fingerprint(line["size"], line["mtime_ns"], line["ends"])
+    return Done(run, found, shard, line["at"], line.get("problem", ""), line.get("partition", ""), "failed" in line)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Whole lines, each with where it ends; a torn or damaged one, and what is behind it, counts for nothing."""
+    end = 0
+    try:
+        with path.open("rb") as file:
+            for data in file:
+                try:
+                    line = json.loads(data)
+                except ValueError:
+                    return
+                if not data.endswith(b"\n") or not isinstance(line, dict):
+                    return
+                end += len(data)
+                yield end, line
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Journal:
+    """The journal that this program writes; only one may at a time.
+
+    run: by what recordings will be done, None to keep others from it without writing. All methods raise OutputError.
+    """
+
+    def __init__(self, path: Path, run: Run | None) -> None:
+        self._path, self._run = path, run
+        self._descriptor = -1
+        self._synced = 0.0
+
+    def open(self) -> None:
+        """Open it, without what a killed program left half written. Raises WrongOutputError if another one has it."""
+        make_folder(self._path.parent, self._path)
+        try:
+            is_new = not self._path.exists()
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._lock()
+            whole, run = 0, None
+            for end, line in _lines(self._path):
+                whole, run = end, line.get("run", run)
+            os.ftruncate(self._descriptor, whole)
+            if is_new:
+                sync(self._path.parent)
+        except OSError as error:
+            raise self._error(error) from error
+        if self._run and run != self._run.id:
+            self.write({"run": self._run.id, "edgebird": __version__, **self._run.what})
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            problem = "another edgebird writes there: wait for it, or give --shard K/N"
+            raise WrongOutputError(f"cannot write {self._path}: {problem}") from None
+        except OSError:  # a file system that has no locks
+            pass
+
+    def add(self, key: str, found: Fingerprint, **more: Any) -> None:
+        """Note that a recording is done. found: of the file as it was before it was read."""
+        line = {"done": key, "size": found.size, "mtime_ns": found.mtime_ns, "ends": found.ends}
+        self.write({**line, "at": round(time.time(), 3), **more})
+
+    def write(self, line: dict[str, Any], sync: bool = False) -> None:
+        """Add a line; it is there whatever becomes of this program, and on the disk soon, or at once with `sync`."""
+        try:
+            data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            if os.write(self._descriptor, data) != len(data):
+                raise OSError(0, "the disk is full")
+            if (now := time.monotonic()) > self._synced + _SYNC_S or sync:
+                os.fsync(self._descriptor)
+                self._synced = now
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Have all of it on the disk, and let another program have it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise self._error(error) from error
+            finally:
+                os.close(descriptor)
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self._path}: {error.strerror or error}")
