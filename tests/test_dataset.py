@@ -199,7 +199,10 @@ def test_putting_in_twice_is_putting_in_once(tmp_path: Path, birds: Path) -> Non
         merge(out, "1-of-1", Spool(path).lines())
         once = everything(out)
     assert len(once["summaries"]) == 2
-    merge(out, "1-of-1", Spool(path).lines())
+    with pytest.MonkeyPatch.context() as patch:  # with a column less, as an earlier version had it
+        patch.setitem(COLUMNS, "summaries", {k: v for k, v in COLUMNS["summaries"].items() if k != "voice_detections"})
+        merge(out, "1-of-1", Spool(path).lines())
+    merge(out, "1-of-1", list(Spool(path).lines())[:1])
     assert everything(out) == once
     shutil.rmtree(out / "summaries")
     wanted = (audio, "--bundle", birds, "--format", "parquet", "--out", out, "--resume")

@@ -97,9 +97,9 @@ def _rewrite(path: Path, table: str, gone: set[str], rows: list[Row]) -> None:
 
     new = pyarrow.Table.from_pylist(rows, schema(table))
     if path.exists():
-        old = read_part(path)
+        old = read_part(path, table)
         kept = old.filter([name not in gone for name in old["recording"].to_pylist()])
-        new = pyarrow.concat_tables([kept, new]) if len(kept) else new
+        new = pyarrow.concat_tables([new, kept], promote_options="default")
     elif not rows:
         return
     if not len(new):
@@ -109,13 +109,14 @@ def _rewrite(path: Path, table: str, gone: set[str], rows: list[Row]) -> None:
         parquet.write_table(new.sort_by(order_of(table)), temporary, compression="zstd", row_group_size=_ROW_GROUP)
 
 
-def read_part(path: Path) -> pyarrow.Table:
-    """The rows of one file. Raises OutputError."""
+def read_part(path: Path, table: str) -> pyarrow.Table:
+    """The rows of one file, with nulls for columns that an earlier version did not know. Raises OutputError."""
     import pyarrow
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(path).read()
+        found = parquet.ParquetFile(path).read()
+        return pyarrow.concat_tables([schema(table).empty_table(), found], promote_options="default")
     except (OSError, pyarrow.ArrowException) as error:
         raise OutputError(f"cannot read {path}: {error}") from error
 
@@ -130,4 +131,4 @@ def partitions(root: Path, table: str = SUMMARIES) -> list[str]:
 def rows_in(root: Path, table: str, partition: str) -> list[dict[str, Any]]:
     """The rows of a partition."""
     paths = sorted((root / table / partition).glob("*.parquet"))
-    return [row for path in paths for row in read_part(path).to_pylist()]
+    return [row for path in paths for row in read_part(path, table).to_pylist()]

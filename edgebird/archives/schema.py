@@ -37,6 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         **_ACCOUNT,
         "windows": "whole",
         "detections": "whole",
+        "voice_detections": "whole",
         "file_size": "large",
         "file_time": "time",
         "model_rate": "whole",
@@ -106,6 +107,7 @@ def event_of(table: str, row: Row, summary: Mapping[str, Any]) -> Event:
         event["channel"] = row["channel"]
     skipped = {*_WHOSE, *_TIME, "source", "path", "zone_assumed", "file_size", "file_time"}
     skipped |= {"model_rate", "detail"}
+    skipped |= set() if row.get("voice_detections") is not None else {"voice_detections"}
     event |= {name: row[name] for name in COLUMNS[table] if name not in skipped}
     return event | json.loads(row["detail"]) if table == REJECTED else event
 
