@@ -56,12 +56,19 @@ def edgebird(place: Path, *arguments: object, limit: float = 60.0) -> subprocess
     return subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True, check=False, timeout=100)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow if index else ()) for index, kind in enumerate(MODULES)]
-)
-def test_doctor_and_auto_survive_an_engine_that_does_not(place: Path, kind: str) -> None:
-    require("openvino")
+@pytest.mark.parametrize("kind", MODULES)
+def test_how_an_engine_ended_is_told(place: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     source, told = MODULES[kind]
+    (place / "modules" / "engine.py").write_text(source)
+    monkeypatch.syspath_prepend(str(place / "modules"))
+    (answer,) = apart.ask("engine:say", ["ort-cpu"])
+    assert isinstance(answer, RuntimeUnavailableError)
+    assert str(answer).startswith(f"ort-cpu: {told}")
+
+
+def test_doctor_and_auto_survive_an_engine_that_does_not(place: Path) -> None:
+    require("openvino")
+    source, told = MODULES["crashes at import"]
     (place / "modules" / "onnxruntime.py").write_text(source)
     ended = edgebird(place, "doctor")
     assert (ended.returncode, ended.stderr) == (0, "")
