@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +37,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: of two processes, none is left alone with them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of the processes makes, and all of them read: an export takes a minute on a busy machine."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            part = shared.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            make(part)
+            part.rename(shared)
+    return shared
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,14 +85,14 @@ def narrow_folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     require("torch")
     from tests.seeded import FOLD_NUMBER, narrow_architecture, save_checkpoint, seeded_model
 
-    folder = tmp_path_factory.mktemp("folds")
-    return {
-        name: save_checkpoint(
-            folder / f"{name}_eca_nfnet_l0" / f"fold_{number}_model.bin",
-            seeded_model(name, architecture=narrow_architecture()),
-        )
-        for name, number in FOLD_NUMBER.items()
-    }
+    files = {name: Path(f"{name}_eca_nfnet_l0") / f"fold_{number}_model.bin" for name, number in FOLD_NUMBER.items()}
+
+    def save(folder: Path) -> None:
+        for name, file in files.items():
+            save_checkpoint(folder / file, seeded_model(name, architecture=narrow_architecture()))
+
+    folder = once(tmp_path_factory, "folds", save)
+    return {name: folder / file for name, file in files.items()}
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +101,10 @@ def exported(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     require("onnx")
     from edgebird.export.exporter import ExportRequest, export_bundle
 
-    out = tmp_path_factory.mktemp("bundles") / "exp105"
-    bundle = export_bundle(ExportRequest((narrow_folds["exp105"],), out))
+    def export(folder: Path) -> None:
+        export_bundle(ExportRequest((narrow_folds["exp105"],), folder / "exp105"))
+
+    bundle = open_bundle(once(tmp_path_factory, "bundles", export) / "exp105")
     yield bundle.path
     assert {path.name for path in bundle.path.iterdir()} == {"card.json", *bundle.card.hashes()}, "a test changed it"
 
@@ -111,12 +130,16 @@ def in_int8(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     from edgebird.export.exporter import ExportRequest, export_bundle
     from edgebird.export.precisions import int8
 
-    folds, told = (narrow_folds["exp105"], narrow_folds["exp107"]), list[str]()
-    request = ExportRequest(folds, tmp_path_factory.mktemp("int8") / "bundle", precisions=("int8", "int8+fp16"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(int8, "_ROUND", (5, 3))
-        patch.setattr(int8, "_CHOOSE", (5, 3))
-        return export_bundle(request, told.append), told
+    def export(folder: Path) -> None:
+        folds, told = (narrow_folds["exp105"], narrow_folds["exp107"]), list[str]()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(int8, "_ROUND", (5, 3))
+            patch.setattr(int8, "_CHOOSE", (5, 3))
+            export_bundle(ExportRequest(folds, folder / "bundle", precisions=("int8", "int8+fp16")), told.append)
+        (folder / "told.json").write_text(json.dumps(told))
+
+    folder = once(tmp_path_factory, "int8", export)
+    return open_bundle(folder / "bundle"), json.loads((folder / "told.json").read_text())
 
 
 @pytest.fixture(scope="session")
