@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from edgebird.calibration import Calibration
 from edgebird.card import Card, Precision, parse_card, read_card
 from edgebird.errors import BundleError, OutputError
 from edgebird.files import atomic_path, exchange, file_sha256, remove_orphans, sync, temporary_beside
@@ -161,6 +162,14 @@ def seal(path: str | os.PathLike[str]) -> Bundle:
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from error
     return open_bundle(folder)
+
+
+def with_calibration(bundle: Bundle, calibration: Calibration | None) -> Bundle:
+    """Write a calibration into the card of a bundle, or take it out; all else stays. Raises OutputError."""
+    card = replace(bundle.card, calibration=calibration)
+    with atomic_path(bundle.path / CARD_FILE) as temporary:
+        temporary.write_bytes(card.to_bytes())
+    return replace(bundle, card=card)
 
 
 @contextmanager

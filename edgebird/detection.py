@@ -27,6 +27,7 @@ from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.settings import model
 from edgebird.settings.hours import Spans, SunBound
 from edgebird.settings.model import DetectionSettings, SourceSettings
+from edgebird.settings.toml import read_thresholds
 from edgebird.sources import FileSource
 from edgebird.species import allowed_labels, name_key
 from edgebird.suppression import Suppression, Suppressor, suppression_of
@@ -107,14 +108,14 @@ def source_settings(source: SourceSettings, settings: DetectionSettings, card: C
 
 
 def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
-    """What is a detection, for this model. Raises UsageError, LabelError."""
+    """What is a detection, for this model. Raises UsageError, LabelError; OSError where a file cannot be read."""
     allowed = allowed_labels(settings.species_list, card.labels) if settings.species_list else None
     result = settings_for(card, settings.hop_s, settings.threshold, settings.min_windows, allowed)
     season = season_of(settings.place, card.labels, settings.coordinates)
     result = replace(result, season=season, suppression=suppression_of(settings.suppress, card))
-    if not settings.thresholds:
-        return result
-    return replace(result, threshold=_thresholds(settings.threshold, settings.thresholds, card.labels))
+    species = read_thresholds(settings.thresholds_file) if settings.thresholds_file else {}
+    species |= settings.thresholds
+    return replace(result, threshold=_thresholds(settings.threshold, species, card.labels)) if species else result
 
 
 def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
@@ -341,7 +342,7 @@ def detect(
     """
     card = runtime.card
     source = FileSource(Path(path), card.sample_rate)
-    events = Events(card.labels, card.sample_rate)
+    events = Events.of(card)
     for result in analyse(prefetch(source.blocks()), runtime, settings_for(card, hop_s, threshold, min_windows)):
         if isinstance(result, Detection):
             yield events.tell(source.origin, result)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
+from edgebird.calibration import Calibration
+from edgebird.card import Card
 from edgebird.pooling import Onset
 from edgebird.types import Detection, Gap, Label, Origin, Rejected, Summary
 
@@ -61,17 +63,23 @@ def gap_event(origin: Origin, gap: Gap, rate: int) -> Event:
 class Events:
     """Tells results as events.
 
-    labels: those of the model, in its order. rate: of the model, in Hz.
+    labels: those of the model, in its order. rate: of the model, in Hz. calibration: of its scores, if they have one.
     """
 
     labels: Sequence[Label]
     rate: int
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of(cls, card: Card) -> Events:
+        """Return those of a model."""
+        return cls(card.labels, card.sample_rate, card.calibration)
 
     def tell(self, origin: Origin, result: Detection | Rejected | Onset | Gap | Summary) -> Event:
         """Return the event of a result of this source."""
         match result:
             case Detection():
-                return self._candidate("detection", origin, result)
+                return self._detection(origin, result)
             case Onset():
                 return self._candidate("onset", origin, result.candidate)
             case Rejected():
@@ -84,6 +92,14 @@ class Events:
                 return gap_event(origin, result, self.rate)
             case Summary():
                 return self._summary(origin, result)
+
+    def _detection(self, origin: Origin, detection: Detection) -> Event:
+        """Tell a detection, with `probability` behind its score where that is known."""
+        event = self._candidate("detection", origin, detection)
+        if self.calibration and (curve := self.calibration.curves.get(event["code"])):
+            windows = event.pop("windows")
+            event |= {"probability": round(curve.probability(event["score"]), 4), "windows": windows}
+        return event
 
     def _candidate(self, kind: str, origin: Origin, candidate: Detection) -> Event:
         label = self.labels[candidate.label]

@@ -230,7 +230,7 @@ class _Telling:
             its.each(lambda sink: sink.score(its.recording, result.window, result.scores))
         elif told := reported(result, self.work.explain, live=False):
             card = self.work.runtime.card
-            event = Events(card.labels, card.sample_rate).tell(origin, told)
+            event = Events.of(card).tell(origin, told)
             its.each(lambda sink: sink.take(event, its.recording))
 
 

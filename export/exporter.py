@@ -19,6 +19,7 @@ from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle, write_golden
 from edgebird.card import OPSET, Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.export import graph
+from edgebird.export.embeddings import check_embeddings
 from edgebird.export.essentials import scorer
 from edgebird.export.families.family import Family
 from edgebird.export.families.registry import read_family
@@ -42,7 +43,7 @@ class ExportRequest:
     db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
     labels: CSV file, None for the family's. force: replace a bundle that exists. precisions: graphs to write beside
     FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's. weights: which of those
-    in a checkpoint, such as `ema`; None for the trained ones.
+    in a checkpoint, such as `ema`; None for the trained ones. embeddings: the graph also gives what the heads read.
     """
 
     folds: tuple[Path, ...]
@@ -54,6 +55,7 @@ class ExportRequest:
     precisions: tuple[str, ...] = ()
     calibration: tuple[Path, ...] = ()
     weights: str | None = None
+    embeddings: bool = False
 
 
 def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info) -> Bundle:
@@ -74,7 +76,7 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
         golden = originals.record_golden()
         tell(f"recorded  {len(golden.names)} golden windows with the original network in float64")
         essentials = _essentials(family, labels, originals.sources, request.db_floor)
-        model, parity = build_graph(originals.freeze(), golden, essentials, tell)
+        model, parity = build_graph(originals.freeze(), golden, essentials, tell, request.embeddings)
         fp32 = Fp32Graph(model, backbone_nodes(model, family.block), floor_group(request.db_floor))
         card = Card(
             labels=labels,
@@ -86,6 +88,7 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
             db_floor=request.db_floor,
             images=graph.image_tensors(model),
             maps=map_tensors(model, fp32.backbone),
+            outputs=_outputs(model) if request.embeddings else {},
             folds=tuple(originals.sources),
             golden=_write_golden(folder / GOLDEN_FILE, golden, family.sample_rate),
             edgebird=__version__,
@@ -123,11 +126,16 @@ class LowerPrecisions:
 
 
 def build_graph(
-    network: nn.Module, golden: GoldenData, metadata: dict[str, str], tell: Callable[[str], None]
+    network: nn.Module,
+    golden: GoldenData,
+    metadata: dict[str, str],
+    tell: Callable[[str], None],
+    embeddings: bool = False,
 ) -> tuple[onnx.ModelProto, Parity]:
     """Export the frozen network and simplify: it and each step are held to the FP32 tolerance against `golden`.
 
-    Raises ParityError naming the step that broke it, ExportError for a graph that is not valid.
+    embeddings: add that output, held to what the network's poolings give. Raises ParityError naming the step that broke
+    it, ExportError for a graph that is not valid.
     """
     group = floor_group(metadata["db_floor"])
 
@@ -141,8 +149,18 @@ def build_graph(
         check("freeze", lambda audio: network(torch.from_numpy(audio)).numpy())
     model = graph.to_onnx(network, golden.audio.shape[1])
     check("export", scorer(model))
-    model = graph.finish(graph.simplify(model), metadata)
-    return model, check("simplify", scorer(model))
+    model = graph.simplify(model)
+    model = graph.finish(graph.with_embeddings(model) if embeddings else model, metadata)
+    parity = check("simplify", scorer(model))
+    if embeddings:
+        off = check_embeddings(network, model, golden.windows()[:4])
+        tell(f"embed     largest difference {off:.1e} of the largest number in embeddings")
+    return model, parity
+
+
+def _outputs(model: onnx.ModelProto) -> dict[str, Tensor]:
+    width = graph.embeddings_width(model)
+    return {graph.EMBEDDINGS: Tensor(graph.EMBEDDINGS, (graph.BATCH, width))}
 
 
 def _essentials(family: Family, labels: Sequence[Label], folds: Sequence[Fold], db_floor: str) -> dict[str, str]:

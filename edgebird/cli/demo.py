@@ -119,7 +119,7 @@ def _detect(runtime: Runtime, path: Path) -> list[Event]:
 
     card = runtime.card
     source = FileSource(demo.RECORDING, card.sample_rate, demo.RECORDING.name)
-    events = Events(card.labels, card.sample_rate)
+    events = Events.of(card)
     found = []
     with atomic_text(path) as stream:
         for result in analyse(source.blocks(), runtime, settings_for(card)):

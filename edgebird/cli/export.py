@@ -71,6 +71,13 @@ _OPTIONS = [
         metavar="NAME",
         help="Which weights of checkpoints that hold several, such as ema; default: the trained ones.",
     ),
+    own_option(
+        "embeddings",
+        bool,
+        False,
+        "--embeddings",
+        help="The graph also gives what the folds' heads read, for embed and search; fp32 alone.",
+    ),
     own_option("force", bool, False, "--force", help="Replace a bundle that exists."),
 ]
 
@@ -99,6 +106,7 @@ def run(**options: Any) -> None:
         precisions=lower,
         calibration=tuple(options["calibration"] or ()),
         weights=options["weights"],
+        embeddings=options["embeddings"],
     )
     export_bundle(request, shell.say)
 
@@ -116,6 +124,8 @@ def _lower_precisions(options: dict[str, Any]) -> tuple[str, ...]:
         )
     if unknown := [name for name in lower if name not in LOWER]:
         raise UsageError(f"--precision {unknown[0]}: wanted fp32, {', '.join(LOWER)}")
+    if lower and options["embeddings"]:
+        raise UsageError(f"--embeddings is of fp32 alone: leave --precision {lower[0]} away")
     if options["calibration"] and not lower:
         raise UsageError(f"--calibration is for lower precisions: give --precision {LOWER[0]} too")
     return lower

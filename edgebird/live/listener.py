@@ -55,7 +55,7 @@ class Listener:
         self._card, self._rate = card, card.sample_rate
         self._voices = VoiceWatch(options.voices, card.sample_rate) if options.voices else None
         self._analysis = Analysis(card, settings, self._heard_at, self._voices)
-        self._events = Events(card.labels, card.sample_rate)
+        self._events = Events.of(card)
         self._origin = origin
         self._dated = origin.started is not None  # a recording that says when it was made
         self._remembers = options.history_s > 0

@@ -142,7 +142,7 @@ class SourceSettings:
 class DetectionSettings:
     """What is a detection, and with what model.
 
-    threshold: lowest score that counts; thresholds: the same for single species, by eBird code or scientific name.
+    threshold: lowest score that counts; thresholds, thresholds_file: of species, by eBird code or scientific name.
     quiet_hours: (start, end), by the clock or the sun; may cross midnight.
     latitude, longitude: degrees, both or neither.
     """
@@ -176,6 +176,9 @@ class DetectionSettings:
                 Option("--threshold", "[CODE=]X", REPORTS, repeated=True, split=checks.split_thresholds),
                 note="Other thresholds for single species, by eBird code or scientific name.",
                 example={"comcuc": 0.5, "Turdus merula": 0.6})))
+    thresholds_file: Path | None = field(default=None, metadata=set_by(
+        Setting("thresholds-file", "Thresholds of single species: a file that `edgebird thresholds` wrote.",
+                checks.path(), Option("--thresholds", "FILE.toml", REPORTS, BOTH), example="thresholds.toml")))
     min_windows: int = field(default=1, metadata=set_by(
         Setting("min-windows", "Consecutive windows that confirm a detection, default {default}.",
                 checks.whole(1), Option("--min-windows", "N", REPORTS, BOTH), example=2, active=True)))

@@ -51,6 +51,15 @@ def read_file(path: Path) -> tuple[dict[str, Any], tuple[SourceSettings, ...]]:
         raise UsageError(f"{path}: {error}") from None
 
 
+def read_thresholds(path: Path) -> dict[str, float]:
+    """Return what a file with a table [thresholds] and nothing else sets. Raises UsageError, OSError."""
+    values, sources = read_file(path)
+    if values.keys() != {"thresholds"} or sources:
+        raise UsageError(f"{path}: a file of thresholds has a table [thresholds] and nothing else")
+    found: dict[str, float] = values["thresholds"]
+    return found
+
+
 def _several(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """Take the tables of one name, [[name]], out of a file's content."""
     tables = content.pop(name, [])

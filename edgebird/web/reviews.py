@@ -261,3 +261,11 @@ class ReviewStore:
         statement = f"SELECT * FROM reviews WHERE id IN ({last}){more} ORDER BY detected, id"
         with self._open(writes=False) as connection:
             return [dict(row) for row in connection.execute(statement, values)]
+
+    def draws(self) -> list[dict[str, Any]]:
+        """Return every draw, the oldest first, with its `items`."""
+        with self._open(writes=False) as connection:
+            found = [dict(row) for row in connection.execute("SELECT * FROM draws ORDER BY id")]
+            for one in found:
+                one["items"] = [dict(row) for row in connection.execute(_ITEMS, [one["id"]])]
+        return found

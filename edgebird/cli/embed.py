@@ -1,0 +1,77 @@
+"""`edgebird embed`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgebird.cli import shell
+from edgebird.cli.options import own_option, parameter, takes
+
+NAME = "embed"
+_AUDIO = Annotated[list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them.")]
+
+
+def engine_options() -> list[inspect.Parameter]:
+    """Return the options that say what makes embeddings."""
+    required = inspect.Parameter.empty
+    return [
+        own_option("bundle", Path, required, "--bundle", metavar="BUNDLE", help="A bundle that gives embeddings.",
+                   envvar="EDGEBIRD_BUNDLE"),
+        own_option("runtime", str, "auto", "--runtime", metavar="NAME", help="The engine, as of detect."),
+        own_option("threads", int | None, None, "--threads", metavar="N", help="CPU threads of the engine.", min=1),
+    ]  # fmt: skip
+
+
+@takes(
+    [
+        parameter("audio", _AUDIO, inspect.Parameter.empty),
+        *engine_options(),
+        own_option(
+            "out", Path, inspect.Parameter.empty, "--out", metavar="FILE.parquet", help="A row for each window."
+        ),
+        own_option("hop", float, 2.5, "--hop", metavar="S", help="Seconds between windows."),
+        own_option(
+            "channel", int | None, None, "--channel", metavar="N", help="One channel; default: the mean.", min=1
+        ),
+    ]
+)
+def run(**options: Any) -> None:
+    """Write what a model makes of each window before it names a species: for search, clustering, small classifiers.
+
+    A row has source, start_s, end_s, time and embedding. Windows, gaps and channels are those of detect. It needs the
+    extra parquet, and a bundle that was exported with --embeddings, or adopted with such an output.
+
+    Example: edgebird embed recordings/ --bundle birds --out birds.parquet
+    """
+    from edgebird.bundle import open_bundle
+    from edgebird.cli.progress import make_watcher
+    from edgebird.detection import Settings
+    from edgebird.recordings import Work
+    from edgebird.runtimes import RuntimeOptions, open_runtime
+    from edgebird.science.embedding import OUTPUT, EmbeddingSink, embed, width_of
+    from edgebird.sinks import opened
+    from edgebird.sources import find_audio
+
+    bundle = open_bundle(options["bundle"])
+    bundle.card.require_sound()
+    width_of(bundle.card)
+    sink = EmbeddingSink(options["out"], bundle, "fp32", options["hop"])
+    recordings, missing = find_audio(tuple(options["audio"]))
+    for error in missing:
+        shell.say_error(error)
+    runtime = open_runtime(
+        bundle, options["runtime"], RuntimeOptions(threads=options["threads"], outputs=(OUTPUT,)), shell.say
+    )
+    try:
+        work = Work(runtime, Settings(1), channel=options["channel"])
+        with opened([sink]), make_watcher(recordings, None) as watcher:
+            outcome = embed(recordings, work, sink, watcher, options["hop"])
+    finally:
+        runtime.close()
+    if missing or outcome.failed or outcome.incomplete or outcome.unwritten:
+        shell.say("not all of it could be read, or written")
+        raise typer.Exit(shell.FAILED)
