@@ -42,8 +42,9 @@ class ExportRequest:
 
     db_floor: `window`, or `batch` for torchaudio's coupling of four windows. experiment: None to recognise it.
     labels: CSV file, None for the family's. force: replace a bundle that exists. precisions: graphs to write beside
-    FP32. calibration: recordings, or folders of them, of what will be heard; none: the demo's. weights: which of those
-    in a checkpoint, such as `ema`; None for the trained ones. embeddings: the graph also gives what the heads read.
+    FP32. calibration: recordings, or folders of them, of what will be heard; none: edgebird's own. weights: which of
+    those in a checkpoint, such as `ema`; None for the trained ones. embeddings: the graph also gives what the heads
+    read.
     """
 
     folds: tuple[Path, ...]

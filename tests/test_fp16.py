@@ -196,6 +196,20 @@ def test_a_recording_that_proves_never_calibrates(tmp_path: Path) -> None:
     assert not files(without[0].names) & files(without[1].names)
 
 
+def test_parts_of_one_recording_stay_together_and_what_is_golden_calibrates_nothing(tmp_path: Path) -> None:
+    """Songs that were cut out of one recording, or a recording in two encodings, would do both; the demo's recording,
+    which is put together of golden ones among others, would do what none of them may.
+    """
+    songs = [part.file for part in shipped("calibration") if part.file and part.recording == "great-tit-B32-0415_05"]
+    mine = [record(tmp_path / "a.wav", 12), *songs[:3], record(tmp_path / "z.wav", 13), demo.RECORDING]
+    told: list[str] = []
+    used, held_out = audio.read_calibration(mine, FOLDS, told.append)
+    assert files(used.names) == {"a.wav", "z.wav"}
+    assert files(held_out.names) > {song.name for song in songs[:3]}
+    assert held_out.recordings == len({part.recording for part in shipped("held-out")}) + 1
+    assert told == [f"left out  {demo.RECORDING}: golden windows are of this recording"]
+
+
 def test_windows_are_those_of_detection_with_padded_quiet_and_clipped_ones_among_them(tmp_path: Path) -> None:
     """A graph that is right for full windows was wrong for the last one of every recording."""
     used, _ = audio.read_calibration([record(tmp_path / "mine.wav", 37)], FOLDS)
@@ -204,8 +218,12 @@ def test_windows_are_those_of_detection_with_padded_quiet_and_clipped_ones_among
     assert used.audio[7][:64000].any()
     assert used.names[8] == "mine.wav at 0 s, then silent"
     _, held_out = audio.read_calibration([], FOLDS)
-    for kind in ("then silent", "silent before", "50 dB down", "clipping", "DC offset", "its end"):
+    for kind in ("then silent", "silent before", "50 dB down", "DC offset", "its end"):
         assert any(kind in name for name in held_out.names), kind
+    changed = {name.rpartition(", ")[2]: window for name, window in zip(held_out.names, held_out.audio, strict=True)}
+    assert (np.abs(changed["its peak 12 dB above full scale"]) > 0.9999).mean() > 0.001, "it clips, as its name says"
+    assert changed["silent before"][-1000:].any()
+    assert not changed["silent altogether"].any()
 
 
 def test_a_long_recording_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,16 @@ def test_what_is_made_of_recordings_is_the_same_every_time_and_ends_in_silence()
     assert not made[-1].any()
 
 
+def test_what_is_made_of_recordings_has_every_kind_whatever_was_drawn() -> None:
+    """By chance it had nothing quiet to round with, and nothing clipped to choose with."""
+    real = np.random.default_rng(0).uniform(-0.1, 0.1, (4, 160000)).astype(np.float32)
+    for seed in range(3):
+        silent, quiet, clipped, left, _ = varied(real, 5, seed)
+        assert (silent == 0).mean() > 2 * (left == 0).mean()
+        assert 0 < np.abs(quiet).max() < np.abs(left).max()
+        assert (np.abs(clipped) > 0.9999).mean() > 0.001
+
+
 def test_a_convolution_that_ruins_scores_stays_in_fp32(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(weight: Any, bias: Any, *arguments: Any) -> Kernel:
         kernel = round_kernel(weight, bias, *arguments)

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird import demo
 from edgebird.errors import AudioError
 from edgebird.export.precisions.shipped import Shipped, shipped
 from edgebird.files import file_sha256
@@ -27,6 +28,7 @@ MOST_WINDOWS = 96  # of all recordings given, of each kind; of more every second
 MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored, as in detection
 _HELD_OUT = 3  # every third recording
 _CHANGED = 8  # windows for each that is added changed
+_IN_DEMO = "242A2604603691DD_20250503_031400"  # heard in the demo's recording, and golden
 
 
 class Hearing(Protocol):
@@ -100,33 +102,48 @@ def _divided(
     if errors:
         raise errors[0]
     digests = {file_sha256(audio.path): audio.path for audio in found}  # a copy is the same recording
-    golden = {part.sha256 for part in shipped("golden")}
-    for digest in digests.keys() & golden:
-        tell(f"left out  {digests.pop(digest)}: golden windows are of this recording")
-    files = [_Recording(path, str(path)) for path in digests.values()]
-    used = [file for index, file in enumerate(files) if index % _HELD_OUT != 1]
-    given = [file for index, file in enumerate(files) if index % _HELD_OUT == 1]
-    known = {part.recording for part in held_out if digests.keys() & {part.sha256, *_digest_of(part)}}
-    return used, given, [part for part in held_out if part.recording not in known]
+    known = _known_digests()
+    golden = {part.recording for part in shipped("golden")}
+    files = []
+    for digest, path in digests.items():
+        name = known.get(digest, str(path))
+        if name in golden:
+            tell(f"left out  {path}: golden windows are of this recording")
+        else:
+            files.append(_Recording(path, name))
+    names = list(dict.fromkeys(file.name for file in files))
+    proving = {name for index, name in enumerate(names) if index % _HELD_OUT == 1}
+    used = [file for file in files if file.name not in proving]
+    given = [file for file in files if file.name in proving]
+    return used, given, [part for part in held_out if part.recording not in names]
 
 
-def _digest_of(part: Shipped) -> list[str]:
-    return [file_sha256(part.file)] if part.file else []
+def _known_digests() -> dict[str, str]:
+    """SHA-256 of a file -> the recording that it is a part of, as it comes with edgebird or as its package has it.
+
+    The demo's recording is put together of several; one of the golden ones stands for all.
+    """
+    known = {}
+    for part in shipped("golden", "held-out", "calibration"):
+        known[part.sha256] = part.recording
+        if part.file:
+            known[file_sha256(part.file)] = part.recording
+    return known | {file_sha256(demo.RECORDING): _IN_DEMO}
 
 
 def varied(audio: FloatArray, count: int, seed: int) -> FloatArray:
     """Windows made of real ones, [windows, samples] -> [count, samples], the same for the same seed.
 
-    Moved in time, mixed, filtered, with noise, much quieter, clipped, silent in part, and one silent altogether: what
-    a station meets that the recordings do not have. Rounded to 16 bits as recordings are.
+    Moved in time, mixed, filtered, with noise; then, in turn, silent in part, much quieter, clipped, or left so; and
+    one silent altogether: what a station meets that the recordings do not have. Rounded to 16 bits as recordings are.
     """
     random = np.random.default_rng(seed)
-    made = [_variation(audio, random) for _ in range(count - 1)]
+    made = [_variation(audio, index, random) for index in range(count - 1)]
     return np.stack([*made, np.zeros_like(audio[0])])
 
 
-def _variation(audio: FloatArray, random: np.random.Generator) -> FloatArray:
-    """Another window, made of one or two of real audio."""
+def _variation(audio: FloatArray, index: int, random: np.random.Generator) -> FloatArray:
+    """Another window, made of one or two of real audio; index: tells what is done to it at the end."""
     size = audio.shape[1]
     window, other = (np.roll(audio[random.integers(len(audio))], random.integers(size)) for _ in range(2))
     window = window.astype(np.float64)
@@ -138,12 +155,19 @@ def _variation(audio: FloatArray, random: np.random.Generator) -> FloatArray:
         window = _filtered(window, random)
     if random.random() < 0.5:
         window += random.standard_normal(size) * np.sqrt(np.mean(window**2)) * 10 ** random.uniform(-2.5, 0)
-    if random.random() < 0.4:
-        window *= 10 ** random.uniform(-2.5, 1.5)
-    if random.random() < 0.3:
-        start = random.integers(size)
-        window[slice(start, None) if random.random() < 0.7 else slice(0, start)] = 0
+    kind = index % 4
+    if kind == 0:
+        window[slice(random.integers(size), None) if random.random() < 0.7 else slice(random.integers(size))] = 0
+    elif kind == 1:
+        window *= 10 ** random.uniform(-2.5, -1)
+    elif kind == 2:
+        window = _clipping(window, 10 ** random.uniform(0.3, 1.5))
     return _rounded(window)
+
+
+def _clipping(window: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
+    """So loud that its largest sample would be at `peak` of full scale."""
+    return window * (peak / max(float(np.abs(window).max()), 1e-6))
 
 
 def _filtered(window: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
@@ -158,8 +182,8 @@ def _changed(audio: FloatArray, index: int) -> tuple[FloatArray, str]:
     """A window [samples] as stations have them too, the kinds in turn, and what was done to it."""
     size = len(audio)
     window = audio.astype(np.float64)
-    part = (0.12, 0.35, 0.6, 0.85)[index // 5 % 4]
-    kind = index % 5
+    part = (0.12, 0.35, 0.6, 0.85)[index // 6 % 4]
+    kind = index % 6
     if kind == 0:
         window[round(part * size) :] = 0
         told = "then silent"
@@ -167,14 +191,17 @@ def _changed(audio: FloatArray, index: int) -> tuple[FloatArray, str]:
         window *= 10**-2.5
         told = "50 dB down"
     elif kind == 2:
-        window[: round((1 - part) * size)] = 0
+        window = np.concatenate([np.zeros(size - round(part * size)), window[: round(part * size)]])
         told = "silent before"
     elif kind == 3:
-        window *= 10**1.5
-        told = "30 dB up, clipping"
-    else:
+        window = _clipping(window, 4.0)
+        told = "clipped, its peak 12 dB above full scale"
+    elif kind == 4:
         window += 0.02
         told = "with a DC offset of 0.02"
+    else:
+        window[:] = 0
+        told = "silent altogether"
     return _rounded(window), told
 
 
