@@ -133,6 +133,7 @@ def in_int8(narrow_folds: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     def export(folder: Path) -> None:
         folds, told = (narrow_folds["exp105"], narrow_folds["exp107"]), list[str]()
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(int8, "_SEEN", (48, 150))  # as for users: with ranges of fewer it is refused
             patch.setattr(int8, "_ROUND", (5, 3))
             patch.setattr(int8, "_CHOOSE", (5, 3))
             export_bundle(ExportRequest(folds, folder / "bundle", precisions=("int8", "int8+fp16")), told.append)

@@ -34,13 +34,14 @@ from edgebird.export.precisions.rounding import Kernel, Range, choose_range, rou
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 
-ROUND, CHOOSE = int8._ROUND, int8._CHOOSE
+SEEN, ROUND, CHOOSE = int8._SEEN, int8._ROUND, int8._CHOOSE
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _fewer_windows() -> Iterator[None]:
     """To round and to choose with: a choice among narrow networks takes a minute otherwise."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_SEEN", (12, 24))
         patch.setattr(int8, "_ROUND", (5, 3))
         patch.setattr(int8, "_CHOOSE", (5, 3))
         yield
@@ -247,6 +248,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A really trained fold with an INT8 graph, rounded and chosen with as many windows as users' are."""
     folds, out = (demo.FOLDS / "exp105",), tmp_path_factory.mktemp("trained") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_SEEN", SEEN)
         patch.setattr(int8, "_ROUND", ROUND)
         patch.setattr(int8, "_CHOOSE", CHOOSE)
         return export_bundle(ExportRequest(folds, out, demo.LABELS, precisions=("int8",)))

@@ -80,7 +80,7 @@ def test_the_card_tells_what_is_in_which_and_how_it_was_proven(made: Bundle, gra
     fp32 = fp32_graph(onnx.load(made.model()))
     assert precision.costs == alone.costs, "the same convolutions, for the same reasons"
     assert precision.share == pytest.approx(low_share(fp32.model, fp32.backbone), abs=1e-4)
-    assert (precision.share or 0) > (alone.share or 0)
+    assert (precision.share or 0) >= (alone.share or 0), "the same where every convolution is in INT8"
     assert precision.kept == {}, "nothing is in FP32"
     assert set(precision.proofs) == {
         f"{known}, {way}" for known in ("golden", "held out") for way in ("computed in FP32", "rounded")

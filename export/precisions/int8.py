@@ -30,7 +30,9 @@ from edgebird.types import FloatArray
 # Of the tolerance: other windows were up to 2.5 times as far off as the worst it was chosen with. The smaller ones are
 # for what was refused.
 MARGINS = (0.5, 0.25, 0.12, 0.06)
-_ROUND, _CHOOSE = (12, 12), (12, 8)  # windows to do it with: as recorded at the most, and made of them
+# Windows to take ranges from, to round with, and to choose with: as recorded at the most, and made of them.
+_SEEN, _ROUND, _CHOOSE = (48, 150), (12, 12), (12, 8)
+_AT_ONCE = 8  # windows that ranges are taken from, whole groups
 _COSTS = 3  # every third of those to choose with measures what each convolution costs alone
 _MISSES = 8  # convolutions that do not fit any more, one after the other: then the rest is not tried
 
@@ -86,7 +88,8 @@ def _choose(fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None
     network, group = Stepwise(fp32), fp32.group
     network.require_same(calibration[:group])
     with torch.inference_mode():
-        quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), tell)
+        ranges = _ranges(network, _windows(calibration[::2], *_SEEN, group))
+        quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), ranges, tell)
         others = calibration[1::2] if len(calibration) > 1 else calibration
         trial = _Trial(network, quantized, _windows(others, *_CHOOSE, group))
         costs = trial.costs(tell)
@@ -131,17 +134,34 @@ def _windows(audio: FloatArray, most: int, made: int, group: int) -> FloatArray:
 
 
 # --------------------------------------------------------------------------------------------------------- calibration
-def _calibrated(network: Stepwise, audio: FloatArray, tell: Callable[[str], None]) -> dict[str, Quantized]:
+def _ranges(network: Stepwise, audio: FloatArray) -> dict[str, Range]:
+    """Tensor that convolutions read -> its range. audio: [windows, samples].
+
+    Of many windows: what one has beyond them is cut off, and such errors do not average out over its map.
+    """
+    ends = {node.input[0]: (np.inf, -np.inf) for node in network.convolutions}
+
+    def look(node: NodeProto, values: Values) -> None:
+        name = node.input[0]
+        if name in ends:
+            low, high = ends[name]
+            ends[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+
+    for start in range(0, len(audio), _AT_ONCE):
+        network.walk(network.images(audio[start : start + _AT_ONCE]), look)
+    return {name: choose_range(torch.tensor(its)) for name, its in ends.items()}
+
+
+def _calibrated(
+    network: Stepwise, audio: FloatArray, ranges: Mapping[str, Range], tell: Callable[[str], None]
+) -> dict[str, Quantized]:
     """Every convolution in INT8, each by itself: in order of the graph. audio: [windows, samples]."""
-    ranges: dict[str, Range] = {}
     quantized: dict[str, Quantized] = {}
 
     def quantize(node: NodeProto, values: Values) -> None:
         if node not in network.convolutions:
             return
         name = node.input[0]
-        if name not in ranges:
-            ranges[name] = choose_range(values[name])
         kernel = round_kernel(*network.kernel(node), values[name], ranges[name], geometry(node))
         quantized[node.name] = Quantized(ranges[name], kernel)
         if len(quantized) % 10 == 0 or len(quantized) == len(network.convolutions):

@@ -76,7 +76,7 @@ class Kernel:
 
 
 def choose_range(values: Tensor) -> Range:
-    """The range of what was seen, and a little more for what was not: values [windows, channels, h, w]."""
+    """The range of what was seen, and a little more for what was not: values of any shape, or their ends."""
     low, high = HEADROOM * min(0.0, float(values.min())), HEADROOM * max(1e-6, float(values.max()))
     return Range((low + high) / 2, (high - low) / 2 / LEVELS)
 
