@@ -32,6 +32,7 @@ from edgebird.export.precisions.gate import Known  # noqa: E402
 from edgebird.export.precisions.lower import Recordings, lower, nothing_made  # noqa: E402
 from edgebird.export.precisions.rounding import Kernel, Range, choose_range, round_kernel  # noqa: E402
 from edgebird.export.precisions.stepwise import Stepwise  # noqa: E402
+from edgebird.export.precisions.trial import Trial  # noqa: E402
 from tests.seeded import fp32_graph  # noqa: E402
 
 SEEN, ROUND, CHOOSE = int8._SEEN, int8._ROUND, int8._CHOOSE
@@ -193,7 +194,7 @@ def test_nothing_is_written_when_a_scale_is_wrong(
         return Range(found.shift, found.scale * 50)
 
     monkeypatch.setattr(int8, "choose_range", coarse)
-    monkeypatch.setattr(int8._Trial, "most", lambda _self, ordered, _margin, _tell: tuple(ordered))
+    monkeypatch.setattr(Trial, "most", lambda _self, ordered, _margin, _tell: tuple(ordered))
     with pytest.raises(
         ParityError, match=r"int8 \(quantized\) is not written: .*, worst golden window .*; suspected: "
     ):
@@ -215,12 +216,12 @@ def test_what_is_refused_is_tried_again_with_fewer_convolutions(
     narrow_folds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The windows it was chosen with may be easier than those that prove."""
-    most = int8._Trial.most
+    most = Trial.most
 
     def bold(self: Any, ordered: Any, margin: float, tell: Any) -> tuple[str, ...]:
         return most(self, ordered, 1000.0 if margin == int8.MARGINS[0] else margin, tell)
 
-    monkeypatch.setattr(int8._Trial, "most", bold)
+    monkeypatch.setattr(Trial, "most", bold)
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(3e-3, 9e-3))
     told: list[str] = []
     request = ExportRequest((narrow_folds["exp105"],), tmp_path / "out", precisions=("int8",))

@@ -125,7 +125,7 @@ THIRD_PARTY = {
     "edgebird.export.adopt": {"numpy", "soxr", "onnx", "ai_edge_litert", "tomli", "tomllib"},
 }
 # The only modules that cannot be imported without the `export` extra.
-PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "nodes", "qdq", "rounding", "stepwise")
+PRECISIONS = ("bf16", "fp16", "gate", "int8", "int8_fp16", "lower", "nodes", "qdq", "rounding", "stepwise", "trial")
 NEED_TORCH = {f"edgebird.export.{name}" for name in ("checkpoint", "exporter", "families.registry", "training.train")}
 FOLDS = ("family", "freeze", "frontend", "golden", "load", "network")
 NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_back", "mixing", "scaled")}

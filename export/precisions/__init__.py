@@ -8,6 +8,7 @@ int8_fp16.py these, and the rest of the backbone in FP16
 rounding.py  one convolution in INT8: range of the input, rounding of the weights
 qdq.py       how that is written as a graph
 stepwise.py  the FP32 graph computed node by node
+trial.py     what convolutions in INT8 do to the scores, alone and together
 lower.py     converts and proves
 gate.py      holds a candidate to its tolerance; a failure names window and layers
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -107,10 +108,9 @@ def _with_outputs(model: ModelProto, names: list[str]) -> ModelProto:
 
 def _rounding(rows: _Array) -> float:
     """What rounding to FP16 costs the worst row of [rows, values]: the norm of the error by the norm of the row."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.linalg.norm(rows - rows.astype(np.float16).astype(np.float32), axis=1)
-    norm = np.linalg.norm(rows, axis=1)
-    return float(np.max(error / np.where(norm > 0, norm, 1.0)))
+    values = torch.tensor(rows)  # it rounds some times as fast as NumPy
+    error, norm = (values - values.half().float()).norm(dim=1), values.norm(dim=1)
+    return float((error / torch.where(norm > 0, norm, 1.0)).max())
 
 
 def _fault(peak: float, rounding: float) -> str:

@@ -9,13 +9,12 @@ the rest is as before. What is not chosen stays in FP32, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from onnx import NodeProto
-from torch import Tensor
 
 from edgebird.export.precisions.audio import varied
 from edgebird.export.precisions.backbone import Fp32Graph, low_share
@@ -24,7 +23,7 @@ from edgebird.export.precisions.nodes import geometry
 from edgebird.export.precisions.qdq import Quantized, quantized_graph
 from edgebird.export.precisions.rounding import Range, choose_range, round_kernel
 from edgebird.export.precisions.stepwise import Stepwise, Values
-from edgebird.parity import TOLERANCES
+from edgebird.export.precisions.trial import Trial
 from edgebird.types import FloatArray
 
 # Of the tolerance: other windows were up to 2.5 times as far off as the worst it was chosen with. The smaller ones are
@@ -33,8 +32,6 @@ MARGINS = (0.5, 0.25, 0.12, 0.06)
 # Windows to take ranges from, to round with, and to choose with: as recorded at the most, and made of them.
 _SEEN, _ROUND, _CHOOSE = (48, 150), (12, 12), (12, 8)
 _AT_ONCE = 8  # windows that ranges are taken from, whole groups
-_COSTS = 3  # every third of those to choose with measures what each convolution costs alone
-_MISSES = 8  # convolutions that do not fit any more, one after the other: then the rest is not tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +88,7 @@ def _choose(fp32: Fp32Graph, calibration: FloatArray, tell: Callable[[str], None
         ranges = _ranges(network, _windows(calibration[::2], *_SEEN, group))
         quantized = _calibrated(network, _windows(calibration[::2], *_ROUND, group), ranges, tell)
         others = calibration[1::2] if len(calibration) > 1 else calibration
-        trial = _Trial(network, quantized, _windows(others, *_CHOOSE, group))
+        trial = Trial(network, quantized, _windows(others, *_CHOOSE, group))
         costs = trial.costs(tell)
         shares = {name: low_share(fp32.model, {name}) for name in quantized}
     ordered = sorted(quantized, key=lambda name: costs[name] ** 2 / shares[name])
@@ -169,68 +166,3 @@ def _calibrated(
 
     network.walk(network.images(audio), quantize)
     return quantized
-
-
-# -------------------------------------------------------------------------------------------------------------- choice
-class _Trial:
-    """What convolutions in INT8 do to the scores of windows."""
-
-    def __init__(self, network: Stepwise, quantized: Mapping[str, Quantized], audio: FloatArray) -> None:
-        self._network, self._quantized = network, quantized
-        self._images = network.images(audio)
-        self._reference = network.scores(network.walk(self._images))
-        self._measured: dict[
-            frozenset[str], tuple[float, float]
-        ] = {}  # convolutions in INT8 -> largest, 99 % of one window
-
-    def costs(self, tell: Callable[[str], None]) -> dict[str, float]:
-        """Convolution -> root mean square of the score differences that it alone causes."""
-        squares = dict.fromkeys(self._quantized, 0.0)
-        measured = range(0, len(self._reference), _COSTS)
-        count = len(measured)
-        for done, window in enumerate(measured):  # one after the other: all tensors are kept
-            values = self._network.walk({n: v[window : window + 1] for n, v in self._images.items()}, keep_all=True)
-            reference = self._network.scores(values)
-            for node in self._network.convolutions:
-                output = self._quantized[node.name].compute(node, values[node.input[0]])
-                scores = self._network.scores(self._network.with_output(values, node, output))
-                squares[node.name] += float(np.mean((scores - reference) ** 2)) / count
-            tell(f"int8      effect of each on the scores: {done + 1} of {count} windows")
-        return {name: float(np.sqrt(square)) for name, square in squares.items()}
-
-    def most(self, ordered: Sequence[str], margin: float, tell: Callable[[str], None]) -> tuple[str, ...]:
-        """As many of the convolutions as stay within the margin together: the first, then whichever still fit."""
-        fits, fails = 0, len(ordered) + 1
-        while fails - fits > 1:
-            count = (fits + fails) // 2
-            fits, fails = (count, fails) if self._fits(ordered[:count], margin, tell) else (fits, count)
-        chosen = tuple(ordered[:fits])
-        misses = 0
-        for name in ordered[fits + 1 :]:
-            if misses == _MISSES:
-                break
-            if self._fits((*chosen, name), margin, tell):
-                chosen, misses = (*chosen, name), 0
-            else:
-                misses += 1
-        return chosen
-
-    def _fits(self, names: Sequence[str], margin: float, tell: Callable[[str], None]) -> bool:
-        """Whether every single window stays within the margin: what proves it may be a single one, like the worst."""
-        together = frozenset(names)
-        if together not in self._measured:
-            self._measured[together] = largest, p99 = self._off(together)
-            tell(f"int8      {len(names)} convolutions: scores {largest:.2g} off at most (99 %: {p99:.2g})")
-        largest, p99 = self._measured[together]
-        allowed = TOLERANCES["int8"]
-        return largest <= margin * allowed.max and p99 <= margin * allowed.p99
-
-    def _off(self, names: Container[str]) -> tuple[float, float]:
-        """How far scores are off with these convolutions in INT8: the largest, and the 99 % of the worst window."""
-
-        def replace(node: NodeProto, values: Values) -> Tensor | None:
-            return self._quantized[node.name].compute(node, values[node.input[0]]) if node.name in names else None
-
-        scores = self._network.scores(self._network.walk(self._images, replace))
-        difference = np.abs(scores - self._reference)
-        return float(difference.max()), float(np.percentile(difference, 99, axis=1).max())

@@ -6,6 +6,7 @@ So one node's output can be replaced, and only what depends on it computed again
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,18 @@ from edgebird.types import FloatArray
 Values = dict[str, Tensor]  # by the names of the graph's tensors
 _SAME = 1e-3  # scores step by step, by torch, and in one go, by ONNX Runtime: far less than a rounding does
 Replacement = Callable[[NodeProto, Values], Tensor | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Component:
+    """Nodes of the backbone, in order, that share no tensor with the others: of an ensemble, those of one network.
+
+    convolutions: those of its nodes. maps: what it gives to the pooling, by name.
+    """
+
+    nodes: list[NodeProto]
+    convolutions: list[NodeProto]
+    maps: tuple[str, ...]
 
 
 class Stepwise:
@@ -75,13 +88,35 @@ class Stepwise:
         maps = {name: values[name].numpy() for name in self._maps}
         return self._edges.scores(self._tail.run([self._edges.output], maps)[0])
 
-    def walk(self, values: Values, replace: Replacement | None = None, keep_all: bool = False) -> Values:
+    def parts(self) -> list[Component]:
+        """The backbone's, each computed without the others."""
+        made_by = {name: node for node in self.nodes for name in node.output}
+        number: dict[str, int] = {}  # of a node's part
+        for index, node in enumerate(self.nodes):
+            met = {number[made_by[name].name] for name in node.input if name in made_by}
+            number = {name: index if its in met else its for name, its in number.items()}
+            number[node.name] = index
+        found = []
+        for part in sorted(set(number.values())):
+            members = [node for node in self.nodes if number[node.name] == part]
+            outputs = {name for node in members for name in node.output}
+            convolutions = [node for node in self.convolutions if number[node.name] == part]
+            found.append(Component(members, convolutions, tuple(name for name in self._maps if name in outputs)))
+        return found
+
+    def walk(
+        self,
+        values: Values,
+        replace: Replacement | None = None,
+        keep_all: bool = False,
+        part: Component | None = None,
+    ) -> Values:
         """All nodes in order, from the images on; `replace` gives an output for a node, or None.
 
-        keep_all: every tensor, to go on from; else the maps alone.
+        keep_all: every tensor, to go on from; else the maps alone. part: its nodes alone.
         """
         values = dict(values)
-        for node in self.nodes:
+        for node in part.nodes if part else self.nodes:
             output = replace(node, values) if replace else None
             values[node.output[0]] = self.compute(node, values) if output is None else output
             if not keep_all:

@@ -34,7 +34,7 @@ class Folds:
 
     def record_golden(self) -> GoldenData:
         """See `golden.record_golden`."""
-        return record_golden(self.models, self.db_floor)
+        return record_golden(self.models)
 
     def freeze(self) -> FrozenNetwork:
         """See `freeze.freeze`."""
