@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,7 +24,9 @@ from edgebird.export.precisions.nodes import Geometry
 LEVELS = 127  # -127 to 127; the range is symmetric
 HEADROOM = 1.1  # of activations: rounding errors average out over a map, but those of values cut off add up
 _DAMPING = 0.01  # of the mean second moment, added to all: it is known from few windows
-_WEIGHT_RANGES = np.linspace(0.5, 1.0, 26)  # of a channel's largest weight
+# Of two weights of one sign that belong to neighbouring inputs. A CPU without VNNI adds their products with bytes, 0 to
+# 255, in 16 bits, and cuts off what is beyond (oneDNN, "Nuances of int8 computations"): 255 * 128 is not.
+_PAIR = 128
 _POSITIONS = 8000  # of maps, over all windows, that moments are taken from
 PERIOD = 16  # of the dither, in both directions, and its number of levels
 _LATTICE = (7, 3)  # odd, so that a convolution of stride 2 sees levels of the whole step too
@@ -54,7 +55,8 @@ class Range:
     def rounded(self, values: Tensor) -> Tensor:
         """Values [windows, channels, h, w] as they are after quantization and back."""
         shifts = self.shifts(*values.shape[2:])
-        return _nearest((values - shifts) / self.scale, -LEVELS - 1) * self.scale + shifts
+        steps = (values - shifts).div_(self.scale).round_().clamp_(-LEVELS - 1, LEVELS)
+        return steps.mul_(self.scale).add_(shifts)
 
 
 def is_dithered(height: int, width: int) -> bool:
@@ -96,7 +98,7 @@ def round_kernel(weight: Tensor, bias: Tensor, values: Tensor, chosen: Range, ho
         moments = (seen @ seen.T / seen.shape[1]).double()
         moments.diagonal().add_(_DAMPING * moments.diagonal().mean().clamp(min=1e-12))
         rows = part.flatten(1)
-        steps, scales = _round_rows(rows.double(), moments)
+        steps, scales = _round_rows(rows.double(), moments, _neighbours(*part.shape[1:]))
         kernels.append((steps.reshape(part.shape).to(torch.int8), scales.float()))
         biases.append(offset + rows @ mean - (steps.float() * scales.float()[:, None]) @ seen_mean)
     return Kernel(torch.cat([k for k, _ in kernels]), torch.cat([s for _, s in kernels]), torch.cat(biases))
@@ -113,11 +115,29 @@ def _patches(values: Tensor, kernel: Sequence[int], how: Geometry) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def _round_rows(rows: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
+def _neighbours(inputs: int, height: int, width: int) -> Tensor:
+    """Of each weight of an output the one that a CPU multiplies together with it, [inputs * height * width]: the same
+    place of the input beside it. The last of an odd number has none: it is its own.
+    """
+    channels = torch.arange(inputs)
+    beside = torch.where(channels ^ 1 < inputs, channels ^ 1, channels)
+    return (beside[:, None] * (height * width) + torch.arange(height * width)).flatten()
+
+
+def _within(steps: Tensor, beside: Tensor) -> Tensor:
+    """Whole steps that stay within a byte and, with those of the neighbours, within _PAIR."""
+    low = (-_PAIR - beside.clamp(max=0)).clamp(min=-LEVELS)
+    high = (_PAIR - beside.clamp(min=0)).clamp(max=LEVELS)
+    return torch.minimum(torch.maximum(steps.round(), low), high)
+
+
+def _round_rows(rows: Tensor, moments: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [outputs, inputs] as whole steps and the step of each; moments [inputs, inputs]. See GPTQ, algorithm 1."""
     weights = moments.diagonal()
-    scales = _row_scales(rows, weights)[:, None]
+    scales = _row_scales(rows, neighbours)[:, None]
     order = torch.argsort(weights, descending=True, stable=True)
+    back = torch.argsort(order)
+    beside = back[neighbours[order]].tolist()
     left, steps = rows[:, order].clone(), torch.zeros_like(rows)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments[order][:, order]))
     upper = torch.linalg.cholesky(inverse, upper=True)
@@ -125,21 +145,20 @@ def _round_rows(rows: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
         end = min(start + _BLOCK, rows.shape[1])
         errors = torch.zeros_like(left[:, start:end])
         for column in range(start, end):
-            step = _nearest(left[:, column, None] / scales, -LEVELS)
+            step = _within(left[:, column, None] / scales, steps[:, beside[column], None])
             error = (left[:, column, None] - step * scales) / upper[column, column]
             left[:, column:end] -= error * upper[column, column:end]
             errors[:, column - start], steps[:, column] = error[:, 0], step[:, 0]
         left[:, end:] -= errors @ upper[start:end, end:]
-    return steps[:, torch.argsort(order)], scales[:, 0]
+    return steps[:, back], scales[:, 0]
 
 
-def _row_scales(rows: Tensor, weights: Tensor) -> Tensor:
-    """The step for each row that makes its weighted error least."""
-    full = (rows.abs().amax(dim=1) / LEVELS).clamp(min=1e-12)
-    tried = torch.stack([full * part for part in _WEIGHT_RANGES])  # [tried, outputs]
-    costs = [((_nearest(rows / s[:, None], -LEVELS) * s[:, None] - rows).square() @ weights) for s in tried]
-    return tried.gather(0, torch.stack(costs).argmin(dim=0)[None])[0]
+def _row_scales(rows: Tensor, neighbours: Tensor) -> Tensor:
+    """The smallest step for each row that holds every weight, and every two neighbours of one sign together.
 
-
-def _nearest(values: Tensor, lowest: int) -> Tensor:
-    return values.round().clamp(lowest, LEVELS)
+    What GPTQ makes up for is rounding: weights that are cut off for finer steps cost more (docs/precision.md).
+    """
+    beside = rows[:, neighbours]
+    two = torch.where(rows * beside > 0, (rows + beside).abs(), 0.0)
+    two[:, neighbours == torch.arange(len(neighbours))] = 0.0
+    return torch.maximum(rows.abs().amax(dim=1) / LEVELS, two.amax(dim=1) / _PAIR).clamp(min=1e-12)
