@@ -188,6 +188,7 @@ class Analysis:
         self._pooler = Pooler(self._thresholds(), settings.min_windows, longest, settings.allowed)
         self._windows = self._detections = 0
         self._taken = self._unscored = 0  # samples: the end of the last window that was taken, and those given up
+        self._elsewhere: tuple[int, int, int] | None = None
         self._began = time.monotonic()
 
     def push(self, block: AudioBlock) -> list[Window]:
@@ -251,12 +252,17 @@ class Analysis:
             allowed = listed if allowed is None else allowed & listed
         self._pooler.change(thresholds, min_windows, allowed, confirmation)
 
+    def account(self, scored: int, gap: int, tail: int) -> None:
+        """Take what became of all samples from who made windows of them elsewhere."""
+        self._elsewhere = scored, gap, tail
+
     def summary(self) -> Summary:
         """The account so far."""
         heard, wall_s = self._windower, time.monotonic() - self._began
-        scored, gap = heard.scored - self._unscored, heard.gap + self._unscored
+        scored, gap, tail = self._elsewhere or (heard.scored, heard.gap, heard.tail)
+        scored, gap = scored - self._unscored, gap + self._unscored
         voices = self._voices.dropped if self._voices else None
-        return Summary(scored, gap, heard.tail, self._windows, self._detections, wall_s, voices)
+        return Summary(scored, gap, tail, self._windows, self._detections, wall_s, voices)
 
     def _thresholds(self) -> FloatArray:
         return np.broadcast_to(np.float32(self._settings.threshold), self._labels)

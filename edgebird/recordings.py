@@ -98,25 +98,30 @@ def process(recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink],
     and short ones are scored together. sinks: opened. One that fails does not stop the others: an error in the log says
     so. Raises what the runtime raises, and what the last sink does.
     """
-    outcome, telling, is_told = Outcome(), _Telling(work, list(sinks), watcher), False
     how = ReadOptions(work.runtime.card.sample_rate, work.timezone, work.channel, work.readers, work.fingerprints)
     pieces = read_recordings(recordings, how)
     reading = prefetch(_steps(pieces, work), max(_AHEAD, work.runtime.concurrency * work.runtime.batch_size))
     with closing(pieces), closing(reading), closing(score_steps(reading, work.runtime)) as steps:
-        for recording, its in groupby(steps, key=lambda step: step.source.channel.recording):
-            try:
-                incomplete = _finish(recording, its, telling)
-            except AudioError as error:
-                outcome.failed += 1
-                telling.fail(recording.found, error)
-                continue
-            outcome.unwritten += telling.unwritten
-            if incomplete:
-                outcome.incomplete += 1
-                logger.warning("%s", incomplete)
-            if recording.origin and recording.origin.zone_assumed and not is_told:
-                is_told = True
-                warn_of_assumed_zone(recording.origin)
+        return tell_all(steps, work, sinks, watcher)
+
+
+def tell_all(steps: Iterable[Step[Listened]], work: Work, sinks: Sequence[Sink], watcher: Watcher) -> Outcome:
+    """Make results of the scored steps of recordings, one after the other, and give them to every sink."""
+    outcome, telling, is_told = Outcome(), _Telling(work, list(sinks), watcher), False
+    for recording, its in groupby(steps, key=lambda step: step.source.channel.recording):
+        try:
+            incomplete = _finish(recording, its, telling)
+        except AudioError as error:
+            outcome.failed += 1
+            telling.fail(recording.found, error)
+            continue
+        outcome.unwritten += telling.unwritten
+        if incomplete:
+            outcome.incomplete += 1
+            logger.warning("%s", incomplete)
+        if recording.origin and recording.origin.zone_assumed and not is_told:
+            is_told = True
+            warn_of_assumed_zone(recording.origin)
     return outcome
 
 
@@ -131,7 +136,7 @@ def warn_of_assumed_zone(origin: Origin) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Listened:
+class Listened:
     """A channel on its way from blocks to results."""
 
     channel: Channel
@@ -155,13 +160,13 @@ def _on_grid(blocks: Iterable[AudioBlock], hop: int) -> Iterator[AudioBlock]:
         yield AudioBlock(np.empty(0, np.float32), end, lost)
 
 
-def _steps(pieces: Iterable[Piece], work: Work) -> Iterator[Step[_Listened]]:
+def _steps(pieces: Iterable[Piece], work: Work) -> Iterator[Step[Listened]]:
     for channel, its in groupby(pieces, key=lambda piece: piece.channel):
         source = channel.source
         when = partial(moment_of, source.origin, rate=source.rate) if source else lambda position: None
         rate = work.runtime.card.sample_rate
         voices = VoiceWatch(work.voices, rate) if work.voices else None
-        listened = _Listened(channel, Analysis(work.runtime.card, work.settings, when, voices))
+        listened = Listened(channel, Analysis(work.runtime.card, work.settings, when, voices))
         blocks = _blocks(its)
         if voices:
             blocks = _overheard(blocks, voices)
@@ -234,7 +239,7 @@ class _Telling:
             its.each(lambda sink: sink.take(event, its.recording))
 
 
-def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling: _Telling) -> Incomplete | None:
+def _finish(recording: BegunRecording, steps: Iterator[Step[Listened]], telling: _Telling) -> Incomplete | None:
     """Give the results of a recording to every sink; return what says that a part of it is missing.
 
     Raises the AudioError that kept it from being read.
@@ -260,7 +265,7 @@ def _finish(recording: BegunRecording, steps: Iterator[Step[_Listened]], telling
 
 
 def _finish_channel(
-    listened: _Listened, steps: Iterator[Step[_Listened]], telling: _Telling, its: Begun
+    listened: Listened, steps: Iterator[Step[Listened]], telling: _Telling, its: Begun
 ) -> tuple[Summary, Incomplete | None]:
     """Give the results of a channel; return its account, and what says that a part of it is missing."""
     source, heard = listened.channel.source, 0

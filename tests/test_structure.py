@@ -115,7 +115,7 @@ THIRD_PARTY = {
     "edgebird.capture": {"sounddevice", "av"},
     "edgebird.live": {"numpy"},
     "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
-    "edgebird.archives": {"numpy", "pyarrow"},
+    "edgebird.archives": {"numpy", "pyarrow", "ray"},
     "edgebird.science": {"numpy", "crowsetta", "pyarrow", "usearch"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},

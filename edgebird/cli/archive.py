@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from edgebird.archives.journal import WHOLE, Run, Shard, forget_journals
 from edgebird.archives.parquet_sink import FORMAT, DatasetOptions, ParquetSink
 from edgebird.archives.resuming import JournaledFolder, Left, run_of
-from edgebird.bundle import Bundle
+from edgebird.archives.spans import SpanOptions
+from edgebird.bundle import CARD_FILE, Bundle
 from edgebird.conditioning import SoundOptions
 from edgebird.errors import UsageError
+from edgebird.files import file_sha256
+from edgebird.recordings import Outcome, Watcher, Work
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.build import keeping_sinks
@@ -23,13 +27,16 @@ class ArchiveJob:
     """Options for archives.
 
     resume: do not do again what is done. shard: which part of the recordings. scores: of a dataset, the floor of those
-    that are kept, None for none. level: of a dataset, see `DatasetOptions`.
+    that are kept, None for none. level: of a dataset, see `DatasetOptions`. on_ray: score on a cluster. address: of it,
+    None for one that is started here.
     """
 
     resume: bool = False
     shard: Shard = WHOLE
     scores: float | None = None
     level: int = 1
+    on_ray: bool = False
+    address: str | None = None
 
     def check(self, output: OutputSettings, submission: bool) -> None:
         """Raise UsageError for options that do not fit together."""
@@ -37,6 +44,12 @@ class ArchiveJob:
             raise UsageError("--resume goes on in a folder: give --out DIR, and no --submission")
         if output.format == FORMAT and not output.out:
             raise UsageError("--format parquet makes a folder: give --out DIR")
+        if self.on_ray and submission:
+            raise UsageError("--on ray sends no scores of all windows: leave --submission away, or take --scores")
+        if self.on_ray and output.privacy:
+            raise UsageError("--on ray knows no voices: leave --voices away")
+        if self.address and not self.on_ray:
+            raise UsageError("--ray-address needs --on ray")
         if self.scores is not None and output.format != FORMAT:
             raise UsageError("--scores needs --format parquet: no other format has a place for them")
 
@@ -95,3 +108,19 @@ class Keeping:
         )
         more |= {"channel": self.channel, "sound": self.sound, "privacy": output.privacy}
         return run_of(bundle, self.detection, {**looks, **more})
+
+
+def process_on_ray(
+    keeping: Keeping, bundle: Bundle, recordings: Sequence[FoundAudio], work: Work, told: tuple[list[Sink], Watcher]
+) -> Outcome:
+    """Have a cluster score recordings. work: its runtime only tells the model. told: sinks, and who is told how far."""
+    from edgebird.archives.distributing import floor_of, process_on
+    from edgebird.archives.on_ray import RayCluster, WorkerOptions
+    from edgebird.archives.pool import Pool
+
+    wanted, job = keeping.detection, keeping.job
+    how = SpanOptions(work.settings.hop, floor_of(work.settings, job.scores), work.timezone, work.sound)
+    card = file_sha256(bundle.path / CARD_FILE)
+    options = WorkerOptions(str(bundle.path.absolute()), card, wanted.runtime, wanted.precision, how)
+    with closing(RayCluster(job.address, options)) as cluster:
+        return process_on(Pool(cluster), recordings, work, *told)

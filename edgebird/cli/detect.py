@@ -45,6 +45,14 @@ _RECORDER = Annotated[
     int,
     typer.Option("--recorder-folder", metavar="N", help="Of parquet: which folder below AUDIO is a recorder's.", min=1),
 ]
+_ON = Annotated[
+    str | None,
+    typer.Option("--on", metavar="ray", help="Score on the machines of a Ray cluster (extra cluster), not here."),
+]
+_ADDRESS = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="ADDRESS", help="Of a cluster that runs; default: one on this computer."),
+]
 _ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
 
 
@@ -59,6 +67,8 @@ _ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
         parameter("shard", _SHARD, None),
         parameter("scores", _SCORES, None),
         parameter("recorder_folder", _RECORDER, 1),
+        parameter("on", _ON, None),
+        parameter("ray_address", _ADDRESS, None),
     ]
 )
 def run(**options: Any) -> None:
@@ -80,7 +90,10 @@ def run(**options: Any) -> None:
     if submission and "hop" in wanted:
         raise UsageError("--submission sets the hop itself: leave --hop away")
     channel, shard = _channel(options["channel"]), _shard(options["shard"])
-    archive = ArchiveJob(options["resume"], shard, options["scores"], options["recorder_folder"])
+    if options["on"] not in (None, "ray"):
+        raise UsageError(f"--on {options['on']!r}: wanted ray")
+    places = options["on"] is not None, options["ray_address"]
+    archive = ArchiveJob(options["resume"], shard, options["scores"], options["recorder_folder"], *places)
     sound = sound_options(recording_source(given(_SOUND, options)))
     run_job(Job(tuple(options["audio"]), detection, output, submission, channel, sound, archive))
 

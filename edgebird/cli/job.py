@@ -13,7 +13,7 @@ from rich.console import Console
 from edgebird.archives.resuming import Left
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.cli import shell
-from edgebird.cli.archive import ArchiveJob, Keeping
+from edgebird.cli.archive import ArchiveJob, Keeping, process_on_ray
 from edgebird.cli.progress import make_watcher
 from edgebird.conditioning import SoundOptions
 from edgebird.detection import Settings, detection_settings
@@ -123,7 +123,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, plan: _Plan) -> Outco
     timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
     options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True, measure=True)
     with ExitStack() as stack:
-        runtime = open_runtime(bundle, wanted.runtime, options, shell.say)
+        on_ray = job.archive.on_ray
+        # On a cluster nothing is scored here.
+        runtime = open_runtime(bundle, "null" if on_ray else wanted.runtime, options, shell.say)
         stack.callback(runtime.close)
         job.keeping.forget()
         stack.enter_context(opened(plan.sinks))
@@ -140,6 +142,8 @@ def _process(job: Job, bundle: Bundle, settings: Settings, plan: _Plan) -> Outco
             voices=_voices(job),
             fingerprints=job.keeping.fingerprints,
         )
+        if on_ray:
+            return process_on_ray(job.keeping, bundle, recordings, work, (plan.sinks, watcher))
         return process(recordings, work, plan.sinks, watcher)
 
 
