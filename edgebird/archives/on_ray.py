@@ -68,7 +68,7 @@ class RayCluster:
         self._ray: Any = ray
         more = {} if address else {"include_dashboard": False}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **more)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise EdgebirdError(f"no cluster at {address}: {' '.join(str(error).split())[:200]}") from error
         resources = ray.cluster_resources()
