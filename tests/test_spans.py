@@ -13,7 +13,7 @@ import soundfile
 
 from edgebird.archives.distributing import floor_of, process_on
 from edgebird.archives.pool import Pool, WorkerDiedError
-from edgebird.archives.spans import ScoredSpan, Span, SpanOptions, score_span
+from edgebird.archives.spans import ScoredSpan, SpanOptions, WindowSpan, score_span
 from edgebird.card import Card
 from edgebird.detection import settings_for
 from edgebird.errors import RuntimeUnavailableError
@@ -61,7 +61,7 @@ class Workers:
         self._runtime, self._how, self._deaths, self._poison = runtime, how, list(deaths), poison
         self.size, self.started, self.given, self.most = 3, 0, 0, 0
         self._alive: set[int] = set()
-        self._promises: dict[int, tuple[int, Span | None]] = {}
+        self._promises: dict[int, tuple[int, WindowSpan | None]] = {}
 
     def room(self) -> int:
         return self.size
@@ -93,7 +93,7 @@ class Workers:
     def stop(self, worker: Any) -> None:
         self._alive.discard(worker)
 
-    def _promise(self, worker: int, span: Span | None) -> int:
+    def _promise(self, worker: int, span: WindowSpan | None) -> int:
         number = len(self._promises) + 1000 * self.started + self.given * 100000
         while number in self._promises:
             number += 1
@@ -207,7 +207,7 @@ def test_not_more_is_given_than_results_can_be_taken(tmp_path: Path) -> None:
     runtime = Loudness()
     workers = Late(runtime, HOW)
     taken = 0
-    tasks = (Span(Path(f"{number}.wav")) for number in range(200))
+    tasks = (WindowSpan(Path(f"{number}.wav")) for number in range(200))
 
     def counted() -> Any:
         nonlocal taken

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from edgebird.archives.pool import Pool, WorkerDiedError
-from edgebird.archives.spans import ScoredSpan, Span, spans_of, steps_of
+from edgebird.archives.spans import ScoredSpan, WindowSpan, spans_of, steps_of
 from edgebird.card import Card, floor_group
 from edgebird.detection import Analysis, Settings
 from edgebird.errors import AudioError
@@ -33,7 +33,7 @@ class _Unit:
 
     listened: Listened
     name: str
-    spans: list[Span]
+    spans: list[WindowSpan]
     error: AudioError | None = None
 
 
@@ -44,14 +44,16 @@ def floor_of(settings: Settings, scores: float | None) -> float:
 
 
 def process_on(
-    pool: Pool[Span], recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher
+    pool: Pool[WindowSpan], recordings: Sequence[FoundAudio], work: Work, sinks: Sequence[Sink], watcher: Watcher
 ) -> Outcome:
     """Do what `recordings.process` does, with the workers of a pool. Raises what those raise, and what a sink does."""
     with closing(_steps(pool, recordings, work)) as steps:
         return tell_all(steps, work, sinks, watcher)
 
 
-def _steps(pool: Pool[Span], recordings: Sequence[FoundAudio], work: Work) -> Generator[Step[Listened], None, None]:
+def _steps(
+    pool: Pool[WindowSpan], recordings: Sequence[FoundAudio], work: Work
+) -> Generator[Step[Listened], None, None]:
     begun: deque[_Unit] = deque()
     results = pool.run(_spans(recordings, work, begun))
     while True:
@@ -65,7 +67,7 @@ def _steps(pool: Pool[Span], recordings: Sequence[FoundAudio], work: Work) -> Ge
 
 
 def _unit_steps(
-    unit: _Unit, first: ScoredSpan | WorkerDiedError, results: Iterator[tuple[Span, ScoredSpan]], card: Card
+    unit: _Unit, first: ScoredSpan | WorkerDiedError, results: Iterator[tuple[WindowSpan, ScoredSpan]], card: Card
 ) -> Iterator[Step[Listened]]:
     """The steps of a channel. first: what its first span came to."""
 
@@ -89,7 +91,7 @@ def _unit_steps(
         yield Step(unit.listened, unit.name, error=error)
 
 
-def _spans(recordings: Sequence[FoundAudio], work: Work, begun: deque[_Unit]) -> Iterator[Span]:
+def _spans(recordings: Sequence[FoundAudio], work: Work, begun: deque[_Unit]) -> Iterator[WindowSpan]:
     for found in recordings:
         for unit in _units(found, work):
             begun.append(unit)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebird.archives.pool import WorkerDiedError
-from edgebird.archives.spans import ScoredSpan, Span, SpanOptions, score_span
+from edgebird.archives.spans import ScoredSpan, SpanOptions, WindowSpan, score_span
 from edgebird.bundle import CARD_FILE, open_bundle
 from edgebird.errors import EdgebirdError, ParityError, RuntimeUnavailableError
 from edgebird.files import file_sha256
@@ -49,7 +49,7 @@ class SpanWorker:
         """The engine that it opened."""
         return self._runtime.name
 
-    def score(self, span: Span) -> ScoredSpan:
+    def score(self, span: WindowSpan) -> ScoredSpan:
         """See `score_span`."""
         return score_span(span, self._runtime, self._how)
 
@@ -87,7 +87,7 @@ class RayCluster:
         worker = self._actor.remote(self._options)
         return worker, worker.ready.remote()
 
-    def give(self, worker: Any, task: Span) -> Any:
+    def give(self, worker: Any, task: WindowSpan) -> Any:
         """See `Cluster`."""
         return worker.score.remote(task)
 

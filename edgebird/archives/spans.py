@@ -28,7 +28,7 @@ _NO_SOUND = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class WindowSpan:
     """Windows of a channel of a recording. first: number of the first. count: None for all to the end."""
 
     path: Path
@@ -76,13 +76,13 @@ class ScoredSpan:
     notes: list[tuple[int, str]] = field(default_factory=list)
 
 
-def spans_of(path: Path, channel: int | None, windows: int | None, most: int) -> list[Span]:
+def spans_of(path: Path, channel: int | None, windows: int | None, most: int) -> list[WindowSpan]:
     """The spans of a channel. windows: how many it has about, None if nobody knows. most: of a span."""
     starts = range(0, max(1, windows or 1), most)
-    return [Span(path, channel, first, most) for first in starts[:-1]] + [Span(path, channel, starts[-1])]
+    return [WindowSpan(path, channel, first, most) for first in starts[:-1]] + [WindowSpan(path, channel, starts[-1])]
 
 
-def score_span(span: Span, runtime: Runtime, how: SpanOptions) -> ScoredSpan:
+def score_span(span: WindowSpan, runtime: Runtime, how: SpanOptions) -> ScoredSpan:
     """Score a span. What is wrong with the recording is sent too. Raises what the runtime raises."""
     sent, rate = ScoredSpan(), runtime.card.sample_rate
     try:
@@ -110,7 +110,7 @@ def score_span(span: Span, runtime: Runtime, how: SpanOptions) -> ScoredSpan:
     return sent
 
 
-def _within(steps: Iterable[Step[None]], span: Span) -> Iterator[Step[None]]:
+def _within(steps: Iterable[Step[None]], span: WindowSpan) -> Iterator[Step[None]]:
     """The steps of a span, its gaps among them; the end is of the last span."""
     number, end = 0, None if span.count is None else span.first + span.count
     for step in steps:
