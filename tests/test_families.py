@@ -169,9 +169,9 @@ def test_a_checkpoint_of_no_family_is_told_what_each_wanted(checkpoint: Path, tm
 def test_a_backbone_that_int8_cannot_measure_is_told(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def relu(_self: Any, x: Tensor) -> Tensor:
-        return torch.relu(x)
+    def tanh(_self: Any, x: Tensor) -> Tensor:
+        return torch.tanh(x)
 
-    monkeypatch.setattr(nn.SiLU, "forward", relu)
-    with pytest.raises(ExportError, match="act/Relu: a backbone with Relu cannot be measured"):
+    monkeypatch.setattr(nn.SiLU, "forward", tanh)
+    with pytest.raises(ExportError, match="act/Tanh: a backbone with Tanh cannot be measured"):
         export_bundle(ExportRequest((checkpoint,), tmp_path / "bundle", precisions=("int8",)))

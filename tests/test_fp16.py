@@ -297,7 +297,7 @@ def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], mes
 # ------------------------------------------------------------------------------------------------------- a trained fold
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_trained_fold_agrees_in_fp16(tmp_path: Path) -> None:
     folds = (demo.FOLDS / "exp107",)
     made = export_bundle(ExportRequest(folds, tmp_path / "out", demo.LABELS, precisions=("fp16",)))

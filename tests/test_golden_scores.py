@@ -52,7 +52,11 @@ def full_folds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, P
     shutil.rmtree(folder)
 
 
-CASES = [*((name, "window") for name in FOLD_NUMBER), ("exp105", "batch"), (ENSEMBLE, "window")]
+BY_NIGHT = {"exp106", "exp108"}  # alone: the ensemble has them too, and exports are dear
+CASES = [
+    *(pytest.param((name, "window"), marks=[pytest.mark.soak] * (name in BY_NIGHT)) for name in FOLD_NUMBER),
+    ("exp105", "batch"), (ENSEMBLE, "window"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
