@@ -327,7 +327,7 @@ def test_an_adopted_model_in_int8_is_proven_or_refused_by_its_worst_class_and_wi
 
     for name in ("_ROUND", "_CHOOSE"):
         monkeypatch.setattr(int8, name, (3, 3))
-    monkeypatch.setattr(int8, "MARGINS", (1.0, *int8.MARGINS))
+    monkeypatch.setattr(int8, "MARGINS", (1000.0, *int8.MARGINS))
     labels = labels_txt(tmp_path / "labels.txt", BIRDNET_CLASSES)
     model = birdnet_like(tmp_path / "birdnet.tflite")
     bundle, lines = adopted(tmp_path, model, labels=labels, precisions=("int8",))

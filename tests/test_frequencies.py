@@ -91,7 +91,7 @@ def test_several_classes_of_a_species_share_its_row(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_week_is_as_the_file_has_it_and_one_without_checklists_is_unknown(
     tmp_path: Path, data: st.DataObject
 ) -> None:
