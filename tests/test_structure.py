@@ -73,6 +73,7 @@ LAYERS = [
     ["edgebird.live"],
     ["edgebird.web"],  # another process, too
     ["edgebird.science"],  # what scores are worth, by what people heard and said
+    ["edgebird.setup"],
     ["edgebird.benchmarks"],
     ["edgebird.cli"],
 ]

@@ -96,15 +96,20 @@ def choose(devices: Sequence[Device], wanted: str | None) -> Device:
     return fitting[0]
 
 
+def without_numbers(name: str) -> str:
+    """Return a name without the numbers at its end, which may be others after a reboot."""
+    return _NUMBERS.sub("", name)
+
+
 def _named(devices: Sequence[Device], wanted: str) -> list[Device]:
     if exact := [device for device in devices if device.name == wanted]:
         return exact
     if parts := [device for device in devices if wanted.lower() in device.name.lower()]:
         return parts
-    rest = _NUMBERS.sub("", wanted)
+    rest = without_numbers(wanted)
     if rest == wanted:
         return []
-    return [device for device in devices if _NUMBERS.sub("", device.name).lower() == rest.lower()] or [
+    return [device for device in devices if without_numbers(device.name).lower() == rest.lower()] or [
         device for device in devices if rest.lower() in device.name.lower()
     ]
 

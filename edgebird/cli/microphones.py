@@ -51,11 +51,12 @@ def _cells(device: Device, level: Loudness) -> list[str]:
         device.name + (" (default)" if device.default else ""),
         str(device.channels),
         f"{device.rate} Hz",
-        _level(level),
+        level_words(level),
     ]
 
 
-def _level(level: Loudness) -> str:
+def level_words(level: Loudness) -> str:
+    """Return how loud a microphone is, or what is wrong with it, in words."""
     if level.peak_dbfs is None or level.rms_dbfs is None:
         return level.problem or ""
     if level.is_silence:

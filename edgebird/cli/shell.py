@@ -204,6 +204,11 @@ class _StderrHandler(logging.Handler):
         _print(self.format(record))
 
 
+def stdin_is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def stdout_is_terminal() -> bool:
     """Whether a person reads the results as they come."""
     return sys.stdout is not None and sys.stdout.isatty()

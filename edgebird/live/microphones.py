@@ -17,7 +17,7 @@ from edgebird.live.process import Capture, CaptureProcess
 
 _LIST_TIMEOUT_S = 30
 _GRACE_S = 5  # a device may take this long to open
-_NO_SOUND = f"it gives no sound, also after {_GRACE_S} s"
+_STREAM_GRACE_S = 25  # a camera is tried in two ways, see capture.stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,25 @@ def list_microphones() -> list[Device]:
 
 def measure(device: str, seconds: float) -> Loudness:
     """Listen to a microphone for some seconds in a capture process, which is ended even if it hangs."""
-    with CaptureProcess(Capture("edgebird.capture.microphone", {"device": device})) as process:
-        messages = _until(process, time.monotonic() + seconds + _GRACE_S)
-        first = next(messages, None)
+    return _measure(Capture("edgebird.capture.microphone", {"device": device}), seconds, _GRACE_S)
+
+
+def measure_stream(url: str, seconds: float) -> Loudness:
+    """Listen to a stream for some seconds, in the same way."""
+    return _measure(Capture("edgebird.capture.stream", {"url": url}), seconds, _STREAM_GRACE_S)
+
+
+def _measure(capture: Capture, seconds: float, grace_s: float) -> Loudness:
+    with CaptureProcess(capture) as process:
+        came = _until(process, time.monotonic() + seconds + grace_s)
+        messages = (message for message in came if message.kind in (wire.OPEN, wire.FAIL) or message.payload)
+        first = next((message for message in messages if message.kind != wire.NOTE), None)
         if first is None:
-            return Loudness(None, None, "its capture process crashed" if process.ended else _NO_SOUND)
+            return Loudness(None, None, "its capture process crashed" if process.ended else _no_sound(grace_s))
         content = first.json()
         if first.kind == wire.FAIL:
             return Loudness(None, None, content["text"])
-        return _level(messages, seconds * content["rate"] * content["channels"])
+        return _level(messages, seconds * content["rate"] * content["channels"], _no_sound(grace_s))
 
 
 def _until(process: CaptureProcess, deadline: float) -> Iterator[wire.Message]:
@@ -68,8 +78,8 @@ def _until(process: CaptureProcess, deadline: float) -> Iterator[wire.Message]:
         yield from process.messages(left)
 
 
-def _level(messages: Iterator[wire.Message], wanted: float) -> Loudness:
-    """Of so many samples, or of those that come."""
+def _level(messages: Iterator[wire.Message], wanted: float, nothing: str) -> Loudness:
+    """Of so many samples, or of those that come. nothing: what to say if none do."""
     import numpy as np
 
     from edgebird.reading.spoiled import is_sound
@@ -87,8 +97,12 @@ def _level(messages: Iterator[wire.Message], wanted: float) -> Loudness:
         if samples >= wanted:
             break
     if not samples:
-        return Loudness(None, None, _NO_SOUND)
+        return Loudness(None, None, nothing)
     return Loudness(_decibels(peak), _decibels(math.sqrt(energy / samples)))
+
+
+def _no_sound(grace_s: float) -> str:
+    return f"it gives no sound, also after {grace_s:g} s"
 
 
 def _decibels(amplitude: float) -> float:
