@@ -8,6 +8,11 @@ from typing import Any
 from edgebird.benchmarks.report import Run
 
 
+def times(factor: float) -> str:
+    """Return how many times real time something is: with a decimal below 10, for a slow computer is not at rest."""
+    return f"{factor:.0f}" if factor >= 9.95 else f"{factor:.2g}"
+
+
 def lines(report: dict[str, Any], window_s: float) -> Iterator[str]:
     """The report in lines; window_s: seconds of a window of the model."""
     runs = report["runs"]
@@ -62,7 +67,7 @@ def _cells(run: Run, columns: Sequence[str], window_s: float) -> list[str]:
         cells["MB"] = "?" if run["peak_memory_mb"] is None else f"{run['peak_memory_mb']:.0f}"
     else:
         cells |= {"a window": f"{run['window_ms']:.2f}", "windows/s": f"{run['windows_per_s']:.1f}"}
-        cells["x real time"] = f"{run['windows_per_s'] * window_s:.0f}"
+        cells["x real time"] = times(run["windows_per_s"] * window_s)
     if run["scenario"] == "multi":
         capacity = run["capacity"]
         cells |= {"streams": str(run["streams"])}

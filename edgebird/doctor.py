@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 
 from edgebird import __version__
@@ -49,11 +48,6 @@ def examine() -> Iterator[str]:
     versions = {name: installed_version(name) for name in _PACKAGES}
     yield f"edgebird {__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"CPU: {cpu_name()}, {usable_cores()} of {os.cpu_count()} cores usable"
-    if _is_arm_of_32_bits():
-        yield (
-            "32-bit ARM: PyPI has no wheels of numpy and onnxruntime for it, so no engine can be installed: take a "
-            "64-bit system, such as Raspberry Pi OS (64-bit)"
-        )
     yield from _graphics()
     yield ""
     for name, extra in _PACKAGES.items():
@@ -84,11 +78,6 @@ def describe(bundle: Bundle) -> Iterator[str]:
     if card.not_birds:
         yield f"  no birds: {', '.join(f'{code} ({what})' for code, what in card.not_birds.items())}"
     yield ""
-
-
-def _is_arm_of_32_bits() -> bool:
-    """Whether this Python is one for 32-bit ARM; the kernel may have 64."""
-    return platform.machine().startswith(("arm", "aarch64")) and sys.maxsize < 2**32
 
 
 def _graphics() -> Iterator[str]:

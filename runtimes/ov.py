@@ -1,13 +1,15 @@
-"""OpenVINO on Intel's (and other x86) CPUs, GPUs and NPUs.
+"""OpenVINO on x86-64 and ARM64 CPUs, and on Intel's GPUs and NPUs.
 
-Left alone, OpenVINO computes in bfloat16 wherever a CPU can: scores then are off by up to 0.2. So the precision is
-always asked for, and compared with what the device took. bf16 is the backbone's alone: the graph is cut at the tensors
+Left alone, OpenVINO computes in bfloat16 wherever an x86 CPU can, and in float16 wherever an ARM CPU can (Cortex-A76
+and newer): scores then are off by up to 0.2, and by 0.03. So the precision is always asked for, and compared with what
+the device took. bf16 is the backbone's alone: the graph is cut at the tensors
 that the card names, and frontend, pooling and head stay in float32. Of an INT8 graph, bf16 is what is not in INT8.
 """
 
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +48,8 @@ _DRIVERS = {
     "GPU": "install Intel's GPU driver (Debian: intel-opencl-icd), join the group `render`",
     "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), join the group `render`",
 }
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}  # any of them; without, bf16 is emulated and slow
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # any of them; without, bf16 is emulated and slow
+_BF16_NEEDS = {"aarch64": "the BF16 of Armv8.6", "arm64": "the BF16 of Armv8.6"}  # elsewhere x86's
 _REFUSED = "OpenVINO refuses the model"
 _SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothing is kept on the disk
 
@@ -205,8 +208,9 @@ def _check_bf16(core: Any, device: str, name: str) -> None:
     flags = Path("/proc/cpuinfo")
     emulated = device == "CPU" and flags.exists() and not _BF16_FLAGS & set(flags.read_text(encoding="utf-8").split())
     if "BF16" not in _abilities(core, device) or emulated:
+        needs = _BF16_NEEDS.get(platform.machine(), "AVX512-BF16 or AMX-BF16")
         raise RuntimeUnavailableError(
-            f"{name}: this {device} has no bf16 of its own (a CPU needs AVX512-BF16 or AMX-BF16): use --precision fp32"
+            f"{name}: this {device} has no bf16 of its own (a CPU needs {needs}): use --precision fp32"
         )
 
 

@@ -264,18 +264,3 @@ def test_several_are_asked_in_one_process_until_one_crashes(place: Path, monkeyp
     assert isinstance(died, RuntimeUnavailableError)
     assert str(died) == "die: crashed (segmentation fault)"
     assert isinstance(refused, NotInstalledError)
-
-
-@pytest.mark.parametrize(
-    ("machine", "bits", "said"), [("armv7l", 31, 1), ("aarch64", 31, 1), ("aarch64", 63, 0), ("x86_64", 63, 0)]
-)
-def test_doctor_says_that_32_bit_arm_has_no_engines(
-    monkeypatch: pytest.MonkeyPatch, machine: str, bits: int, said: int
-) -> None:
-    from edgebird.doctor import examine
-
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("sys.maxsize", 2**bits - 1)
-    lines = [line for line in examine() if line.startswith("32-bit ARM: ")]
-    assert len(lines) == said
-    assert all("64-bit" in line for line in lines)

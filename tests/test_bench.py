@@ -200,9 +200,12 @@ def test_each_scenario_tells_what_it_is_for(edgebird: Command, tones: Bundle, tm
     assert (run["scenario"], run["streams"], run["hop_s"]) == ("multi", 3, 0.02)
     capacity = run["capacity"]
     tried = {probe["streams"]: probe for probe in capacity["probes"]}
-    assert tried[capacity["streams"]]["carried"]
-    assert tried[capacity["streams"]]["max_ms"] <= 20
-    assert tried[capacity["streams"]]["queries"] == capacity["queries"] >= 50  # five in time are luck
+    if capacity["streams"]:
+        assert tried[capacity["streams"]]["carried"]
+        assert tried[capacity["streams"]]["max_ms"] <= 20
+        assert tried[capacity["streams"]]["queries"] == capacity["queries"] >= 50  # five in time are luck
+    else:  # a computer on which a window takes longer than this hop
+        assert (capacity["queries"], tried[1]["carried"]) == (0, False)
     assert all(streams > capacity["streams"] for streams, probe in tried.items() if not probe["carried"])
     assert run["batch"] <= 3
 

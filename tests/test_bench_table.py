@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgebird.benchmarks.table import aligned, label, lines
+from edgebird.benchmarks.table import aligned, label, lines, times
 
 LATENCY = {"min": 9.0, "p50": 10.0, "p90": 11.0, "p99": 12.0, "max": 13.0, "cv": 0.012}
 
@@ -124,3 +124,11 @@ def test_energy_parts_and_memory_are_told_where_they_are_known() -> None:
     assert "  ort-cpu fp32: parts frontend 2.00 ms, rest 8.00 ms" in shown
     assert "  ort-cpu fp32: CPU, largest score difference 2.0e-06; process 90 -> 150 MB to load it" in shown
     assert "  ort-cpu fp32: parts unknown: no onnx" in told(run(split={"unknown": "no onnx"}))
+
+
+@pytest.mark.parametrize(
+    ("factor", "shown"), [(0.034, "0.034"), (0.43, "0.43"), (3.74, "3.7"), (9.97, "10"), (62.4, "62")]
+)
+def test_a_slow_computer_is_not_called_one_that_does_nothing(factor: float, shown: str) -> None:
+    """A Pi under load takes longer for a window than it lasts: `0 x real time` is what nobody can use."""
+    assert times(factor) == shown

@@ -556,6 +556,21 @@ def test_verify_fails_with_exit_code_1(edgebird: Command, tones: Path, tmp_path:
     assert "golden.npz: damaged" in ended.error()
 
 
+@pytest.mark.parametrize(("machine", "bits"), [("armv7l", 31), ("aarch64", 31), ("i686", 31), ("x86_64", 63)])
+def test_32_bits_are_refused_in_one_line(
+    edgebird: Command, monkeypatch: pytest.MonkeyPatch, machine: str, bits: int
+) -> None:
+    """A 32-bit system on a 64-bit Pi, too: else it would be a traceback of a package that does not exist for it."""
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sys.maxsize", 2**bits - 1)
+    ended = edgebird("--version")
+    if bits == 63:
+        assert (ended.code, ended.err) == (0, "")
+        return
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith(f"error: this is a Python of 32 bits ({machine})")
+
+
 def test_doctor_tells_what_runs_and_what_to_install(edgebird: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = edgebird("doctor")
     assert ended.code == 0

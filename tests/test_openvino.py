@@ -101,10 +101,16 @@ def test_the_parts_of_a_batch_are_told(bf16: Any, bundle: Bundle) -> None:
     assert all(value > 0 for value in spent.values())
 
 
-def test_bf16_that_would_only_be_emulated_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be slower than FP32, and nobody would know why."""
+@pytest.mark.parametrize(
+    ("machine", "needs"), [("x86_64", "AVX512-BF16 or AMX-BF16"), ("aarch64", "the BF16 of Armv8.6")]
+)
+def test_bf16_that_would_only_be_emulated_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, needs: str
+) -> None:
+    """It would be slower than FP32, and nobody would know why; what a CPU lacks is called as its maker calls it."""
     monkeypatch.setattr(ov, "_BF16_FLAGS", {"amx_bf16000"})
-    with pytest.raises(RuntimeUnavailableError, match="this CPU has no bf16 of its own"):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with pytest.raises(RuntimeUnavailableError, match=rf"this CPU has no bf16 of its own \(a CPU needs {needs}\)"):
         open_runtime(bundle, "openvino", RuntimeOptions("bf16"))
 
 

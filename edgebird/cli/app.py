@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import sys
 from typing import Annotated
 
@@ -86,7 +87,13 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; on 32 bits, where nothing that it needs could be installed, say so and end."""
+    if sys.maxsize < 1 << 32:
+        shell.say_error(
+            f"this is a Python of 32 bits ({platform.machine()}), for which there are no engines: take a 64-bit "
+            "system, such as Raspberry Pi OS (64-bit)"
+        )
+        raise SystemExit(shell.FAILED)
     arguments = shell.set_verbosity(sys.argv[1:])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # JSON and tables are UTF-8, whatever the locale

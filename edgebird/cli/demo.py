@@ -48,6 +48,7 @@ def run(
     """
     from edgebird import demo
     from edgebird.benchmarks.latency import Duration, measure
+    from edgebird.benchmarks.table import times
     from edgebird.bundle import open_bundle
     from edgebird.runtimes import RuntimeOptions, open_runtime
 
@@ -67,7 +68,7 @@ def run(
     window_ms = 1e3 * bundle.card.window_samples / bundle.card.sample_rate
     shell.result(
         f"A window of {window_ms / 1e3:g} s takes {latency_ms:.1f} ms here (median, {engine.name}, both small folds): "
-        f"{window_ms / latency_ms:.0f} x real time without overlap"
+        f"{times(window_ms / latency_ms)} x real time without overlap"
     )
     if wrong := demo.differences(found):
         raise EdgebirdError(f"not what this model finds elsewhere: {'; '.join(wrong)}")
