@@ -7,6 +7,8 @@ VENV ?= .venv
 EXTRAS ?= cpu,export,dev
 MARK ?= not soak
 TESTS ?=
+PYTHONS ?= $(BIN)/python
+GLIBC ?= 2.35
 OLDEST ?= python3.10
 NEWEST ?= python3.13
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
@@ -15,7 +17,7 @@ comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 DEMO_INSTALLED := $(VENV)/.installed-cpu-export
 
-.PHONY: demo test pytest nightly clean
+.PHONY: demo test pytest nightly wheels clean
 
 demo: $(DEMO_INSTALLED)
 	$(BIN)/edgebird demo --out demo
@@ -31,6 +33,10 @@ test: $(INSTALLED)
 # The tests alone: for a Python without torch, make pytest EXTRAS=cpu,mic,stream,test PYTHON=python3.10 VENV=.venv-3.10
 pytest: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "$(MARK)" $(TESTS)
+
+# Whether a device with ARM64 finds wheels of all it needs: make wheels PYTHONS="python3.10 ...", with setuptools in each.
+wheels:
+	.ci/wheels $(GLIBC) $(PYTHONS)
 
 # What takes too long for each change, by hand: all tests of a device on the oldest and the newest Python, cameras for half
 # an hour, and an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
