@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from edgebird.cli.app import make_app
 from edgebird.errors import LabelError
+from edgebird.events import Event
 from edgebird.science import curves
 from edgebird.science.curves import ScoredEvidence
+from edgebird.science.heard import read_results
 from edgebird.science.matching import NEVER, Rule, audible, in_windows, match, spans_of, window_scores, windows
 from edgebird.science.tables import Span, TableReading, read_tables
 from tests.conftest import require
@@ -214,6 +217,7 @@ def test_tables_of_people_are_read_as_they_are(
         ("a.csv", "start,end,label\n5,2,GT\n", "no span"),
         ("a.txt", "1.0\t2.0\tGT\nnotes\n", "line 2"),
         ("a.txt", "\0\0\0", "no text"),
+        ("a.csv", 'start,end,label\n1,2,"GT\n' + "1,2,GT\n" * 25000, "no table: field larger"),
     ],
 )
 def test_a_table_that_is_none_is_named_with_its_line(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -285,3 +289,39 @@ def test_what_the_model_cannot_know_is_told_and_what_it_never_told_is_missed(tmp
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["species"].keys() == {
         "tonlow", "Middle Tone", "dog",
     }  # fmt: skip
+
+
+def evaluated(folder: Path, results: list[Event], *options: object) -> dict[str, Any]:
+    """By event, of all species together."""
+    (folder / "all.jsonl").write_text("".join(json.dumps(one) + "\n" for one in results))
+    given = ("--truth", folder / "tables", "--out", folder / "out", *options)
+    ended = edgebird("evaluate", folder / "all.jsonl", *given)
+    assert ended.exit_code == 0, ended.output
+    return dict(json.loads((folder / "out" / "evaluation.json").read_text())["together"]["event"])
+
+
+def test_a_species_that_people_looked_for_and_the_model_never_told_is_missed(tmp_path: Path) -> None:
+    """Without a bundle nobody says what the model knows: recall would be that of what it found."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "dawn.txt").write_text("1\t4\tcomcuc\n20\t24\tgretit1\n30\t34\tdog\n")
+    (tmp_path / "list.txt").write_text("comcuc\ngretit1\n")
+    results = [event("dawn", 0, 0, 5, 0.9), summary("dawn", 60)]
+    found = evaluated(tmp_path, results, "--species-list", tmp_path / "list.txt")
+    assert (found["annotations"], found["recall"]["value"]) == (2, 0.5)
+
+
+def test_a_table_of_another_recorder_is_no_truth_of_this_one(tmp_path: Path) -> None:
+    """Both began at the same second, and results are of one of them: what sang at the other one is not missed here."""
+    for place, spans in (("R07", "1\t4\tcomcuc\n"), ("R08", "20\t24\tcomcuc\n")):
+        (tmp_path / "tables" / place).mkdir(parents=True)
+        (tmp_path / "tables" / place / "0500.txt").write_text(spans)
+    found = evaluated(tmp_path, [event("/rec/R07/0500", 0, 0, 5, 0.9), summary("/rec/R07/0500", 60)])
+    assert (found["annotations"], found["recall"]["value"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("score", float("nan")), ("score", 7.5), ("end_s", -1.0)])
+def test_detections_that_cannot_be_are_refused_with_their_line(tmp_path: Path, name: str, value: float) -> None:
+    """Scores that are logits made figures that look like any, and NaN ended in a traceback."""
+    (tmp_path / "a.jsonl").write_text(json.dumps(event("dawn", 0, 0, 5, 0.9) | {name: value}) + "\n")
+    with pytest.raises(LabelError, match="line 1"):
+        read_results([tmp_path / "a.jsonl"])

@@ -96,9 +96,26 @@ def _read(path: Path, place: PurePath, heard: HeardResults) -> str:
             continue
         if span.score is None:
             raise LabelError(f"{path}: detections without a score: wanted a column Confidence or Score")
-        its.spans.append(span)
+        try:
+            its.spans.append(_checked(span))
+        except ValueError as error:
+            raise LabelError(f"{path}: {error}") from error
         heard.labels.setdefault(span.name, Label(span.name, "", span.name))
     return "tables"
+
+
+def _number(constant: str) -> float:
+    """Take what is no number in JSON, and Python reads all the same: NaN, Infinity. Raises ValueError."""
+    raise ValueError(f"{constant} is no number")
+
+
+def _checked(span: Span) -> Span:
+    """Return a detection. Raises ValueError for what cannot be one: every figure would be wrong."""
+    if not 0 <= span.start_s <= span.end_s:
+        raise ValueError(f"from {span.start_s:g} to {span.end_s:g} s is no span")
+    if span.score is None or not 0 <= span.score <= 1:
+        raise ValueError(f"a score of {span.score}: wanted 0 to 1")
+    return span
 
 
 def _read_events(path: Path, heard: HeardResults) -> None:
@@ -107,11 +124,11 @@ def _read_events(path: Path, heard: HeardResults) -> None:
             if not line.strip():
                 continue
             try:
-                event = json.loads(line)
+                event = json.loads(line, parse_constant=_number)
                 kind, source = event["event"], event["source"]
                 if kind == "detection":
                     span = Span(float(event["start_s"]), float(event["end_s"]), event["code"], float(event["score"]))
-                    heard.of(source).spans.append(span)
+                    heard.of(source).spans.append(_checked(span))
                     label = Label(event["code"], event["scientific_name"], event["common_name"])
                     heard.labels.setdefault(label.code, label)
                 elif kind == "gap":

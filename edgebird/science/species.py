@@ -52,6 +52,12 @@ class SpeciesIndex:
         self._add(label)
         return label.code
 
+    def with_named(self, names: Iterable[str]) -> list[Label]:
+        """Return the labels that are known, and where there may be others those that tables name, too."""
+        for name in names if not self.closed else ():
+            self.code(name)
+        return list(self.labels.values())
+
 
 def read_aliases(path: Path) -> dict[str, str]:
     """Read what tables call species, a UTF-8 file: `name in the tables,code or name of the model` a line.
@@ -78,15 +84,17 @@ def read_aliases(path: Path) -> dict[str, str]:
 def of_recordings(marked: Marked, heard: HeardResults) -> tuple[dict[PurePath, list[Span]], list[PurePath]]:
     """Return the truth of each recording of the results that has some, and tables of which there are no results.
 
-    Names decide; where several recordings have one name, the folders they are in. Raises LabelError where that does not
-    tell them apart.
+    Names decide; where several recordings, or tables in several folders, have one name, the folders they are in: the
+    table of a recorder that there are no results of is none of another's. Raises LabelError where that does not tell
+    recordings apart.
     """
     named: dict[str, list[HeardRecording]] = defaultdict(list)
     for one in heard.recordings.values():
         named[one.path.name.casefold()].append(one)
-    truth: dict[PurePath, list[Span]] = {}
+    nearest: dict[PurePath, int] = defaultdict(int)  # by recording: how much of its path the best of its tables has
+    found: list[tuple[PurePath, PurePath, int]] = []
     unheard = []
-    for path, spans in marked.spans.items():
+    for path in marked.spans:
         candidates = named.get(path.name.casefold(), [])
         if not candidates:
             unheard.append(path)
@@ -95,7 +103,14 @@ def of_recordings(marked: Marked, heard: HeardResults) -> tuple[dict[PurePath, l
         best = [one for one, many in zip(candidates, shared, strict=True) if many == max(shared)]
         if len(best) > 1:
             raise LabelError(f"{path}: {best[0].path} or {best[1].path}? Put tables into folders as the recordings are")
-        truth.setdefault(best[0].path, []).extend(spans)
+        found.append((path, best[0].path, max(shared)))
+        nearest[best[0].path] = max(nearest[best[0].path], max(shared))
+    truth: dict[PurePath, list[Span]] = {}
+    for path, recording, many in found:
+        if many < nearest[recording]:
+            unheard.append(path)
+        else:
+            truth.setdefault(recording, []).extend(marked.spans[path])
     return truth, unheard
 
 

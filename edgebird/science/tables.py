@@ -113,7 +113,7 @@ def _files(paths: Sequence[Path], known: bool) -> Iterator[tuple[Path, PurePath]
 
 def without_ending(path: PurePath) -> PurePath:
     """Return the path of a recording without the ending of a sound file."""
-    return path.with_name(_SOUND.sub("", path.name) or path.name)
+    return path.with_name(_SOUND.sub("", path.name) or path.name) if path.name else path
 
 
 def recording_of(table: PurePath) -> PurePath:
@@ -135,6 +135,17 @@ def read_table(path: Path, place: PurePath, how: TableReading) -> Iterator[tuple
         yield recording_of(place), None
         yield from ((recording_of(place), span) for span in _labels(path, lines))
         return
+    try:
+        yield from _rows(path, place, lines, how)
+    except csv.Error as error:  # such as for a quotation mark that nobody closed
+        raise LabelError(f"{path}: no table: {error}") from error
+
+
+def _rows(
+    path: Path, place: PurePath, lines: Sequence[str], how: TableReading
+) -> Iterator[tuple[PurePath, Span | None]]:
+    """Give the spans of a table with headings. Raises csv.Error, LabelError."""
+    first = next(line for line in lines if line.strip())
     separator = "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
     rows = csv.DictReader(lines, delimiter=separator, restval="")
     columns = _Columns.of(path, [heading or "" for heading in rows.fieldnames or ()], how.column)

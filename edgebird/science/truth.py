@@ -52,11 +52,12 @@ def read_truth(wanted: TruthRequest) -> Truth:
     labels = wanted.labels if wanted.labels is not None else list(heard.labels.values())
     closed = heard.closed or wanted.labels is not None
     species = SpeciesIndex(labels, read_aliases(wanted.aliases) if wanted.aliases else {}, closed)
+    truth, unheard = of_recordings(marked, heard)
     only = None
     if wanted.species_list:
-        allowed = allowed_labels(wanted.species_list, labels)
-        only = frozenset(label.code for label, is_in in zip(labels, allowed, strict=True) if is_in)
-    truth, unheard = of_recordings(marked, heard)
+        known = species.with_named(span.name for path in truth for span in truth[path])
+        allowed = allowed_labels(wanted.species_list, known)
+        only = frozenset(label.code for label, is_in in zip(known, allowed, strict=True) if is_in)
     unmarked = [path for path in heard.recordings if path not in truth]
     if wanted.every_recording:
         truth |= {path: [] for path in unmarked}
