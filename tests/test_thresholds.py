@@ -178,3 +178,20 @@ def test_too_few_reviews_write_nothing_and_say_how_many_more(tmp_path: Path) -> 
     assert re.search(r"Great Tit \(gretit1\): no threshold, 39 judged: .* about \d+ more reviews", ended.output)
     assert not (tmp_path / "t.toml").exists()
     assert edgebird("thresholds", tmp_path / "results", "--out", tmp_path / "t.toml").exit_code == 2
+
+
+def test_what_was_drawn_counts_whatever_its_clock_said(tmp_path: Path) -> None:
+    """A recorder whose clock is wrong heard it after the draw: no review may end in a division by zero."""
+    path = tmp_path / "birds.reviews"
+    reviewed(path, np.array([0.5, 0.6]), np.array([True, False]), [2], 0)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE reviews SET detected = '2099-01-01T05:00:00.000+00:00'")
+    (one,) = read_reviews(path).judged.values()
+    assert (len(one.scores), set(one.weights)) == (2, {1.0})
+
+
+def test_a_threshold_is_no_lower_than_what_was_judged() -> None:
+    """All that was judged is right, down to 0.0019: that says nothing of scores of 0."""
+    found = choose(judged([0.0019, *np.linspace(0.002, 0.9, 400)], [True] * 401), 0.95, 0.95)
+    assert isinstance(found, ChosenThreshold)
+    assert 0.0017 < found.threshold <= 0.0019

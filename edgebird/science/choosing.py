@@ -17,6 +17,7 @@ from edgebird.science.bounds import Array, JudgedDetections, is_sure, lower_boun
 
 _BEGINNINGS = (1, 2, 4)
 CLUSTERS = 5  # such as recordings, of which what is above a threshold has to be
+_LOWER = 0.9  # of the lowest score that was judged: nobody knows what is below it
 _TRIED = 40  # thresholds, to say how much evidence is missing
 
 
@@ -66,13 +67,13 @@ def choose(judged: JudgedDetections, wanted: float, confidence: float) -> Chosen
     threshold = float(thresholds[passed])
     above = judged.above(threshold)
     kept = float(above.weights @ above.right / (judged.weights @ judged.right))
-    below = float(thresholds[passed + 1]) if passed + 1 < len(thresholds) else -1.0
+    below = float(thresholds[passed + 1]) if passed + 1 < len(thresholds) else _LOWER * threshold
     bound = lower_bound(above.share, above.size, held)
     return ChosenThreshold(_short(threshold, below), above.share, bound, kept, len(above.scores))
 
 
 def _short(threshold: float, below: float) -> float:
-    """A number with few digits, at most the threshold and above the next score below it."""
+    """A number with few digits, at most the threshold and above what is below it."""
     for digits in range(2, 7):
         scale = 10**digits
         short = float(math.floor(threshold * scale + 1e-9) / scale)

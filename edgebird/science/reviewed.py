@@ -94,7 +94,10 @@ class _Draw:
         return len(self.items & reviewed) / len(self.items) if self.items else 0.0
 
     def chance(self, review: Mapping[str, Any]) -> float:
-        """How likely a detection was to be in it; 0 if it was not there to be drawn."""
+        """How likely a detection was to be in it; 0 if it was not there to be drawn. What was drawn was there."""
+        stratum = stratum_of(review)
+        if (review["detection"], stratum) in self.items:
+            return self.chances[stratum]
         day = str(review["detected"] or "")[:10]
         frame = self.frame
         if frame["code"] not in (None, review["code"]) or frame["source"] not in (None, review["source"]):
@@ -103,4 +106,4 @@ class _Draw:
             return 0.0
         if review["detected"] and datetime.fromisoformat(review["detected"]) > self.time:
             return 0.0
-        return self.chances.get(stratum_of(review), 0.0)
+        return self.chances.get(stratum, 0.0)
