@@ -46,6 +46,12 @@ def test_every_window_of_detect_has_its_row(tmp_path: Path) -> None:
     assert found[1]["time"].startswith("2023-05-24T15:30:02.500")
     wanted = amplitudes(high[None, : 5 * RATE].astype(np.float64))[0]
     assert found[0]["embedding"] == pytest.approx(wanted, abs=1e-4)
+    before = out.read_bytes()
+    for audio in (tmp_path / "not there.wav", tmp_path / "bundle" / "card.json"):
+        refused = edgebird("embed", audio, *given[2:])
+        assert (refused.exit_code, out.read_bytes()) == (1, before), "a file without rows takes the place of none"
+        assert "nothing is written" in refused.output
+    assert "hop nan s: wanted" in edgebird(*given, "--hop", "nan").output
     out.write_text("my notes\n")
     assert edgebird(*given).exit_code == 1
     assert out.read_text() == "my notes\n"

@@ -6,6 +6,7 @@ Windows, gaps and channels are those of `detect`, for it is its path: an engine 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +67,7 @@ class EmbeddingRuntime:
 def embed(recordings: Sequence[FoundAudio], work: Work, sink: Sink, watcher: Watcher, hop_s: float) -> Outcome:
     """Have a sink take the embedding of every window. work: its runtime was opened with embeddings."""
     card = work.runtime.card
-    hop = round(hop_s * card.sample_rate)
+    hop = round(hop_s * card.sample_rate) if math.isfinite(hop_s) else 0
     if not 0 < hop <= card.window_samples:
         window_s = card.window_samples / card.sample_rate
         raise UsageError(f"hop {hop_s:g} s: wanted more than 0 and at most the window, {window_s:g} s")
@@ -115,12 +116,15 @@ class EmbeddingSink(Sink):
         self._writer: Any = None
         self._rows: list[tuple[str, float, float, str | None]] = []
         self._vectors: list[FloatArray] = []
+        self._any = False
 
     def open(self) -> None:
         """See `Sink`."""
         require_free(self._path)
-        if self._path.exists() and self._path.read_bytes()[:4] != _MAGIC:
-            raise WrongOutputError(f"cannot write {self._path}: it is no Parquet file: use another one")
+        if self._path.exists():
+            with self._path.open("rb") as before:
+                if before.read(len(_MAGIC)) != _MAGIC:
+                    raise WrongOutputError(f"cannot write {self._path}: it is no Parquet file: use another one")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(self._path.parent.absolute())
         arrow, self._temporary = self._arrow, temporary_beside(self._path)
@@ -136,6 +140,7 @@ class EmbeddingSink(Sink):
         name = encodable(recording.origin.name)
         self._rows.append((name, start, end, timestamp(recording.origin, window.start, self._rate)))
         self._vectors.append(scores)
+        self._any = True
         if len(self._rows) == _ROWS:
             self._write()
 
@@ -143,7 +148,10 @@ class EmbeddingSink(Sink):
         """Events do not matter."""
 
     def close(self) -> list[Event]:
-        """Give the file its name."""
+        """Give the file its name. Raises OutputError where it has no row: an earlier one is worth more."""
+        if self._temporary and not self._any:
+            self.abandon()
+            raise OutputError(f"{self._path}: no window was embedded: nothing is written")
         if self._temporary:
             self._write()
             self._writer.close()
