@@ -15,6 +15,8 @@ import soundfile
 from edgebird.archives.dataset import Partition, merge
 from edgebird.archives.schema import COLUMNS, ERRORS
 from edgebird.archives.spool import Spool
+from edgebird.bundle import open_bundle, with_calibration
+from edgebird.calibration import Calibration, Curve
 from edgebird.errors import OutputError
 from edgebird.formats import FORMATS
 from tests.conftest import require
@@ -102,6 +104,10 @@ def test_other_formats_are_made_of_it_as_detect_writes_them(tmp_path: Path, bird
     """Byte for byte, but for the wall clock: nobody has to detect again for Raven."""
     require("pyarrow")
     audio, explain = archive(tmp_path / "audio", 3), ["--explain"] if name == "jsonl" else []
+    if name == "jsonl":
+        curves = {label.code: Curve(1.0, 0.5, 5, 5) for label in open_bundle(birds).card.labels[:2]}
+        birds = shutil.copytree(birds, tmp_path / "calibrated")
+        with_calibration(open_bundle(birds), Calibration(curves, "ears", 0.1, None, 0.2, "0", "2026"))
     common = (audio, "--bundle", birds, "--timezone", "UTC", "--channel", "each", *explain, "--min-windows", 2)
     assert detect(*common, "--format", "parquet", "--out", tmp_path / "dataset")[0] == 0
     looks = ("--format", name, "--time-columns", "--relative-paths")
@@ -112,6 +118,7 @@ def test_other_formats_are_made_of_it_as_detect_writes_them(tmp_path: Path, bird
         assert code == 0
         assert _WALL.sub(b"", exported.encode()) == _WALL.sub(b"", direct.encode())
         assert out or exported.count("\n") > 3
+        assert out or name != "jsonl" or '"probability"' in exported
     direct_files, made = (
         {path.relative_to(folder): _WALL.sub(b"", path.read_bytes()) for path in folder.rglob("*.*") if path.is_file()}
         for folder in (tmp_path / "direct", tmp_path / "made")

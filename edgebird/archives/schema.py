@@ -21,12 +21,13 @@ EVENT_OF = {table: event for event, table in TABLE_OF.items()}
 _TIME = {"time": "time", "local_time": "local"}
 _WHOSE = {"recording": "text", "channel": "whole", "number": "whole"}
 _SPAN = {"start_s": "float", "end_s": "float"}
-_BIRD = {"code": "text", "scientific_name": "text", "common_name": "text", "score": "float", "windows": "whole"}
+_BIRD = {"code": "text", "scientific_name": "text", "common_name": "text", "score": "float"}
+_WINDOWS = {"windows": "whole"}
 _ACCOUNT = {"wall_s": "float", "scored_s": "float", "gap_s": "float", "tail_s": "float"}
 # Table -> its columns in order, each with the kind of its values.
 COLUMNS: dict[str, dict[str, str]] = {
-    DETECTIONS: {**_WHOSE, **_TIME, **_SPAN, **_BIRD},
-    REJECTED: {**_WHOSE, **_TIME, **_SPAN, **_BIRD, "reason": "text", "detail": "text"},
+    DETECTIONS: {**_WHOSE, **_TIME, **_SPAN, **_BIRD, "probability": "float", **_WINDOWS},
+    REJECTED: {**_WHOSE, **_TIME, **_SPAN, **_BIRD, **_WINDOWS, "reason": "text", "detail": "text"},
     GAPS: {**_WHOSE, **_TIME, **_SPAN, "reason": "text"},
     SUMMARIES: {
         **_WHOSE,
@@ -107,7 +108,7 @@ def event_of(table: str, row: Row, summary: Mapping[str, Any]) -> Event:
         event["channel"] = row["channel"]
     skipped = {*_WHOSE, *_TIME, "source", "path", "zone_assumed", "file_size", "file_time"}
     skipped |= {"model_rate", "detail"}
-    skipped |= set() if row.get("voice_detections") is not None else {"voice_detections"}
+    skipped |= {name for name in ("voice_detections", "probability") if row.get(name) is None}
     event |= {name: row[name] for name in COLUMNS[table] if name not in skipped}
     return event | json.loads(row["detail"]) if table == REJECTED else event
 
