@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -16,9 +16,16 @@ import soundfile
 import typer.testing
 
 from edgebird.archives.journal import Journal, Run, Shard, journal_path, read_journals
+from edgebird.bundle import open_bundle
 from edgebird.cli.app import make_app
-from edgebird.errors import WrongOutputError
+from edgebird.cli.archive import ArchiveJob, Keeping
+from edgebird.errors import IncompleteAudioError, OutputError, ScoreError, WrongOutputError
 from edgebird.fingerprint import Fingerprint, fingerprint
+from edgebird.settings.model import DetectionSettings, OutputSettings
+from edgebird.sinks import Recorded, opened
+from edgebird.sources import FoundAudio
+from edgebird.types import Origin
+from tests.conftest import require
 from tests.foreign import RATE, scene, tone_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -202,3 +209,54 @@ def test_five_random_kills_leave_what_an_undisturbed_run_does(tmp_path: Path, bi
     detect(*wanted, tmp_path / "whole")
     assert tables(tmp_path / "out") == tables(tmp_path / "whole")
     assert not list((tmp_path / "out").rglob(".edgebird-*")), "what a killed program began is left"
+
+
+def test_a_full_disk_costs_no_line_that_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line in the middle would make all behind it count for nothing."""
+    path, state = journal_path(tmp_path, "csv", Shard()), Fingerprint(1, 2, "x")
+    journal = Journal(path, Run({"bundle": "x"}))
+    journal.open()
+    journal.add("a.wav", state)
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+        with pytest.raises(OutputError, match="the disk is full"):
+            journal.add("b.wav", state)
+    journal.add("c.wav", state)
+    journal.close()
+    assert read_journals(tmp_path, "csv").done.keys() == {"a.wav", "c.wav"}
+
+
+def test_a_clock_that_went_back_makes_no_recording_be_done_for_ever(tmp_path: Path) -> None:
+    """What a journal says last is true, whatever time it says; and a dataset knows all places of a recording's rows."""
+    path = journal_path(tmp_path, "parquet", Shard())
+    path.parent.mkdir()
+    lines = [
+        {"done": "a", "size": size, "mtime_ns": 0, "ends": "", "at": -size, "partition": f"p{size}"} for size in (1, 2)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [{"run": "r"}, *lines]))
+    found = read_journals(tmp_path, "parquet")
+    assert found.is_done("a", "r", Fingerprint(2, 0, ""))
+    assert found.places("a") == {("1-of-1", "p1"), ("1-of-1", "p2")}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_channel_that_the_engine_could_not_score_is_tried_again_whatever_lacks_of_another(
+    tmp_path: Path, birds: Path, form: str
+) -> None:
+    if form == "parquet":
+        require("pyarrow")
+    bundle, audio = open_bundle(birds), FoundAudio(tmp_path / "a.wav", PurePath("a.wav"))
+    keeping = Keeping(ArchiveJob(resume=True), DetectionSettings(birds), OutputSettings(form, tmp_path / "out"), 0)
+    engine, damaged = ScoreError("no scores"), IncompleteAudioError("damaged")
+    for problems in ((engine, damaged), (damaged, engine)):
+        (sink,) = keeping.sinks(bundle, [audio])
+        keeping.left([sink], [audio])
+        with opened([sink]):
+            told = Recorded(Origin("a.wav", audio.path), audio.relative, RATE, Fingerprint(1, 2, "x"))
+            sink.begin(told)
+            for problem in problems:
+                sink.lack(told, problem)
+            sink.end(told, complete=True)
+        done = read_journals(tmp_path / "out", form).done.values()
+        assert all(one.failed for one in done)

@@ -80,10 +80,26 @@ class Journals:
     """What all journals of an output say together: `done` by the names of recordings.
 
     waiting: by shards, names of those whose results were not in the dataset yet when the journal ended.
+    earlier: by name, (shard, partition) where a dataset has had other rows of it than `done` says, if it has.
     """
 
     done: dict[str, Done] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
+    earlier: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, name: str, found: Done) -> None:
+        """Add what a journal says; what another one has said since is true."""
+        known = self.done.get(name)
+        if known and (known.shard, known.partition) != (found.shard, found.partition):
+            its = self.earlier.setdefault(name, set())
+            its |= {(one.shard, one.partition) for one in (known, found) if one.partition}
+        if known is None or known.shard == found.shard or known.at <= found.at:
+            self.done[name] = found
+
+    def places(self, name: str) -> set[tuple[str, str]]:
+        """(shard, partition) of all files of a dataset that may have rows of a recording."""
+        known = self.done.get(name)
+        return self.earlier.get(name, set()) | ({(known.shard, known.partition)} if known else set())
 
     def is_done(self, key: str, run: str, found: Fingerprint | None) -> bool:
         """Whether this state of a recording is done by this run."""
@@ -108,9 +124,7 @@ def read_journals(folder: Path, output: str) -> Journals:
                 waiting.clear()
             if "done" in line:
                 waiting += [line["done"]] if "partition" in line else []
-                known, found = journals.done.get(line["done"]), _done(line, run, shard)
-                if known is None or known.at <= found.at:  # else another shard has done it anew
-                    journals.done[line["done"]] = found
+                journals.add(line["done"], _done(line, run, shard))
     return journals
 
 
@@ -192,7 +206,9 @@ class Journal:
         """Add a line; it is there whatever becomes of this program, and on the disk soon, or at once with `sync`."""
         try:
             data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-            if os.write(self._descriptor, data) != len(data):
+            if (written := os.write(self._descriptor, data)) != len(data):
+                # What is behind a torn line would count for nothing.
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                 raise OSError(0, "the disk is full")
             if (now := time.monotonic()) > self._synced + _SYNC_S or sync:
                 os.fsync(self._descriptor)

@@ -86,8 +86,9 @@ class ParquetSink(Sink):
         self._journals = journals = read_journals(self._options.folder, FORMAT)
         spooled = {line["recording"] for _, line in read_spool(self._spool.path)}
         for name in journals.waiting.get(self._shard, ()):
-            if encodable(name) not in spooled:  # a power cut took the spool's end, and left the journal's
-                journals.done.pop(name, None)
+            # A power cut took the spool's end, and left the journal's; rows of an earlier time may be there.
+            if encodable(name) not in spooled and (lost := journals.done.pop(name, None)):
+                journals.earlier.setdefault(name, set()).add((lost.shard, lost.partition))
         return left_of(recordings, journals, self._run, self.key) if journals.done else Left(list(recordings))
 
     def open(self) -> None:
@@ -126,7 +127,8 @@ class ParquetSink(Sink):
     def lack(self, recording: Recorded, problem: Incomplete) -> None:
         """Note it as an error of the recording."""
         kind = "engine" if isinstance(problem, ScoreError) else "incomplete"
-        self._error = self._error or {"kind": kind, "message": encodable(str(problem))}
+        if self._error is None or (kind == "engine" and self._error["kind"] == "incomplete"):
+            self._error = {"kind": kind, "message": encodable(str(problem))}
 
     def end(self, recording: Recorded, complete: bool) -> None:
         """Spool the recording and note that it is done."""
@@ -163,10 +165,9 @@ class ParquetSink(Sink):
 
     def _put(self, path: Path, name: str, partition: str, found: Fingerprint) -> None:
         """Spool what is known of a recording, then note it; one that may do better next time as failed."""
-        known, was = self._journals.done.get(name), list[list[str]]()
-        if known:
-            self._take_over(known.shard)
-            was.append([known.shard, known.partition])
+        was = sorted(self._journals.places(name))
+        for shard, _ in was:
+            self._take_over(shard)
         when = datetime.fromtimestamp(found.mtime_ns / 1e9, timezone.utc).isoformat()
         file = {"path": encodable(str(path)), "file_size": found.size, "file_time": when, "model_rate": self._rate}
         line: Spooled = {"recording": encodable(name), "partition": partition, "was": was, "file": file}

@@ -128,7 +128,8 @@ class JournaledFolder(Sink):
 
     def lack(self, recording: Recorded, problem: Incomplete) -> None:
         """See `Sink`."""
-        self._problem = problem
+        if not isinstance(self._problem, ScoreError):  # another channel's: that is tried again
+            self._problem = problem
 
     def end(self, recording: Recorded, complete: bool) -> None:
         """End the table, then note it."""
