@@ -25,6 +25,8 @@ from tests.conftest import require
 require("starlette")
 require("uvicorn")
 
+from starlette.datastructures import Headers  # noqa: E402
+
 from edgebird.card import Adoption  # noqa: E402
 from edgebird.cli.app import make_app  # noqa: E402
 from edgebird.demo import BUNDLE  # noqa: E402
@@ -364,8 +366,19 @@ def test_the_word_of_a_named_proxy_counts_and_nobody_elses(
     station: Path, peer: str, headers: dict[str, str], asked_by: tuple[str, bool]
 ) -> None:
     options = ServeOptions(station, Path("r"), Path("l"), password=PASSWORD, proxies=PROXIES)
-    found = asked(options, peer, headers)
+    found = asked(options, peer, Headers(headers).getlist)
     assert (found.address, found.is_secure) == asked_by
+
+
+def test_what_a_proxy_adds_counts_and_not_the_line_that_was_sent_to_it(station: Path) -> None:
+    """HAProxy leaves what it was sent, and puts a line of its own behind it."""
+    options = ServeOptions(station, Path("r"), Path("l"), user_header="Remote-User", proxies=PROXIES)
+    sent = {"x-forwarded-for": b"6.6.6.6", "x-forwarded-proto": b"https", "remote-user": b"ann"}
+    added = {"x-forwarded-for": b"203.0.113.9", "x-forwarded-proto": b"http", "remote-user": b"bob"}
+    lines = [(name.encode(), value) for headers in (sent, added) for name, value in headers.items()]
+    found = asked(options, "10.1.1.1", Headers(raw=lines).getlist)
+    assert (found.address, found.is_secure, found.user) == ("203.0.113.9", False, "")
+    assert asked(options, "10.1.1.1", Headers(raw=lines[3:]).getlist).user == "bob"
 
 
 def test_behind_a_proxy_with_tls_the_session_is_sent_over_tls_alone(station: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgebird.web.options import ServeOptions
@@ -20,13 +20,18 @@ class Asked:
     user: str
 
 
-def asked(options: ServeOptions, peer: str, headers: Mapping[str, str], scheme: str = "http") -> Asked:
-    """Return it. peer: who is connected. scheme: of the connection itself."""
+def asked(options: ServeOptions, peer: str, lines: Callable[[str], Sequence[str]], scheme: str = "http") -> Asked:
+    """Return it. peer: who is connected. lines: of a header, what each says. scheme: of the connection.
+
+    Some proxies leave a header that others sent, and add a line of their own behind it: the last line counts. Of two
+    that name a user nobody knows whose they are: they name nobody.
+    """
     if not is_proxy(options, peer):
         return Asked(peer, scheme == "https", "")
-    user = headers.get(options.user_header, "").strip() if options.user_header else ""
-    protocol = headers.get("x-forwarded-proto", scheme).rpartition(",")[2].strip().lower()
-    return Asked(_farthest(options, peer, headers.get("x-forwarded-for", "")), protocol == "https", user)
+    users = lines(options.user_header) if options.user_header else []
+    protocol = ",".join(lines("x-forwarded-proto") or [scheme]).rpartition(",")[2].strip().lower()
+    address = _farthest(options, peer, ",".join(lines("x-forwarded-for")))
+    return Asked(address, protocol == "https", users[0].strip() if len(users) == 1 else "")
 
 
 def is_proxy(options: ServeOptions, peer: str) -> bool:

@@ -201,7 +201,7 @@ class Guard:
         request.state.session = session = secrets.token_urlsafe(32) if is_new else session
         request.state.nonce, request.state.door = nonce, self._door
         peer = request.client.host if request.client else ""
-        request.state.asked = asked(self._door.options, peer, request.headers, scope["scheme"])
+        request.state.asked = asked(self._door.options, peer, request.headers.getlist, scope["scheme"])
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
