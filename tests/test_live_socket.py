@@ -189,6 +189,18 @@ def test_descriptors_are_given_back_however_readers_come_and_go(broadcast: Broad
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 
 
+def test_a_memory_that_cannot_be_shared_keeps_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as where no more may be mapped; each source that comes and goes would take one."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("edgebird.live.history.mmap.mmap", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert [History(Origin("garden"), RATE, RATE).descriptor for _ in range(9)] == [None] * 9
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
 def test_what_changes_is_told_at_once_and_else_every_ten_seconds(
     broadcast: Broadcast, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

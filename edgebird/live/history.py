@@ -118,8 +118,8 @@ def _memory(size: int) -> tuple[NDArray[np.uint8], int | None]:
         return np.zeros(size, np.uint8), None
     try:
         os.ftruncate(own, size)
-        readable = os.open(f"/proc/self/fd/{own}", os.O_RDONLY | os.O_CLOEXEC)
-        return np.frombuffer(mmap.mmap(own, size), np.uint8), readable
+        memory = np.frombuffer(mmap.mmap(own, size), np.uint8)
+        return memory, os.open(f"/proc/self/fd/{own}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return np.zeros(size, np.uint8), None
     finally:
