@@ -220,6 +220,8 @@ class Analysis:
         gap = Gap(max(window.start, self._taken), window.end, reason)
         self._taken = window.end
         self._unscored += gap.end - gap.start
+        if self._voices:
+            self._voices.miss(window)
         return [*self._counted(self._pooler.skip(window.start + self._hop)), gap]
 
     def skip(self, to: int) -> list[Result]:

@@ -149,6 +149,10 @@ class VoiceWatch:
                     self._next_note = time.monotonic() + _NOTE_S
                     log.error("%s: no bird is reported", error)
             self._looked = window.end
+        self.miss(window)
+
+    def miss(self, window: Window) -> None:
+        """Forget what is too old for the windows behind this one, which may have no scores."""
         with self._lock:
             oldest = window.start - self._margin - round((HEARD_S + _WARM_S) * self._rate)
             while self._blocks and self._blocks[0].end < oldest:

@@ -117,6 +117,19 @@ def test_while_the_detector_fails_no_bird_is_reported_which_is_told_once(caplog:
     assert caplog.messages == ["the voice detector failed: out of memory: no bird is reported"]
 
 
+def test_an_engine_that_is_away_for_hours_fills_no_memory() -> None:
+    """Sound is held to look for voices in: of windows that nobody scores too, it was held for ever."""
+    voices, held = watch(), []
+    analysis = Analysis(CARD, Settings(RATE, 0.3), voices=voices)
+    for second in range(60):
+        block = AudioBlock(np.zeros(RATE, np.float32), second * RATE)
+        voices.push(block)
+        for window in analysis.push(block):
+            analysis.give_up(window, "engine")
+        held.append(len(voices._blocks))
+    assert held[-1] == held[30] < 20
+
+
 def test_seconds_in_which_no_bird_is_heard_cost_nothing() -> None:
     """A garden is silent for most of the night, and a station is a small computer."""
 
