@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edgebird.cli.archive import ArchiveJob
 from edgebird.cli.job import Job, run_job
 from edgebird.conditioning import SoundOptions
 from edgebird.detection import Analysis, Settings
@@ -235,3 +236,10 @@ def test_settings_reach_both_commands_and_detect_says_that_it_writes_no_clips(tm
     detection, output = recording_settings(given | {"privacy.voices": "mute"})
     with pytest.raises(UsageError, match="--voices mute is for clips, and detect writes none: give drop-detection"):
         run_job(Job((tmp_path,), detection, output))
+    detection, output = recording_settings(given | {"output.format": "parquet", "output.out": tmp_path})
+    for job in (
+        Job((tmp_path,), detection, output, submission=tmp_path / "s.csv"),
+        Job((tmp_path,), detection, output, archive=ArchiveJob(scores=0.1)),
+    ):
+        with pytest.raises(UsageError, match="these tell of all windows, where somebody speaks too"):
+            run_job(job)

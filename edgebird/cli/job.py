@@ -154,6 +154,8 @@ def _check(job: Job) -> None:
         raise UsageError("--explain tells of detections: with --submission give --format jsonl or --out DIR too")
     if output.privacy and not output.privacy.drops_detections:
         raise UsageError(f"--voices {output.privacy.action} is for clips, and detect writes none: give drop-detection")
+    if output.privacy and (job.submission or job.archive.scores is not None):
+        raise UsageError("--voices with --submission or --scores: these tell of all windows, where somebody speaks too")
     job.archive.check(output, job.submission is not None)
     if job.submission and job.channel == EACH:
         raise UsageError("--submission has a row for each window: give --channel N, not --channel each")
