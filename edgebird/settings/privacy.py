@@ -22,7 +22,7 @@ class PrivacySettings:
         Setting("voices", "Where somebody speaks: mute makes these seconds of clips silent, drop-clip writes no such "
                 "clip, drop-detection reports no such detection either.", checks.choice(lambda: ACTIONS),
                 Option("--voices", "mute|drop-clip|drop-detection", CLIPS, _BOTH), example="mute",
-                missing="settings of privacy, but not what to do: give --voices mute, or voices = in [privacy]",
+                missing="settings of privacy, but not what to do: give --voices, or voices = in [privacy]",
                 fixed=True)))
     threshold: float = field(default=0.8, metadata=set_by(
         Setting("threshold", "From this certainty on it is a voice, default {default}.", checks.number(0.01, 1),
