@@ -5,16 +5,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from edgebird.errors import OutputError, WrongOutputError
 
@@ -247,3 +248,18 @@ def file_sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def whole_lines(file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """JSON objects of a file, one a line, each with its size in bytes.
+
+    A torn or damaged line, and what is behind it, counts for nothing.
+    """
+    for data in file:
+        try:
+            line = json.loads(data)
+        except ValueError:
+            return
+        if not data.endswith(b"\n") or not isinstance(line, dict):
+            return
+        yield len(data), line

@@ -78,7 +78,7 @@ def test_a_chirp_stays_where_it_was_heard() -> None:
         assert middle == pytest.approx(16160, abs=0.001 * RATE)
 
 
-class _Feed:
+class Feed:
     """Gives one piece of sound, then ends."""
 
     live, name, waiting, drift_ppm, failure, pid = True, "garden", 0, None, None, None
@@ -102,7 +102,7 @@ def test_windows_have_the_sound_as_it_is_made_and_clips_as_it_is_set(in_clips: b
     card = replace(tone_card(8000, "batch"), window_samples=8000)
     sound = tone(1000, 1.0, 8000)
     options = ListenOptions(history_s=2.0, sound=SoundOptions(gain_db=6.0, in_clips=in_clips))
-    listener = Listener(_Feed(sound), card, Settings(8000), options, Origin("garden"))  # type: ignore[arg-type]
+    listener = Listener(Feed(sound), card, Settings(8000), options, Origin("garden"))  # type: ignore[arg-type]
     due = listener.next()
     assert due is not None
     louder = np.float32(10 ** (6 / 20)) * sound

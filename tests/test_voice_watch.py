@@ -21,7 +21,6 @@ from edgebird.events import Event
 from edgebird.live.assembly import listen_options
 from edgebird.live.hush import ListenOptions
 from edgebird.live.listener import Listener
-from edgebird.live.ring import Heard
 from edgebird.pooling import Onset
 from edgebird.recordings import Outcome, Work, process
 from edgebird.settings.build import recording_settings, station_settings
@@ -31,6 +30,7 @@ from edgebird.sources import FileSource, find_audio
 from edgebird.types import AudioBlock, Detection, FloatArray, Origin, Rejected, Summary
 from edgebird.voices import Voices, VoiceWatch
 from tests.foreign import tone_card
+from tests.test_conditioning import Feed
 
 RATE = 8000
 CARD = replace(tone_card(RATE, "batch"), window_samples=RATE)
@@ -192,29 +192,10 @@ def test_recordings_are_looked_at_as_they_were_heard_and_their_accounts_close(tm
         assert (summary["scored_s"], summary["gap_s"], summary["tail_s"]) == (14, 0, 0)
 
 
-class _Feed:
-    """Gives one piece of sound, then ends."""
-
-    live, name, waiting, drift_ppm, failure, pid = True, "garden", 0, None, None, None
-
-    def __init__(self, samples: FloatArray) -> None:
-        self._pieces = [Heard(AudioBlock(samples, 0), 0.0)]
-
-    def read(self) -> Heard | None:
-        return self._pieces.pop() if self._pieces else None
-
-    @property
-    def finished(self) -> bool:
-        return not self._pieces
-
-    def changes(self) -> list[object]:
-        return []
-
-
 def test_a_live_source_tells_neither_onset_nor_detection_and_counts_it() -> None:
     options = ListenOptions(explain=True, voices=Voices(0.4, 0.0, Loud))
     origin = Origin("garden", started=datetime(2026, 5, 1, tzinfo=timezone.utc))
-    feed: Any = _Feed(sound(4, (1.2, 1.8)))
+    feed: Any = Feed(sound(4, (1.2, 1.8)))
     listener = Listener(feed, CARD, Settings(RATE, 0.3), options, origin)
     while due := listener.next():
         scores = np.zeros(LABELS, np.float32)

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgebird import __version__
 from edgebird.errors import OutputError, WrongOutputError
-from edgebird.files import make_folder, sync
+from edgebird.files import make_folder, sync, whole_lines
 from edgebird.fingerprint import Fingerprint
 
 FOLDER = ".edgebird"
@@ -140,18 +140,12 @@ def _done(line: dict[str, Any], run: str, shard: str) -> Done:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Whole lines, each with where it ends; a torn or damaged one, and what is behind it, counts for nothing."""
+    """Whole lines, each with where it ends."""
     end = 0
     try:
         with path.open("rb") as file:
-            for data in file:
-                try:
-                    line = json.loads(data)
-                except ValueError:
-                    return
-                if not data.endswith(b"\n") or not isinstance(line, dict):
-                    return
-                end += len(data)
+            for size, line in whole_lines(file):
+                end += size
                 yield end, line
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgebird.errors import OutputError
-from edgebird.files import make_folder
+from edgebird.files import make_folder, whole_lines
 
 Spooled: TypeAlias = dict[str, Any]  # see `ParquetSink`
 
@@ -77,13 +77,6 @@ def read_spool(path: Path) -> Iterator[tuple[int, Spooled]]:
     """The whole lines of a spool with their sizes in bytes; none where there is no spool."""
     try:
         with path.open("rb") as file:
-            for data in file:
-                try:
-                    line = json.loads(data)
-                except ValueError:
-                    return
-                if not data.endswith(b"\n") or not isinstance(line, dict):
-                    return
-                yield len(data), line
+            yield from whole_lines(file)
     except FileNotFoundError:
         return
