@@ -8,6 +8,8 @@ EXTRAS ?= cpu,export,dev
 MARK ?= not soak
 TESTS ?=
 PYTHONS ?= $(BIN)/python
+RELEASE ?= bookworm
+ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
 GLIBC ?= 2.35
 OLDEST ?= python3.10
 NEWEST ?= python3.13
@@ -17,7 +19,7 @@ comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 DEMO_INSTALLED := $(VENV)/.installed-cpu-export
 
-.PHONY: demo test pytest nightly wheels clean
+.PHONY: demo test pytest nightly wheels deb clean
 
 demo: $(DEMO_INSTALLED)
 	$(BIN)/edgebird demo --out demo
@@ -37,6 +39,11 @@ pytest: $(INSTALLED)
 # Whether a device with ARM64 finds wheels of all it needs: make wheels PYTHONS="python3.10 ...", with setuptools in each.
 wheels:
 	.ci/wheels $(GLIBC) $(PYTHONS)
+
+# A Debian package, for one release and architecture, in dist: make deb RELEASE=trixie ARCH=arm64 PYTHON=python3.13.
+# It needs dpkg, and setuptools for PYTHON, which has to be the release's version.
+deb:
+	.ci/debian/build $(RELEASE) $(ARCH) $(PYTHON)
 
 # What takes too long for each change, by hand: all tests of a device on the oldest and the newest Python, cameras for half
 # an hour, and an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
