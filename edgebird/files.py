@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgebird.errors import OutputError, WrongOutputError
+from edgebird.remote.path import RemotePath
 
 _TEMPORARY = re.compile(
     r"\.edgebird-(?:([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8}))?[0-9a-f]{16}\.tmp"
@@ -92,17 +94,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give the path of a temporary file to write; it takes the place of `path` on success and goes on failure.
 
     The temporary file is in the same folder, which is made if it is missing. A power cut leaves the old file or the new
-    one. An OSError in the body is taken to be about the file: it becomes an OutputError that names `path`.
+    one. An OSError in the body is taken to be about the file: it becomes an OutputError that names `path`. For a file
+    elsewhere the temporary one is on this machine.
     """
     with _errors(path):
         temporary = _beside(path)
         try:
             yield temporary
-            sync(temporary)  # else a power cut can leave the new name with no content
-            temporary.replace(path)
-            sync(path.parent)
+            _give_name(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    if isinstance(path, RemotePath):
+        path.put(temporary)
+        temporary.unlink()
+        return
+    sync(temporary)  # else a power cut can leave the new name with no content
+    temporary.replace(path)
+    sync(path.parent)
 
 
 @contextmanager
@@ -161,6 +172,9 @@ class WholeText:
         try:
             with _errors(self._path), self._stream as stream:
                 stream.flush()
+                if isinstance(self._path, RemotePath):
+                    _give_name(self._temporary, self._path)
+                    return
                 os.fsync(stream.fileno())
                 self._temporary.replace(self._path)
                 sync(self._path.parent)
@@ -177,9 +191,12 @@ class WholeText:
 
 
 def _beside(path: Path) -> Path:
-    """A temporary file in the same folder, which is made if it is missing."""
-    require_free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary file in the same folder, which is made if it is missing; here for a file elsewhere."""
+    if isinstance(path, RemotePath):
+        path = Path(tempfile.gettempdir()) / path.name
+    else:
+        require_free(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(path.parent.absolute())
     return temporary_beside(path)  # a plain name, not tempfile's: that one would be its owner's alone
 
@@ -214,11 +231,20 @@ def first_line(path: Path) -> str | None:
     return start.decode("utf-8", "replace").rstrip("\r\n") if start else None
 
 
+def require_place(folder: Path) -> None:
+    """Raise OutputError for a folder of a bucket or host that is not there."""
+    if isinstance(folder, RemotePath):
+        with _errors(folder):
+            folder.storage.require()
+
+
 def make_folder(folder: Path, path: Path | None = None) -> None:
     """Make a folder and those above it. path: what shall be written there, if it is not the folder, for messages.
 
-    Raises WrongOutputError where a file is in the way, else OutputError.
+    Elsewhere folders come with their files. Raises WrongOutputError where a file is in the way, else OutputError.
     """
+    if isinstance(folder, RemotePath):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -38,15 +38,16 @@ class Resampler:
 class ResampledBlocks:
     """Makes blocks at another rate of audio in which parts are missing: each sample stays in its place.
 
-    rate_in, rate_out: Hz. end: frames of the source up to which audio was taken, or said to be missing.
+    rate_in, rate_out: Hz. start: frames of the source before the first that is taken: a multiple of the rates' ratio.
+    end: frames of the source up to which audio was taken, or said to be missing.
     """
 
-    def __init__(self, rate_in: int, rate_out: int) -> None:
+    def __init__(self, rate_in: int, rate_out: int, start: int = 0) -> None:
         self._rate_in, self._rate_out = rate_in, rate_out
         self._resampler: Resampler | None = None
         self._before = ""  # why audio before the next block is missing
-        self.end = 0
-        self.position = 0  # after the last block
+        self.end = start
+        self.position = start * rate_out // rate_in  # after the last block
 
     def take(self, samples: FloatArray, start: int, lost: str) -> Iterator[AudioBlock]:
         """Blocks of float32 [n] from a frame of the source on. lost: why what is missing before it is missing.

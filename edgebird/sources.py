@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +25,9 @@ from edgebird.reading.opening import NotSoundError, open_sound
 from edgebird.reading.sound import CUT_OFF, Decoded, Sound
 from edgebird.reading.spoiled import NOT_FINITE, sound_parts
 from edgebird.reading.triggered import NOT_TRIGGERED, Expander
+from edgebird.remote.file import RemoteFile
+from edgebird.remote.path import RemotePath, place
+from edgebird.remote.storage import RemoteStatus
 from edgebird.resampling import ResampledBlocks
 from edgebird.timestamps import is_triggered, recording_start
 from edgebird.types import AudioBlock, FloatArray, Origin
@@ -40,14 +45,19 @@ _OTHER_SUFFIXES = frozenset(".wac .w4v .dss .ds2 .dvf .msv .m4p .aax .dsf .dff .
 
 _SUFFIXES = AUDIO_SUFFIXES | FFMPEG_SUFFIXES | _OTHER_SUFFIXES
 _SHOWN_LOSSES = 3
+_SETTLING_S = 1.0  # of resamplers and filters: they remember an eighth of a second at most
 
 
 @dataclass(frozen=True, slots=True)
 class FoundAudio:
-    """A file to read: its path, and its place below the folder that was given (its bare name if the file was)."""
+    """A file to read: its path, and its place below the folder that was given (its bare name if the file was).
+
+    listed: what a list of files elsewhere said of it.
+    """
 
     path: Path
     relative: PurePath
+    listed: RemoteStatus | None = None
 
 
 def tell_log(level: int, line: str) -> None:
@@ -80,11 +90,11 @@ class FileSource:
         channel: int | None = None,
         tell: Tell = tell_log,
     ) -> None:
-        self._path, self._tell = Path(path), tell
+        self._path, self._tell = path if isinstance(path, Path) else Path(path), tell
         self.rate = rate
-        with _opened(self._path) as (file, size):
+        with _opened(self._path) as (file, size), _whole(self._path, file):
             self._sound = sound = _found(self._path, file, size)
-            begun = recording_start(self._path, timezone)
+            begun = recording_start(self._path, timezone, file if isinstance(file, RemoteFile) else None)
         self.channels = sound.channels
         if channel is not None and channel > sound.channels:
             has = "one channel" if sound.channels == 1 else f"{sound.channels} channels"
@@ -110,18 +120,33 @@ class FileSource:
         other._tell = lambda _level, _line: None
         return other
 
-    def blocks(self, decode_ahead: bool = False) -> Iterator[AudioBlock]:
+    @property
+    def seeks(self) -> bool:
+        """Whether it can be read from the middle on, sample for sample."""
+        return self._sound.decode_from is not None and not is_triggered(self._path)
+
+    def start_before(self, position: int) -> int:
+        """Where to begin, so that all blocks from a position on are what they are from the start on.
+
+        That is a second before, for filters to settle, where both rates have a sample. In samples at `rate`.
+        """
+        unit = self.rate // math.gcd(self.rate, self._sound.rate)
+        return max(0, position - round(_SETTLING_S * self.rate)) // unit * unit
+
+    def blocks(self, decode_ahead: bool = False, start: int = 0) -> Iterator[AudioBlock]:
         """Yield the file from its start, about ten seconds a block.
 
-        decode_ahead: decode the next block on a thread of its own while this one is resampled.
+        decode_ahead: decode the next block on a thread of its own while this one is resampled. start: where to begin
+        instead, see `start_before`.
 
         Where audio is missing the next block starts later, and says why; at the end an empty one may. Raises
         IncompleteAudioError as the last thing if that is so, except for silence that a recorder left out by design;
         AudioError if nothing can be decoded.
         """
-        with _opened(self._path) as (file, _):
-            reading = _Reading(self._sound, self.rate, self.origin)
-            decoded = self._sound.decode(file)
+        with _opened(self._path) as (file, _), _whole(self._path, file):
+            sound, frame = self._sound, start * self._sound.rate // self.rate
+            reading = _Reading(sound, self.rate, self.origin, frame)
+            decoded = sound.decode_from(file, frame) if frame and sound.decode_from else sound.decode(file)
             if decode_ahead:
                 with closing(prefetch(decoded, 1)) as ahead:
                     yield from reading.blocks(ahead)
@@ -142,13 +167,13 @@ def warn_of_missing_band(name: str, rate_in: int, rate: int, tell: Tell = tell_l
 
 
 class _Reading:
-    """One way through a file. heard: whether anything was decoded."""
+    """One way through a file, from a frame on. heard: whether anything was decoded."""
 
-    def __init__(self, sound: Sound, rate: int, origin: Origin) -> None:
+    def __init__(self, sound: Sound, rate: int, origin: Origin, start: int = 0) -> None:
         self._sound = sound
         self._mixer = Mixer(sound.channels, origin.channel)
         self._expander = Expander() if sound.channels == 1 and is_triggered(origin.path) else None
-        self._blocks = ResampledBlocks(sound.rate, rate)
+        self._blocks = ResampledBlocks(sound.rate, rate, start)
         self._losses: list[tuple[int, int, str]] = []  # frames of the file
         self.heard = False
 
@@ -230,20 +255,22 @@ def find_audio(paths: Sequence[Path]) -> tuple[list[FoundAudio], list[AudioError
     readable = AUDIO_SUFFIXES | FFMPEG_SUFFIXES if has_ffmpeg() else AUDIO_SUFFIXES
     for path in paths:
         try:
+            path = place(path)
             is_folder = stat.S_ISDIR(path.stat().st_mode)
+            listed = path.find() if is_folder and isinstance(path, RemotePath) else {}
         except OSError as error:
             errors.append(_error(path, _reason(error)))
             continue
-        files = sorted(_sound_files_below(path)) if is_folder else [path]
+        files = sorted(_sound_files_below(path, listed)) if is_folder else [path]
         if is_folder:
             others = [file for file in files if file.suffix.lower() not in readable]
-            left_out |= {os.path.realpath(file): file.suffix.lower() for file in others}
+            left_out |= {_identity(file): file.suffix.lower() for file in others}
             files = [file for file in files if file.suffix.lower() in readable]
         if not files:
             errors.append(_error(path, f"no sound files in this folder ({' '.join(sorted(readable))})"))
         for file in files:
             relative = file.relative_to(path) if is_folder else PurePath(file.name)
-            found.setdefault(os.path.realpath(file), FoundAudio(file, relative))
+            found.setdefault(_identity(file), FoundAudio(file, relative, listed.get(str(relative))))
     if left_out:
         logger.warning("%s", _left_out(left_out.values()))
     return list(found.values()), errors
@@ -256,7 +283,16 @@ def _left_out(suffixes: Collection[str]) -> str:
     return f"{files}: {advice or 'convert to WAV or FLAC what shall be listened to'}"
 
 
-def _sound_files_below(top: Path) -> Iterator[Path]:
+def _identity(file: Path) -> str:
+    return str(file) if isinstance(file, RemotePath) else os.path.realpath(file)
+
+
+def _sound_files_below(top: Path, listed: Iterable[str]) -> Iterator[Path]:
+    """Those of a folder. listed: what is below it, where it is elsewhere."""
+    if isinstance(top, RemotePath):
+        visible = (name for name in listed if not re.search(r"(?:^|/)\.", name))
+        yield from (top / name for name in visible if PurePath(name).suffix.lower() in _SUFFIXES)
+        return
     seen = set()  # a link to a folder above would otherwise be followed for ever
     for folder, subfolders, names in os.walk(top, onerror=_warn_unreadable, followlinks=True):
         real = os.path.realpath(folder)
@@ -282,7 +318,21 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:
         raise _error(path, _reason(error)) from None
     with file:
-        yield file, os.fstat(file.fileno()).st_size
+        yield file, file.size if isinstance(file, RemoteFile) else os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _whole(path: Path, file: BinaryIO) -> Iterator[None]:
+    """Raise AudioError if parts of a file elsewhere could not be had: that does not mean that they are missing."""
+    try:
+        yield
+    except AudioError:
+        if not (isinstance(file, RemoteFile) and file.failure):
+            raise
+    except OSError as error:
+        raise _error(path, _reason(error)) from None
+    if isinstance(file, RemoteFile) and file.failure:
+        raise _error(path, _reason(file.failure))
 
 
 def _found(path: Path, file: BinaryIO, size: int) -> Sound:

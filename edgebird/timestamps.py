@@ -94,16 +94,16 @@ def parse_timezone(text: str) -> tzinfo:
         ) from None
 
 
-def recording_start(path: Path, timezone: tzinfo | None) -> Start | None:
+def recording_start(path: Path, timezone: tzinfo | None, file: BinaryIO | None = None) -> Start | None:
     """Return when a recording's first sample was taken, or None if nothing says it.
 
     What says its time zone comes first: GUANO `Timestamp`, AudioMoth's comment (in any header or tag), `wamd`, the file
     name. Then the same and `bext` without one, the header before the name.
     timezone: where a time without an offset was taken. Without it the zone is assumed: UTC for AudioMoth's names,
     this computer's local time for all others. The result has a fixed offset, so adding to it counts seconds even across
-    a change to summer time. Damaged, missing and foreign files are not an error.
+    a change to summer time. Damaged, missing and foreign files are not an error. file: it, where it is open.
     """
-    said = [*_in_header(path), *_in_name(path.stem)]
+    said = [*_in_header(path, file), *_in_name(path.stem)]
     moments = [found.start(timezone) for found in sorted(said, key=lambda found: not found.has_zone)]
     return next(filter(None, moments), None)
 
@@ -151,22 +151,26 @@ def _said(match: re.Match[str], date: str, by_default: tzinfo | None = None) -> 
 
 
 # --------------------------------------------------------------------------------------------------------- the header
-def _in_header(path: Path) -> list[_Said]:
+def _in_header(path: Path, file: BinaryIO | None) -> list[_Said]:
     try:
+        if file:
+            return _in_open(file)
         if not path.is_file():  # opening a pipe would wait for its writer
             return []
-        with path.open("rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            chunks = list(riff_chunks(file))
-            if not chunks:
-                return _in_tags(file, size)
-            layout = pcm_layout(file, size)
-            chunks += [chunk for chunk in (layout.tail if layout else ()) if chunk not in chunks]
-            return [
-                said for kind, read in _READERS for chunk in chunks if chunk.id == kind for said in read(file, chunk)
-            ]
+        with path.open("rb") as opened:
+            return _in_open(opened)
     except OSError:
         return []
+
+
+def _in_open(file: BinaryIO) -> list[_Said]:
+    size = file.seek(0, io.SEEK_END)
+    chunks = list(riff_chunks(file))
+    if not chunks:
+        return _in_tags(file, size)
+    layout = pcm_layout(file, size)
+    chunks += [chunk for chunk in (layout.tail if layout else ()) if chunk not in chunks]
+    return [said for kind, read in _READERS for chunk in chunks if chunk.id == kind for said in read(file, chunk)]
 
 
 def _read(file: BinaryIO, chunk: Chunk) -> bytes:

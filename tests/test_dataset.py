@@ -19,9 +19,11 @@ from edgebird.bundle import open_bundle, with_calibration
 from edgebird.calibration import Calibration, Curve
 from edgebird.errors import OutputError
 from edgebird.formats import FORMATS
+from edgebird.voices import Voices
 from tests.conftest import require
 from tests.foreign import RATE, scene
 from tests.test_resume import archive, birds, detect, edgebird, killed_and_gone_on
+from tests.test_voice_watch import Loud
 
 __all__ = ["birds"]
 
@@ -42,6 +44,13 @@ def rows(root: Path, table: str = "detections") -> list[tuple[Any, ...]]:
         found = relation.fetchall()
     kept = [index for index, name in enumerate(columns) if name not in ("wall_s", "file_time")]
     return sorted((tuple(row[index] for index in kept) for row in found), key=repr)
+
+
+def stored_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    import pyarrow.parquet
+
+    return [row for path in folder.rglob("*.parquet") for row in pyarrow.parquet.ParquetFile(path).read().to_pylist()]
 
 
 def everything(root: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -186,6 +195,24 @@ def test_a_power_cut_that_took_the_end_of_the_spool_costs_no_recording(tmp_path:
     assert "2 of 4 recordings are done already" in detect(*wanted)[1]
     detect(*wanted[:-2], tmp_path / "whole")
     assert everything(out) == everything(tmp_path / "whole")
+
+
+def test_what_voices_took_is_counted_in_a_dataset_and_told_again_by_its_tables(tmp_path: Path, birds: Path) -> None:
+    """Else nobody could tell a night without owls from one with talking people."""
+    require("pyarrow")
+    out, voices = tmp_path / "season", Voices(0.4, 0.0, Loud)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgebird.cli.job._voices", lambda job: voices)
+        wanted = (archive(tmp_path / "audio", 1), "--bundle", birds, "--format", "parquet", "--out", out)
+        assert detect(*wanted, "--voices", "drop-detection", "--explain")[0] == 0
+    (summary,) = stored_rows(out / "summaries")
+    (row,) = stored_rows(out / "rejected")
+    assert (summary["voice_detections"], summary["detections"], row["reason"]) == (1, 0, "voice")
+    _, told, _ = edgebird("export-table", out, "--format", "jsonl")
+    assert [(event["event"], event.get("voice_detections")) for event in map(json.loads, told.splitlines())] == [
+        ("rejected", None),
+        ("summary", 1),
+    ]
 
 
 def test_names_of_recorders_may_be_anything(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ import soundfile
 import typer.testing
 
 from edgebird.archives.journal import Journal, Run, Shard, journal_path, read_journals
-from edgebird.bundle import open_bundle
+from edgebird.archives.resuming import run_of
+from edgebird.bundle import CARD_FILE, open_bundle
 from edgebird.cli.app import make_app
 from edgebird.cli.archive import ArchiveJob, Keeping
 from edgebird.errors import IncompleteAudioError, OutputError, ScoreError, WrongOutputError
 from edgebird.fingerprint import Fingerprint, fingerprint
 from edgebird.settings.model import DetectionSettings, OutputSettings
+from edgebird.settings.place import PlaceSettings
 from edgebird.sinks import Recorded, opened
 from edgebird.sources import FoundAudio
 from edgebird.types import Origin
@@ -143,6 +145,18 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, birds: Path) -> Non
     audio = archive(tmp_path / "audio", 1)
     code, told = detect(audio, "--bundle", birds, "--resume")
     assert (code, told) == (2, "error: --resume goes on in a folder: give --out DIR, and no --submission\n")
+    code, told = detect(audio, "--bundle", birds, "--submission", tmp_path / "s.csv", "--shard", "1/2")
+    assert (code, "write over" in told) == (2, True)
+
+
+def test_another_geographic_model_in_the_same_folder_does_all_again(tmp_path: Path, birds: Path) -> None:
+    """What is rare is another thing then."""
+    geo, bundle = tone_bundle(tmp_path / "geo").path, open_bundle(birds)
+    ids = []
+    for _ in range(2):
+        ids.append(run_of(bundle, PlaceSettings(geo=geo), {}).id)
+        (geo / CARD_FILE).write_text((geo / CARD_FILE).read_text() + " ")
+    assert ids[0] != ids[1]
 
 
 def test_a_torn_line_of_a_journal_is_as_if_it_were_not_there(tmp_path: Path) -> None:

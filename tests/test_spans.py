@@ -132,6 +132,8 @@ def season(tmp_path: Path) -> Path:
     (tmp_path / "4.wav").write_bytes((tmp_path / "4.wav").read_bytes()[:-50000])
     (tmp_path / "5.wav").write_text("no sound")
     soundfile.write(tmp_path / "6.wav", np.full(RATE // 3, 0.5), RATE)
+    whole = random.uniform(-1, 1, 30 * 11025) * np.repeat(random.uniform(0, 1, 30), 11025)
+    soundfile.write(tmp_path / "7.flac", whole, 11025)
     return tmp_path
 
 
@@ -144,6 +146,15 @@ def both(season: Path, workers: Workers, runtime: Loudness, channel: int | None 
         sink = Told()
         told.append((way(found, work, [sink], Log()), sink.events))
     return told[0], told[1]
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    """All the same but the last digit of scores: a resampler that began elsewhere rounds otherwise."""
+    assert found[0] == wanted[0]
+    for events in zip(found[1], wanted[1], strict=True):
+        one, other = ({name: value for name, value in event.items() if name != "score"} for event in events)
+        assert one == other
+        assert events[0].get("score") == pytest.approx(events[1].get("score"), abs=1.1e-6)
 
 
 HOW = SpanOptions(RATE // 2, 0.6)
@@ -159,7 +170,7 @@ def test_spans_are_what_whole_recordings_are(
     runtime = Loudness(db_floor)
     workers = Workers(runtime, HOW)
     alone, together = both(season, workers, runtime, channel)
-    assert together == alone
+    assert_same(together, alone)
     assert alone[0] == Outcome(failed=1, incomplete=2)
     assert workers.given > 12
     warnings = caplog.messages
@@ -173,7 +184,7 @@ def test_workers_that_die_cost_nothing(season: Path, monkeypatch: pytest.MonkeyP
     runtime = Loudness()
     workers = Workers(runtime, HOW, deaths)
     alone, together = both(season, workers, runtime)
-    assert together == alone
+    assert_same(together, alone)
     assert workers.started == 3 + len(deaths)
 
 

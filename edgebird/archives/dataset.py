@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from edgebird.archives.spool import Spooled
 from edgebird.errors import OutputError
 from edgebird.events import encodable
 from edgebird.files import atomic_path
+from edgebird.remote.path import RemotePath
 
 if TYPE_CHECKING:
     import pyarrow
@@ -73,7 +75,10 @@ def merge(root: Path, shard: str, recordings: Iterable[Spooled]) -> None:
     for (owner, partition), change in changes.items():
         for table in COLUMNS:
             path = root / table / partition / f"part-{owner}.parquet"
-            _rewrite(path, table, change.gone, change.rows.get(table, []))
+            try:
+                _rewrite(path, table, change.gone, change.rows.get(table, []))
+            except OSError as error:
+                raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _rows(line: Spooled) -> Iterator[tuple[str, Row]]:
@@ -115,7 +120,9 @@ def read_part(path: Path, table: str) -> pyarrow.Table:
     from pyarrow import parquet
 
     try:
-        found = parquet.ParquetFile(path).read()
+        # In parts a file of a season would be asked for again and again.
+        source = io.BytesIO(path.open("rb").read()) if isinstance(path, RemotePath) else path
+        found = parquet.ParquetFile(source).read()
         return pyarrow.concat_tables([schema(table).empty_table(), found], promote_options="default")
     except (OSError, pyarrow.ArrowException) as error:
         raise OutputError(f"cannot read {path}: {error}") from error

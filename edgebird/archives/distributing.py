@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from edgebird.archives.pool import Pool, WorkerDiedError
-from edgebird.archives.spans import ScoredSpan, WindowSpan, spans_of, steps_of
-from edgebird.card import Card, floor_group
+from edgebird.archives.spans import ScoredSpan, WindowSpan, is_exact, spans_of, steps_of
+from edgebird.card import floor_group
 from edgebird.detection import Analysis, Settings
 from edgebird.errors import AudioError
 from edgebird.events import moment_of
@@ -23,8 +24,7 @@ from edgebird.scoring import Step
 from edgebird.sinks import Sink
 from edgebird.sources import FileSource, FoundAudio, tell_log
 
-# Each span is read from the start of its recording: more of them would cost more than they gain.
-_SPAN_S, _MOST_SPANS = 3600.0, 8
+_SPAN_S = 300.0  # so short that workers end at about the same time, so long that opening costs little
 
 
 @dataclass(slots=True, eq=False)
@@ -63,17 +63,31 @@ def _steps(
             yield Step(unit.listened, unit.name, error=unit.error)
         if first is None:
             return
-        yield from _unit_steps(begun.popleft(), first[1], results, work.runtime.card)
+        unit = begun.popleft()
+        found = _found(unit, pool, chain([first], results))
+        yield from _unit_steps(unit, found, len(work.runtime.card.labels))
 
 
-def _unit_steps(
-    unit: _Unit, first: ScoredSpan | WorkerDiedError, results: Iterator[tuple[WindowSpan, ScoredSpan]], card: Card
-) -> Iterator[Step[Listened]]:
-    """The steps of a channel. first: what its first span came to."""
+def _found(
+    unit: _Unit, pool: Pool[WindowSpan], results: Iterator[tuple[WindowSpan, ScoredSpan | WorkerDiedError]]
+) -> Iterator[ScoredSpan | WorkerDiedError]:
+    """What the spans of a channel came to. From the first on in which something is missing, all is read in one."""
+    for number, span in enumerate(unit.spans):
+        _, found = next(results)
+        if len(unit.spans) > 1 and isinstance(found, ScoredSpan) and not is_exact(span, found):
+            for _ in unit.spans[number + 1 :]:
+                next(results)
+            pool.again(replace(span, count=None, seeks=False))
+            yield next(results)[1]
+            return
+        yield found
+
+
+def _unit_steps(unit: _Unit, results: Iterator[ScoredSpan | WorkerDiedError], classes: int) -> Iterator[Step[Listened]]:
+    """The steps of a channel. results: what its spans came to."""
 
     def scored() -> Iterator[ScoredSpan]:
-        for number in range(len(unit.spans)):
-            found = next(results)[1] if number else first
+        for found in results:
             if isinstance(found, WorkerDiedError):
                 lost.append(found)
             elif not lost:
@@ -83,7 +97,7 @@ def _unit_steps(
                 yield found
 
     lost: list[WorkerDiedError] = []
-    for step in steps_of(unit.listened, unit.name, scored(), len(card.labels)):
+    for step in steps_of(unit.listened, unit.name, scored(), classes):
         if not (step.is_end and lost):
             yield step
     if lost:
@@ -109,9 +123,11 @@ def _units(found: FoundAudio, work: Work) -> Iterator[_Unit]:
         yield _Unit(_listened(Channel(recording, None), work), name, [], error)
         return
     recording.origin = first.origin
-    windows = None if first.duration_s is None else int(first.duration_s * rate / work.settings.hop)
-    size = floor_group(work.runtime.card.db_floor)
-    most = max(round(_SPAN_S * rate / work.settings.hop), (windows or 0) // _MOST_SPANS) // size * size
+    hop, size = work.settings.hop, floor_group(work.runtime.card.db_floor)
+    windows = None
+    if first.seeks and first.duration_s is not None:  # one sample more or less is a matter of rounding
+        windows = (int(first.duration_s * rate) - 1 - work.runtime.card.window_samples) // hop + 1
+    most = round(_SPAN_S * rate / hop) // size * size
     for number in range(1, first.channels + 1) if work.channel == EACH else [channel]:
         source = first if number == channel else first.of_channel(number or 1)
         spans = spans_of(found.path, number, windows, max(size, most))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird import __version__
+from edgebird.archives.growing import GrowingFile
 from edgebird.errors import OutputError, WrongOutputError
 from edgebird.files import make_folder, sync, whole_lines
 from edgebird.fingerprint import Fingerprint
@@ -96,6 +97,11 @@ class Journals:
         if known is None or known.shard == found.shard or known.at <= found.at:
             self.done[name] = found
 
+    def lose(self, name: str) -> None:
+        """Take back what a journal says of a recording: its results were lost. Rows of an earlier time may be there."""
+        if lost := self.done.pop(name, None):
+            self.earlier.setdefault(name, set()).add((lost.shard, lost.partition))
+
     def places(self, name: str) -> set[tuple[str, str]]:
         """(shard, partition) of all files of a dataset that may have rows of a recording."""
         known = self.done.get(name)
@@ -115,13 +121,15 @@ def journal_path(folder: Path, output: str, shard: Shard) -> Path:
 def read_journals(folder: Path, output: str) -> Journals:
     """Read the journals of all shards of an output, also those that other programs write. Raises OutputError."""
     journals = Journals()
-    for path in sorted((folder / FOLDER).glob(f"{output}.*{SUFFIX}")):
+    for path in sorted(_journals(folder, output)):
         shard = path.name.removeprefix(f"{output}.").removesuffix(SUFFIX)
         run, waiting = "", journals.waiting.setdefault(shard, [])
         for _, line in _lines(path):
             run = line.get("run", run)
             if "merged" in line:
                 waiting.clear()
+            for name in line.get("lost", ()):
+                journals.lose(name)
             if "done" in line:
                 waiting += [line["done"]] if "partition" in line else []
                 journals.add(line["done"], _done(line, run, shard))
@@ -130,8 +138,15 @@ def read_journals(folder: Path, output: str) -> Journals:
 
 def forget_journals(folder: Path, output: str) -> None:
     """Remove the journals of an output that is written anew: what they say is not true any more."""
-    for path in (folder / FOLDER).glob(f"{output}.*{SUFFIX}"):
+    for path in _journals(folder, output):
         path.unlink(missing_ok=True)
+
+
+def _journals(folder: Path, output: str) -> list[Path]:
+    try:
+        return list((folder / FOLDER).glob(f"{output}.*{SUFFIX}"))
+    except OSError as error:
+        raise OutputError(f"cannot read {folder / FOLDER}: {error.strerror}") from error
 
 
 def _done(line: dict[str, Any], run: str, shard: str) -> Done:
@@ -158,7 +173,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, run: Run | None) -> None:
-        self._path, self._run = path, run
+        self._path, self._run, self._file = path, run, GrowingFile(path)
         self._descriptor = -1
         self._synced = 0.0
 
@@ -166,15 +181,17 @@ class Journal:
         """Open it, without what a killed program left half written. Raises WrongOutputError if another one has it."""
         make_folder(self._path.parent, self._path)
         try:
-            is_new = not self._path.exists()
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._file.fetch()
+            here = self._file.here
+            is_new = not here.exists()
+            self._descriptor = os.open(here, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._lock()
             whole, run = 0, None
-            for end, line in _lines(self._path):
+            for end, line in _lines(here):
                 whole, run = end, line.get("run", run)
             os.ftruncate(self._descriptor, whole)
             if is_new:
-                sync(self._path.parent)
+                sync(here.parent)
         except OSError as error:
             raise self._error(error) from error
         if self._run and run != self._run.id:
@@ -197,7 +214,10 @@ class Journal:
         self.write({**line, "at": round(time.time(), 3), **more})
 
     def write(self, line: dict[str, Any], sync: bool = False) -> None:
-        """Add a line; it is there whatever becomes of this program, and on the disk soon, or at once with `sync`."""
+        """Add a line; it is there whatever becomes of this program, and on the disk soon, or at once with `sync`.
+
+        Elsewhere it is soon, too, see `GrowingFile`.
+        """
         try:
             data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
             if (written := os.write(self._descriptor, data)) != len(data):
@@ -207,6 +227,14 @@ class Journal:
             if (now := time.monotonic()) > self._synced + _SYNC_S or sync:
                 os.fsync(self._descriptor)
                 self._synced = now
+                self._file.put(sync)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def put(self) -> None:
+        """Have all of it there now, where it is elsewhere."""
+        try:
+            self._file.put(now=True)
         except OSError as error:
             raise self._error(error) from error
 
@@ -216,10 +244,12 @@ class Journal:
         if descriptor >= 0:
             try:
                 os.fsync(descriptor)
+                self._file.put(now=True)
             except OSError as error:
                 raise self._error(error) from error
             finally:
                 os.close(descriptor)
+                self._file.drop()
 
     def _error(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {self._path}: {error.strerror or error}")

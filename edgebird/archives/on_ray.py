@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgebird.archives.pool import WorkerDiedError
@@ -14,6 +14,7 @@ from edgebird.archives.spans import ScoredSpan, SpanOptions, WindowSpan, score_s
 from edgebird.bundle import CARD_FILE, open_bundle
 from edgebird.errors import EdgebirdError, ParityError, RuntimeUnavailableError
 from edgebird.files import file_sha256
+from edgebird.remote.storage import Login, take_logins
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.verification import verify
 
@@ -22,19 +23,25 @@ _ON_GPU = ("tensorrt", "tensorrt-rtx", "ort-cuda", "ort-tensorrt", "ort-webgpu",
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker is opened. bundle: its folder, on every machine. card: SHA-256 of its card. spans: how to score."""
+    """How a worker is opened.
+
+    bundle: its folder, on every machine. card: SHA-256 of its card. spans: how to score. logins: of hosts with
+    recordings.
+    """
 
     bundle: str
     card: str
     runtime: str
     precision: str
     spans: SpanOptions
+    logins: Mapping[str, Login] = field(default_factory=dict)
 
 
 class SpanWorker:
     """What runs on a machine of the cluster. Making it raises EdgebirdError where the engine is not to be trusted."""
 
     def __init__(self, options: WorkerOptions) -> None:
+        take_logins(options.logins)
         bundle = open_bundle(options.bundle)
         if file_sha256(bundle.path / CARD_FILE) != options.card:
             raise ParityError(f"{options.bundle} is another bundle on this machine")

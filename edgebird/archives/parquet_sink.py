@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgebird.archives.dataset import Partition, merge, recorder_of
+from edgebird.archives.growing import GrowingFile
 from edgebird.archives.journal import FOLDER, Journal, Journals, Run, Shard, journal_path, read_journals
 from edgebird.archives.resuming import Left, left_of
 from edgebird.archives.schema import COLUMNS, TABLE_OF, require_pyarrow
@@ -20,8 +21,10 @@ from edgebird.archives.spool import Spool, Spooled, read_spool
 from edgebird.card import Card
 from edgebird.errors import AudioError, ScoreError, WrongOutputError
 from edgebird.events import Event, encodable, seconds, timestamp
+from edgebird.files import require_place
 from edgebird.fingerprint import Fingerprint, fingerprint
 from edgebird.recordings import Incomplete
+from edgebird.remote.path import RemotePath
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.folder import require_unique
 from edgebird.sources import FoundAudio
@@ -60,8 +63,11 @@ class ParquetSink(Sink):
         self._options, self._run, self._shard = options, run, str(shard)
         self._codes, self._rate = [label.code for label in card.labels], card.sample_rate
         path = journal_path(options.folder, FORMAT, shard)
-        self._journal, self._spool = Journal(path, run), Spool(path.with_suffix(".spool"))
+        self._is_elsewhere = isinstance(options.folder, RemotePath)
+        self._spooled = GrowingFile(path.with_suffix(".spool"))  # which is never put elsewhere
+        self._journal, self._spool = Journal(path, run), Spool(self._spooled.here)
         self._journals, self._others = Journals(), dict[str, Journal]()
+        self._lost: list[str] = []  # names whose results are not in the spool, where they should be
         self._waiting, self._merged = 0, time.monotonic()
         self._events: list[Event] = []
         self._scores: list[dict[str, Any]] = []
@@ -71,6 +77,7 @@ class ParquetSink(Sink):
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
         """Raise OutputError if two recordings have one name, or there is a dataset that is not to be added to."""
         require_pyarrow()
+        require_place(self._options.folder)
         require_unique(((found.path, self.key(found)) for found in recordings), "recording")
         folder = self._options.folder
         is_dataset = any((folder / table).exists() for table in COLUMNS) or any((folder / FOLDER).glob(f"{FORMAT}.*"))
@@ -85,19 +92,23 @@ class ParquetSink(Sink):
         """Which recordings are not done."""
         self._journals = journals = read_journals(self._options.folder, FORMAT)
         spooled = {line["recording"] for _, line in read_spool(self._spool.path)}
-        for name in journals.waiting.get(self._shard, ()):
-            # A power cut took the spool's end, and left the journal's; rows of an earlier time may be there.
-            if encodable(name) not in spooled and (lost := journals.done.pop(name, None)):
-                journals.earlier.setdefault(name, set()).add((lost.shard, lost.partition))
+        for shard in [*journals.waiting] if self._is_elsewhere else [self._shard]:
+            for name in journals.waiting.get(shard, ()):
+                # A power cut took the spool's end, and left the journal's.
+                if encodable(name) not in spooled:
+                    journals.lose(name)
+                    self._lost += [name] if shard == self._shard else []
         return left_of(recordings, journals, self._run, self.key) if journals.done else Left(list(recordings))
 
     def open(self) -> None:
         """Put in what killed programs left in their spools."""
         self._journal.open()
+        if self._lost:  # else the next line of what is put in would say that they were, too
+            self._journal.write({"lost": self._lost}, sync=True)
         self._spool.open()
         self._merge()
         for shard, waiting in self._journals.waiting.items():
-            if waiting and shard != self._shard:
+            if waiting and shard != self._shard and not self._is_elsewhere:  # its spool is where it ran
                 self._adopt(shard)
 
     def begin(self, recording: Recorded) -> None:
@@ -153,6 +164,7 @@ class ParquetSink(Sink):
             self._merge()
         finally:
             self._spool.close()
+            self._spooled.drop()
             for journal in (self._journal, *self._others.values()):
                 journal.close()
         return []
@@ -184,7 +196,7 @@ class ParquetSink(Sink):
 
     def _take_over(self, shard: str) -> None:
         """Have the files of another shard, of which rows will go. Raises WrongOutputError if it runs."""
-        if shard != self._shard and shard not in self._others:
+        if shard != self._shard and shard not in self._others and not self._is_elsewhere:  # no locks are there
             number, _, count = shard.partition("-of-")
             other = Journal(journal_path(self._options.folder, FORMAT, Shard(int(number), int(count))), None)
             other.open()
@@ -206,6 +218,7 @@ class ParquetSink(Sink):
         """Put what is spooled into the dataset, note that, and empty the spool."""
         if self._spool.size:
             self._spool.sync()
+            self._journal.put()
             merge(self._options.folder, self._shard, self._spool.lines())
             self._journal.write({"merged": True}, sync=True)
             self._spool.clear()

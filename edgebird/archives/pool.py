@@ -76,6 +76,7 @@ class Pool(Generic[T]):
         self._cluster = cluster
         self._hands: list[_Hand] = []
         self._starting: dict[Any, Any] = {}
+        self._order: deque[_Slot[T]] = deque()
         self._waiting: deque[_Slot[T]] = deque()
         self._failures: list[str] = []
 
@@ -86,7 +87,7 @@ class Pool(Generic[T]):
         worker can be had, and what workers raise.
         """
         coming = iter(tasks)
-        order: deque[_Slot[T]] = deque()
+        order = self._order
         self._recruit()
         while True:
             room = _AHEAD * max(1, len(self._hands)) - len(order)
@@ -101,6 +102,12 @@ class Pool(Generic[T]):
                 yield slot.task, slot.result
             else:
                 self._settle()
+
+    def again(self, task: T) -> None:
+        """Have a task done before all others; its result comes next."""
+        slot = _Slot(task)
+        self._order.appendleft(slot)
+        self._waiting.appendleft(slot)
 
     def _recruit(self) -> None:
         if len(self._failures) >= _TRIES:  # since the last that could be had

@@ -47,10 +47,11 @@ def _fields(value: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting in words that JSON has; of a file its hash, as its content may change."""
+    """A setting in words that JSON has; of a file, and of the card of a bundle, its hash, as its content may change."""
     match value:
         case Path():
-            return file_sha256(value) if value.is_file() else str(value)
+            file = value / CARD_FILE if value.is_dir() else value
+            return file_sha256(file) if file.is_file() else str(value)
         case Mapping():
             return {str(key): _plain(one) for key, one in value.items()}
         case list() | tuple() | set() | frozenset():
@@ -75,7 +76,7 @@ def left_of(
     for found in recordings:
         name = key(found)
         known = journals.done.get(name) if name is not None else None
-        if name is None or known is None or not journals.is_done(name, id, fingerprint(found.path)):
+        if name is None or known is None or not journals.is_done(name, id, fingerprint(found.path, found.listed)):
             left.append(found)
             continue
         done += 1
@@ -104,7 +105,7 @@ class JournaledFolder(Sink):
             return Left(list(recordings))
 
         def key(found: FoundAudio) -> str | None:
-            return found.relative.as_posix() if self._sink.path(found.relative).is_file() else None
+            return found.relative.as_posix() if self._sink.has(found.relative) else None
 
         return left_of(recordings, journals, self._run, key)
 

@@ -1,8 +1,7 @@
 """Recordings in spans, which workers score each by itself: what becomes of them is what becomes of whole recordings.
 
-A span is some windows of a recording, by their numbers. Whoever scores it reads the recording from its start and throws
-away what is before: decoding is cheap beside scoring, and windows are the same to the last bit, whatever the format,
-its rate and its damage.
+A span is some windows of a recording, by their numbers. Whoever scores it reads from there on. Windows begin where they
+would if all were read as long as nothing is missing before them: `is_exact` tells, by what was found in each span.
 """
 
 from __future__ import annotations
@@ -16,25 +15,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebird.card import floor_group
 from edgebird.conditioning import Conditioner, SoundOptions
 from edgebird.detection import Analysis, settings_for, windows_of
 from edgebird.errors import AudioError, IncompleteAudioError, ScoreError
+from edgebird.reading.sound import CUT_OFF
 from edgebird.runtimes import Runtime
 from edgebird.scoring import Step, score_steps, source_steps
 from edgebird.sources import FileSource
-from edgebird.types import FloatArray, Gap, Window
+from edgebird.types import AudioBlock, FloatArray, Gap, Window
 
 _NO_SOUND = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSpan:
-    """Windows of a channel of a recording. first: number of the first. count: None for all to the end."""
+    """Windows of a channel of a recording.
+
+    first: number of the first. count: None for all to the end. seeks: what is before is not read.
+    """
 
     path: Path
     channel: int | None = None
     first: int = 0
     count: int | None = None
+    seeks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,17 @@ class ScoredSpan:
 
 
 def spans_of(path: Path, channel: int | None, windows: int | None, most: int) -> list[WindowSpan]:
-    """The spans of a channel. windows: how many it has about, None if nobody knows. most: of a span."""
+    """The spans of a channel. windows: how many are full, None if it has to be in one. most: of a span."""
     starts = range(0, max(1, windows or 1), most)
     return [WindowSpan(path, channel, first, most) for first in starts[:-1]] + [WindowSpan(path, channel, starts[-1])]
+
+
+def is_exact(span: WindowSpan, found: ScoredSpan) -> bool:
+    """Whether nothing is missing in a span, but at the end of a recording: what is behind stands where it should."""
+    gaps = [step.reason for step in found.steps if isinstance(step, Gap)]
+    if span.count is None:
+        return set(gaps) <= {CUT_OFF}
+    return not gaps and len(found.steps) == span.count
 
 
 def score_span(span: WindowSpan, runtime: Runtime, how: SpanOptions) -> ScoredSpan:
@@ -91,11 +104,14 @@ def score_span(span: WindowSpan, runtime: Runtime, how: SpanOptions) -> ScoredSp
         sent.error = str(error)
         return sent
     analysis = Analysis(runtime.card, settings_for(runtime.card, how.hop / rate))
-    blocks = source.blocks(decode_ahead=True)
+    # With a window before its own: what is too short for one at the end is told from where the last one ended.
+    skipped = max(0, span.first - floor_group(runtime.card.db_floor)) if span.seeks else 0
+    begin = skipped * how.hop
+    blocks = source.blocks(decode_ahead=True, start=source.start_before(begin))
     if how.sound:
         blocks = map(Conditioner(how.sound, rate).apply, blocks)
-    steps = source_steps(None, windows_of(analysis, blocks), str(span.path))
-    for step in score_steps(_within(steps, span), runtime):
+    steps = source_steps(None, windows_of(analysis, _behind(blocks, begin)), str(span.path))
+    for step in score_steps(_within(steps, span, skipped), runtime):
         if step.gap is not None:
             sent.steps.append(step.gap)
         elif step.window is not None:
@@ -104,15 +120,24 @@ def score_span(span: WindowSpan, runtime: Runtime, how: SpanOptions) -> ScoredSp
             sent.error = str(step.error or "")
             sent.is_incomplete = isinstance(step.error, IncompleteAudioError)
     summary = analysis.summary()
-    sent.account = summary.scored, summary.gap, summary.tail
+    before = min(begin, summary.gap)
+    sent.account = summary.scored + before, summary.gap - before, summary.tail
     if span.count is not None:
         sent.notes.clear()  # the last span tells them
     return sent
 
 
-def _within(steps: Iterable[Step[None]], span: WindowSpan) -> Iterator[Step[None]]:
-    """The steps of a span, its gaps among them; the end is of the last span."""
-    number, end = 0, None if span.count is None else span.first + span.count
+def _behind(blocks: Iterable[AudioBlock], begin: int) -> Iterator[AudioBlock]:
+    """The blocks from a position on."""
+    for block in blocks:
+        if block.end > begin or begin == 0:
+            before = max(0, begin - block.start)
+            yield AudioBlock(block.samples[before:], block.start + before, block.lost)
+
+
+def _within(steps: Iterable[Step[None]], span: WindowSpan, number: int) -> Iterator[Step[None]]:
+    """The steps of a span, its gaps among them; the end is of the last span. number: of the first window."""
+    end = None if span.count is None else span.first + span.count
     for step in steps:
         if step.is_end and end is not None:
             return

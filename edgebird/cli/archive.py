@@ -15,6 +15,8 @@ from edgebird.conditioning import SoundOptions
 from edgebird.errors import UsageError
 from edgebird.files import file_sha256
 from edgebird.recordings import Outcome, Watcher, Work
+from edgebird.remote.path import RemotePath
+from edgebird.remote.storage import logins
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink
 from edgebird.sinks.build import keeping_sinks
@@ -44,6 +46,10 @@ class ArchiveJob:
             raise UsageError("--resume goes on in a folder: give --out DIR, and no --submission")
         if output.format == FORMAT and not output.out:
             raise UsageError("--format parquet makes a folder: give --out DIR")
+        if self.shard.count > 1 and submission:
+            raise UsageError("--submission is one file: each part of --shard would write over that of the others")
+        if isinstance(output.out, RemotePath) and output.relative_paths:
+            raise UsageError(f"--relative-paths: nothing is relative to {output.out}")
         if self.on_ray and submission:
             raise UsageError("--on ray sends no scores of all windows: leave --submission away, or take --scores")
         if self.on_ray and output.privacy:
@@ -121,6 +127,6 @@ def process_on_ray(
     wanted, job = keeping.detection, keeping.job
     how = SpanOptions(work.settings.hop, floor_of(work.settings, job.scores), work.timezone, work.sound)
     card = file_sha256(bundle.path / CARD_FILE)
-    options = WorkerOptions(str(bundle.path.absolute()), card, wanted.runtime, wanted.precision, how)
+    options = WorkerOptions(str(bundle.path.absolute()), card, wanted.runtime, wanted.precision, how, logins())
     with closing(RayCluster(job.address, options)) as cluster:
         return process_on(Pool(cluster), recordings, work, *told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 NAME = "detect"
 
-_AUDIO = Annotated[list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them.")]
+_AUDIO = Annotated[
+    list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them; also s3://, sftp://.")
+]
 _SUBMISSION = Annotated[
     Path | None,
     typer.Option("--submission", metavar="FILE.csv", help="Scores of every 5 s, as BirdCLEF wants them."),
@@ -82,11 +85,13 @@ def run(**options: Any) -> None:
     from edgebird.cli.archive import ArchiveJob
     from edgebird.cli.job import Job, run_job
     from edgebird.conditioning import sound_options
+    from edgebird.remote.path import place
     from edgebird.settings.build import recording_settings
     from edgebird.settings.sources import recording_source
 
     wanted, submission = given(_ROWS, options), options["submission"]
     detection, output = recording_settings(wanted)
+    output = replace(output, out=place(output.out)) if output.out else output
     if submission and "hop" in wanted:
         raise UsageError("--submission sets the hop itself: leave --hop away")
     channel, shard = _channel(options["channel"]), _shard(options["shard"])

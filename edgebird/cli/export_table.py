@@ -39,6 +39,7 @@ def run(
     from edgebird.cli import shell
     from edgebird.errors import UsageError
     from edgebird.formats import FORMATS, formatter, require_fitting
+    from edgebird.remote.path import place
     from edgebird.settings.model import OutputSettings
     from edgebird.sinks import Sink, opened
     from edgebird.sinks.build import table_options
@@ -48,7 +49,8 @@ def run(
     if form not in FORMATS:
         raise UsageError(f"--format {form!r}: wanted one of {', '.join(FORMATS)}")
     begin, end = (day.date().isoformat() if day else None for day in (first, last))
-    stored = StoredDataset(dataset, Selection(recorder, begin, end))
+    out = place(out) if out else None
+    stored = StoredDataset(place(dataset), Selection(recorder, begin, end))
     if not stored.recordings:
         shell.say("no recordings of this recorder and these days")
         return

@@ -133,6 +133,8 @@ class BarWatcher(LineWatcher):
 
 
 def _size(found: FoundAudio) -> int:
+    if found.listed:
+        return found.listed.size
     try:
         return found.path.stat().st_size
     except OSError:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edgebird.reading.sound import DAMAGED, Decoded, Sound
+from edgebird.remote.file import RemoteFile
 
 _JITTER_S = 0.1  # timestamps may be so far off without a meaning: some containers count milliseconds
 _DELAY_S = 0.1  # that an encoder adds, and a header may or may not count
@@ -20,12 +21,12 @@ def has_ffmpeg() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
-def open_ffmpeg(path: Path) -> Sound | None:
-    """Find what a file holds; None if FFmpeg finds no sound in it either."""
+def open_ffmpeg(path: Path, file: BinaryIO) -> Sound | None:
+    """Find what an open file holds; None if FFmpeg finds no sound in it either."""
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(_source(path, file)) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
@@ -40,17 +41,23 @@ def open_ffmpeg(path: Path) -> Sound | None:
     stated = round(float(length) * rate) if length else None
 
     def decode(file: BinaryIO) -> Iterator[Decoded]:
-        return _decode(path, rate, channels)
+        return _decode(_source(path, file), rate, channels)
 
     return Sound(rate, channels, stated, stated, decode, slack=round(_DELAY_S * rate))
 
 
-def _decode(path: Path, rate: int, channels: int) -> Iterator[Decoded]:
+def _source(path: Path, file: BinaryIO) -> Any:
+    """What FFmpeg opens: it reads a file of this machine by itself."""
+    file.seek(0)
+    return file if isinstance(file, RemoteFile) else str(path)
+
+
+def _decode(source: Any, rate: int, channels: int) -> Iterator[Decoded]:
     import av
 
     layout = {1: "mono", 2: "stereo"}.get(channels)
     first = None
-    with av.open(str(path)) as container:
+    with av.open(source) as container:
         stream = container.streams.audio[0]
         convert = av.AudioResampler(format="fltp", layout=layout or stream.layout, rate=rate)
         at = 0

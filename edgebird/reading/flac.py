@@ -16,13 +16,14 @@ from typing import BinaryIO
 import soundfile
 
 from edgebird.reading.sound import DAMAGED, Decoded, Decoder, Part, Sound, block_frames, open_decoder, read
-from edgebird.reading.view import View
+from edgebird.reading.view import View, read_at
 from edgebird.types import FloatArray
 
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _HEADER_BYTES = 16  # of a frame, at most
 _SCANNED = 1 << 20  # bytes that are looked through at once
 _BEHIND = 1 << 20  # bytes that the decoder may have read ahead, and a frame before
+_NEAREST = 0.05  # share of what is left that is gone on with at least, when a frame is looked for
 _MAX_TOTAL = 2**36 - 1  # all ones: not known, as 0
 _SIZES = (
     {1: 192} | {code: 576 << (code - 2) for code in range(2, 6)} | {code: 256 << (code - 8) for code in range(8, 16)}
@@ -71,7 +72,8 @@ def open_flac(file: BinaryIO, size: int) -> Sound | None:
     if is_double:
         notes.append("its header tells of twice the sound that is there, as some firmware writes it")
     total = end if is_short or is_double else info.total
-    return Sound(info.rate, info.channels, total, total or end, _Reader(info, size, is_short, total).decode, notes)
+    reader = _Reader(info, size, is_short, total)
+    return Sound(info.rate, info.channels, total, total or end, reader.decode, notes, decode_from=reader.decode_from)
 
 
 def _stream_info(file: BinaryIO, size: int) -> StreamInfo | None:
@@ -117,13 +119,37 @@ def _frames_in(file: BinaryIO, info: StreamInfo, begin: int, end: int) -> Iterat
     """What looks like a frame between two positions, in order; one in thousands is none."""
     at = max(begin, info.audio)
     while at < end:
-        data = os.pread(file.fileno(), _SCANNED + _HEADER_BYTES, at)
+        data = read_at(file, _SCANNED + _HEADER_BYTES, at)
         for match in _SYNC.finditer(data, 0, min(len(data), _SCANNED, end - at)):
             if frame := _frame(data[match.start() : match.start() + _HEADER_BYTES], at + match.start(), info):
                 yield frame
         if len(data) <= _HEADER_BYTES:
             return
         at += _SCANNED
+
+
+def _frame_at(file: BinaryIO, info: StreamInfo, size: int, sample: int) -> FlacFrame | None:
+    """A frame at or before a sample, near it; None if there is none. Looked for where it is by its share of all."""
+    best = next(_followed(file, info, info.audio, size), None)
+    low, high, first, last = info.audio, size, 0, info.total or 2 * sample
+    while high - low > _SCANNED:
+        share = (sample - first) / max(1, last - first)
+        middle = low + int((high - low) * min(max(share, _NEAREST), 1 - _NEAREST))
+        found = next(_followed(file, info, middle, high), None)
+        if found and found.first <= sample:
+            low, first, best = found.offset, found.first, found
+        else:
+            high, last = middle, found.first if found else last
+    return best if best and best.first <= sample else None
+
+
+def _followed(file: BinaryIO, info: StreamInfo, begin: int, end: int) -> Iterator[FlacFrame]:
+    """Frames between two positions that another follows: those are frames."""
+    before: dict[int, FlacFrame] = {}
+    for frame in _frames_in(file, info, begin, end):
+        if frame.first in before:
+            yield before[frame.first]
+        before[frame.end] = frame
 
 
 def _frame(head: bytes, offset: int, info: StreamInfo) -> FlacFrame | None:
@@ -196,8 +222,18 @@ class _Reader:
 
     def decode(self, file: BinaryIO) -> Iterator[Decoded]:
         """See `Sound`."""
-        part: Part | None = self._begin
-        place, at = self._info.audio, 0  # a place in the file that is not behind that of the sample `at`
+        return self._decode(file, self._begin, self._info.audio, 0)
+
+    def decode_from(self, file: BinaryIO, frame: int) -> Iterator[Decoded]:
+        """See `Sound`."""
+        begin = _frame_at(file, self._info, self._size, frame)
+        for decoded in self._decode(file, self._from(begin.offset), begin.offset, begin.first) if begin else ():
+            known = max(0, frame - decoded.start)
+            if known < len(decoded.samples):
+                yield Decoded(decoded.samples[known:], decoded.start + known, decoded.lost)
+
+    def _decode(self, file: BinaryIO, part: Part | None, place: int, at: int) -> Iterator[Decoded]:
+        """From a part on. place: in the file, not behind that of the sample `at`, with which the part begins."""
         while part:
             with open_decoder(file, part) as decoder:
                 try:

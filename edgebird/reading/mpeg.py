@@ -6,7 +6,6 @@ damage as if nothing were missing. So the frames are counted here, and libsndfil
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from edgebird.reading.sound import Part, Sound, decode_parts, open_decoder
-from edgebird.reading.view import Piece
+from edgebird.reading.view import Piece, read_at
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _READ = 1 << 22
@@ -66,7 +65,7 @@ class _Stated:
 
 def open_mp3(file: BinaryIO, size: int) -> Sound | None:
     """Find what a file that begins as MPEG audio does holds; None if it is none. Raises LibsndfileError."""
-    head = os.pread(file.fileno(), 4, 0)
+    head = read_at(file, 4, 0)
     return open_mpeg(file, 0, size) if head[:3] == b"ID3" or _frame(head) else None
 
 
@@ -77,7 +76,7 @@ def open_mpeg(file: BinaryIO, begin: int, end: int) -> Sound | None:
     if sum(run.frames for run in runs) < 2:
         return None
     first = runs[0].pieces[0].start
-    head = os.pread(file.fileno(), _LONGEST, first)
+    head = read_at(file, _LONGEST, first)
     frame = _frame(head)
     assert frame is not None
     stated = _stated(head, frame, first)
@@ -102,7 +101,7 @@ def open_mpeg(file: BinaryIO, begin: int, end: int) -> Sound | None:
 
 def _broken(file: BinaryIO, runs: list[_Run], frame: MpegFrame, stated: int | None, unread: int) -> Sound:
     """What is left of a file with holes, each part in its place as far as that can be told."""
-    head = os.pread(file.fileno(), 4, runs[0].pieces[0].start)
+    head = read_at(file, 4, runs[0].pieces[0].start)
     counted = sum(run.frames for run in runs)
     mean_bytes = sum(run.bytes for run in runs) / counted
     missing = stated - counted if stated else 0
@@ -163,7 +162,7 @@ def _runs(file: BinaryIO, begin: int, end: int) -> tuple[list[_Run], int]:
         frames += count
     if pieces:
         runs.append(_Run(tuple(pieces), frames, lost))
-    if at < end and not _is_tag(file, at) and any(os.pread(file.fileno(), min(_READ, end - at), at)):
+    if at < end and not _is_tag(file, at) and any(read_at(file, min(_READ, end - at), at)):
         unread += end - at
     return runs, unread
 
@@ -173,7 +172,7 @@ def _follow(file: BinaryIO, at: int, end: int, kind: tuple[int, int]) -> tuple[i
     sizes: dict[bytes, int] = {}  # by the bytes that decide
     count = 0
     while at < end:
-        data = os.pread(file.fileno(), min(_READ, end - at), at)
+        data = read_at(file, min(_READ, end - at), at)
         inside, limit = 0, len(data)
         while inside + 4 <= limit:
             key = data[inside : inside + 3]
@@ -194,7 +193,7 @@ def _follow(file: BinaryIO, at: int, end: int, kind: tuple[int, int]) -> tuple[i
 def _sync(file: BinaryIO, at: int, end: int, kind: tuple[int, int] | None) -> tuple[int, tuple[int, int]] | None:
     """The next place where frames follow one another: three of them, or as many as there are before the end."""
     while at < end:
-        data = os.pread(file.fileno(), min(_READ, end - at), at)
+        data = read_at(file, min(_READ, end - at), at)
         for match in _SYNC.finditer(data):
             place, found = match.start(), None
             for _ in range(3):
@@ -214,13 +213,13 @@ def _sync(file: BinaryIO, at: int, end: int, kind: tuple[int, int] | None) -> tu
 
 
 def _behind_tags(file: BinaryIO, begin: int) -> int:
-    while (head := os.pread(file.fileno(), 10, begin))[:3] == b"ID3" and len(head) == 10:
+    while (head := read_at(file, 10, begin))[:3] == b"ID3" and len(head) == 10:
         begin += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
     return begin
 
 
 def _is_tag(file: BinaryIO, at: int) -> bool:
-    return os.pread(file.fileno(), 16, at).startswith(_TAGS)
+    return read_at(file, 16, at).startswith(_TAGS)
 
 
 # ------------------------------------------------------------------------------------- what the first frame may say

@@ -6,7 +6,6 @@ ends in it, so what stands behind a hole has its place.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import BinaryIO
 import soundfile
 
 from edgebird.reading.sound import Part, Sound, decode_parts, open_decoder
-from edgebird.reading.view import Piece
+from edgebird.reading.view import Piece, read_at
 
 _READ = 1 << 20
 _LARGEST_PAGE = 27 + 255 + 255 * 255
@@ -160,7 +159,7 @@ def _pages(file: BinaryIO, size: int) -> Iterator[Page]:
     before: Page | None = None
     while at < size:
         if at + _LARGEST_PAGE > begin + len(data) and begin + len(data) < size:
-            begin, data = at, os.pread(file.fileno(), _READ, at)
+            begin, data = at, read_at(file, _READ, at)
         page = _page(data, at - begin, begin)
         if page:
             yield page
@@ -175,7 +174,7 @@ def _pages(file: BinaryIO, size: int) -> Iterator[Page]:
             return
         else:
             at = begin + len(data) - 3
-            begin, data = at, os.pread(file.fileno(), _READ, at)
+            begin, data = at, read_at(file, _READ, at)
 
 
 def _page(data: bytes, at: int, begin: int) -> Page | None:

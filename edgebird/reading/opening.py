@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,16 @@ from edgebird.reading.flac import open_flac
 from edgebird.reading.mpeg import open_mp3, open_mpeg
 from edgebird.reading.ogg import open_ogg
 from edgebird.reading.pcm import MPEG_TAGS, PcmLayout, pcm_layout
-from edgebird.reading.sound import UNKNOWN_FRAMES, Part, Sound, decode_parts, open_decoder
+from edgebird.reading.sound import (
+    UNKNOWN_FRAMES,
+    Decoded,
+    DecodeFrom,
+    Part,
+    RawForm,
+    Sound,
+    decode_parts,
+    open_decoder,
+)
 from edgebird.reading.view import Piece
 
 _HUGE = 2**32
@@ -33,7 +43,7 @@ def open_sound(path: Path, file: BinaryIO, size: int) -> Sound:
         return _of_libsndfile(file, size, Part())
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).removeprefix("Error : ").rstrip(".")
-    if has_ffmpeg() and (sound := open_ffmpeg(path)) is not None:
+    if has_ffmpeg() and (sound := open_ffmpeg(path, file)) is not None:
         return sound
     raise NotSoundError(reason)
 
@@ -47,9 +57,12 @@ def _of_layout(file: BinaryIO, size: int, layout: PcmLayout) -> Sound:
     notes = [layout.note] if layout.note else []
     raw, unit = layout.raw, layout.frame_bytes
     if raw is not None and not layout.is_honest:
-        part = Part(pieces=(range(layout.offset, layout.offset + layout.present // unit * unit),), raw=raw)
+        decode_from = _raw_from(layout, raw)
         stated = None if layout.stated is None else max(layout.stated, layout.present) // unit
-        return Sound(raw.rate, raw.channels, stated, layout.present // unit, decode_parts([part]), notes)
+        frames = layout.present // unit
+        return Sound(
+            raw.rate, raw.channels, stated, frames, lambda file: decode_from(file, 0), notes, decode_from=decode_from
+        )
     part = Part()
     if layout.size_at and not layout.is_honest and layout.present < _HUGE:
         told = layout.present.to_bytes(4, "little")
@@ -61,7 +74,20 @@ def _of_layout(file: BinaryIO, size: int, layout: PcmLayout) -> Sound:
     elif layout.stated > layout.present and sound.stated is not None:
         sound.stated = layout.frames or round(sound.stated * layout.stated / max(1, layout.present))
     sound.notes += notes
+    sound.decode_from = _raw_from(layout, raw) if raw else None
     return sound
+
+
+def _raw_from(layout: PcmLayout, raw: RawForm) -> DecodeFrom:
+    """What decodes plain samples from a frame on."""
+    unit = layout.frame_bytes
+    end = layout.offset + layout.present // unit * unit
+
+    def decode(file: BinaryIO, frame: int) -> Iterator[Decoded]:
+        part = Part(frame, (range(min(layout.offset + frame * unit, end), end),), raw=raw)
+        return decode_parts([part])(file)
+
+    return decode
 
 
 def _of_libsndfile(file: BinaryIO, size: int, part: Part) -> Sound:

@@ -9,6 +9,7 @@ from typing import BinaryIO, TypeAlias
 import soundfile
 
 from edgebird.reading.view import Piece, View
+from edgebird.remote.file import RemoteFile
 from edgebird.types import FloatArray
 
 CUT_OFF, DAMAGED = "cut_off", "damaged"  # why sound is missing: at the end, or before other sound
@@ -34,6 +35,7 @@ class Decoded:
 
 
 Decode: TypeAlias = Callable[[BinaryIO], Iterator[Decoded]]
+DecodeFrom: TypeAlias = Callable[[BinaryIO, int], Iterator[Decoded]]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +49,7 @@ class Sound:
     notes: what is odd about the file, although no sound is missing.
     unread: bytes that are neither sound nor known to be something else.
     slack: frames at the end that may be missing without a meaning.
+    decode_from: gives the same frames from a number on, without those before; None where that would not be exact.
     """
 
     rate: int
@@ -57,6 +60,7 @@ class Sound:
     notes: list[str] = field(default_factory=list)
     unread: int = 0
     slack: int = 0
+    decode_from: DecodeFrom | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,13 @@ class Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no ty
 
 def open_decoder(file: BinaryIO, part: Part) -> Decoder:
     """Open a part of an open file. Raises LibsndfileError."""
-    if part.pieces is None:
-        file.seek(0)
-        return Decoder(file.fileno(), closefd=False)
-    view = View(file.fileno(), part.pieces)
+    pieces = part.pieces
+    if pieces is None:
+        if not isinstance(file, RemoteFile):
+            file.seek(0)
+            return Decoder(file.fileno(), closefd=False)
+        pieces = (range(file.size),)
+    view = View(file, pieces)
     if part.raw is None:
         return Decoder(view)
     raw = part.raw

@@ -7,20 +7,27 @@ import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
+
+from edgebird.remote.file import RemoteFile
 
 Piece: TypeAlias = bytes | range  # bytes as they are, or positions in the file
+
+
+def read_at(file: BinaryIO, size: int, at: int) -> bytes:
+    """Bytes of an open file from a position on; its own position is neither used nor moved. Raises OSError."""
+    return file.pread(size, at) if isinstance(file, RemoteFile) else os.pread(file.fileno(), size, at)
 
 
 class View(io.RawIOBase):
     """A read-only file made of pieces of an open one.
 
-    descriptor: of the file, whose own position is neither used nor moved. What the disk cannot read ends the view.
+    The file's own position is neither used nor moved. What the disk cannot read ends the view.
     """
 
-    def __init__(self, descriptor: int, pieces: Sequence[Piece]) -> None:
+    def __init__(self, file: BinaryIO, pieces: Sequence[Piece]) -> None:
         super().__init__()
-        self._descriptor = descriptor
+        self._file = file
         self._pieces = [piece for piece in pieces if len(piece)]
         self._ends = list(accumulate(len(piece) for piece in self._pieces))
         self._position = 0
@@ -75,6 +82,6 @@ class View(io.RawIOBase):
         if isinstance(piece, bytes):
             return piece[inside : inside + most]
         try:
-            return os.pread(self._descriptor, min(most, len(piece) - inside), piece.start + inside)
+            return read_at(self._file, min(most, len(piece) - inside), piece.start + inside)
         except OSError:  # a bad block of a memory card: libsndfile would see the traceback, not the error
             return b""

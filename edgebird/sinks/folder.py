@@ -8,13 +8,15 @@ from pathlib import Path, PurePath
 
 from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event
-from edgebird.files import WholeText, first_line, make_folder, require_free
+from edgebird.files import WholeText, first_line, make_folder, require_free, require_place
 from edgebird.formats import Formatter, Raven, TableOptions, begins_as, formatter
+from edgebird.remote.path import RemotePath
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.clips import safe_name
 from edgebird.sinks.lines import NOT_SYNCED, AppendedFile, origin_of
 from edgebird.sources import FoundAudio
 
+_JOURNALS = ".edgebird/"  # where they are, the folder is ours
 _SHOWN = 40  # characters of a line
 
 
@@ -42,6 +44,7 @@ class FolderSink(Sink):
         self._form = self._new_form(folder)
         self._files: dict[str, tuple[AppendedFile, Formatter]] = {}
         self._whole: WholeText | None = None
+        self._there: frozenset[str] | None = None  # files in a folder elsewhere
 
     @staticmethod
     def check(sources: Sequence[tuple[str, bool]]) -> None:
@@ -52,10 +55,20 @@ class FolderSink(Sink):
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
         """Raise OutputError if two recordings would write the same file, or something else is where one shall be."""
         require_unique(((found.path, str(self.path(found.relative))) for found in recordings), "file")
+        if isinstance(self.folder, RemotePath):  # asked once: each question takes its time
+            require_place(self.folder)
+            self._there = frozenset(self.folder.find())
+            is_ours = any(name.startswith(_JOURNALS) for name in self._there)
+            recordings = [] if is_ours else [found for found in recordings if self.has(found.relative)]
         for found in recordings:
             path = self.path(found.relative)
             require_free(path)
             self._require_ours(path)
+
+    def has(self, relative: PurePath) -> bool:
+        """Whether there is a file of a recording, when recordings were checked."""
+        path = self.path(relative)
+        return path.is_file() if self._there is None else str(path.relative_to(self.folder)) in self._there
 
     def open(self) -> None:
         """Make the folder; for recordings it is made with the first file."""
