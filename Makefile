@@ -19,7 +19,7 @@ comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 DEMO_INSTALLED := $(VENV)/.installed-cpu-export
 
-.PHONY: demo test pytest nightly wheels deb clean
+.PHONY: demo test pytest nightly wheels arm deb clean
 
 demo: $(DEMO_INSTALLED)
 	$(BIN)/edgebird demo --out demo
@@ -39,6 +39,10 @@ pytest: $(INSTALLED)
 # Whether a device with ARM64 finds wheels of all it needs: make wheels PYTHONS="python3.10 ...", with setuptools in each.
 wheels:
 	.ci/wheels $(GLIBC) $(PYTHONS)
+
+# What a device with ARM64 does, emulated, by hand as root: make arm PYTHONS="python3.11 python3.13 python3.10" (see .ci/arm).
+arm: $(INSTALLED)
+	.ci/arm build/arm $(BIN)/python $(PYTHONS)
 
 # A Debian package, for one release and architecture, in dist: make deb RELEASE=trixie ARCH=arm64 PYTHON=python3.13.
 # It needs dpkg, and setuptools for PYTHON, which has to be the release's version.
