@@ -4,6 +4,7 @@ Left alone, OpenVINO computes in bfloat16 wherever an x86 CPU can, and in float1
 and newer): scores then are off by up to 0.2, and by 0.03. So the precision is always asked for, and compared with what
 the device took. bf16 is the backbone's alone: the graph is cut at the tensors
 that the card names, and frontend, pooling and head stay in float32. Of an INT8 graph, bf16 is what is not in INT8.
+So is fp16 where an ARM CPU computes in it, after a proof on that CPU; other CPUs compute an FP16 graph in float32.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from edgebird.runtimes.contract import (
     warm_up,
 )
 from edgebird.runtimes.outputs import Outputs
+from edgebird.runtimes.proven import require_proof
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ _DRIVERS = {
     "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), join the group `render`",
 }
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # any of them; without, bf16 is emulated and slow
-_BF16_NEEDS = {"aarch64": "the BF16 of Armv8.6", "arm64": "the BF16 of Armv8.6"}  # elsewhere x86's
+_ARM = ("aarch64", "arm64")
+_BF16_NEEDS = dict.fromkeys(_ARM, "the BF16 of Armv8.6")  # elsewhere x86's
 _REFUSED = "OpenVINO refuses the model"
 _SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothing is kept on the disk
 
@@ -146,8 +149,9 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         with engine_errors(name, _REFUSED, _reason):
             model.reshape([size, card.window_samples])
     settings = _settings(device, options)
-    if in_bf16:
-        parts = list(zip(_parts(model, bundle), ("f32", "bf16", "f32"), strict=True))
+    in_fp16 = options.precision == "fp16" and device == "CPU" and _computes_fp16(core, card)
+    if in_bf16 or in_fp16:
+        parts = list(zip(_parts(model, bundle), ("f32", "f16" if in_fp16 else "bf16", "f32"), strict=True))
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
     with _kept_compiled(device, path) as cached:
@@ -156,7 +160,13 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if options.throughput else 1
     chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
     runtime = OpenVinoRuntime(chains, name, card, size, options.outputs)
-    warm_up(runtime, options)
+    try:
+        warm_up(runtime, options)
+        if in_fp16:
+            require_proof(runtime, bundle, options.precision, _version())
+    except BaseException:
+        runtime.close()
+        raise
     return runtime
 
 
@@ -171,8 +181,13 @@ def probe(name: str) -> str:
     compiled = _compiled(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"})
     compiled.create_infer_request().infer([np.zeros(1, np.float32)])
     able = [what for what in ("FP32", "BF16", "FP16", "INT8") if what in _abilities(core, device)]
-    version, full_name = ov.__version__.partition("-")[0], core.get_property(device, "FULL_DEVICE_NAME")
-    return f"OpenVINO {version}, {full_name}, {' '.join(able)}"
+    return f"OpenVINO {_version()}, {core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(able)}"
+
+
+def _version() -> str:
+    import openvino as ov
+
+    return str(ov.__version__.partition("-")[0])
 
 
 # --------------------------------------------------------------------------------------------------------------- device
@@ -212,6 +227,14 @@ def _check_bf16(core: Any, device: str, name: str) -> None:
         raise RuntimeUnavailableError(
             f"{name}: this {device} has no bf16 of its own (a CPU needs {needs}): use --precision fp32"
         )
+
+
+def _computes_fp16(core: Any, card: Card) -> bool:
+    """Whether a CPU is to compute the backbone of an FP16 graph in float16: an ARM one that can, and a graph of which
+    nothing must stay in float32, for all of a part is in one precision.
+    """
+    able = platform.machine() in _ARM and "FP16" in _abilities(core, "CPU")
+    return able and bool(card.images and card.maps) and not card.precisions["fp16"].kept
 
 
 def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
@@ -291,9 +314,7 @@ def _kept_compiled(device: str, path: Path) -> Iterator[dict[str, str]]:
     if device not in _SLOW_TO_COMPILE:
         yield {}
         return
-    import openvino as ov
-
-    folder = cache_folder() / f"openvino-{ov.__version__.partition('-')[0]}" / file_sha256(path)[:16]
+    folder = cache_folder() / f"openvino-{_version()}" / file_sha256(path)[:16]
     noted = folder / "sha256"
     try:
         folder.mkdir(parents=True, exist_ok=True)
