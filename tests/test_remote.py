@@ -19,6 +19,7 @@ from edgebird.sources import FileSource, find_audio
 from tests.foreign import RATE
 from tests.remote_places import PASSWORD, Bucket, bucket, host
 from tests.test_resume import archive, birds, detect, edgebird
+from tests.test_spans import HOW, Loudness, Workers, assert_same, both
 
 __all__ = ["birds"]
 
@@ -144,6 +145,18 @@ def test_neither_a_header_nor_a_span_is_a_download(tmp_path: Path, there: Bucket
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(here, source.blocks(), strict=True))
     assert there.fetched < 1.5 * path.stat().st_size
     assert fingerprint(found.path, found.listed) == fingerprint(found.path)
+
+
+def test_workers_read_their_spans_from_a_bucket(tmp_path: Path, there: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster whose machines have no common disk."""
+    monkeypatch.setattr("edgebird.archives.distributing._SPAN_S", 5.0)
+    loud = np.repeat(np.random.default_rng(0).uniform(-1, 1, 30), 11025)
+    soundfile.write(tmp_path / "a.flac", loud, 11025)
+    runtime = Loudness()
+    workers = Workers(runtime, HOW)
+    alone, together = both(Path(put(tmp_path, f"{there.url}/spans")), workers, runtime)
+    assert_same(together, alone)
+    assert workers.given > 3
 
 
 def test_a_network_that_fails_makes_no_recording_incomplete(

@@ -13,7 +13,7 @@ import soundfile
 
 from edgebird.archives.distributing import floor_of, process_on
 from edgebird.archives.pool import Pool, WorkerDiedError
-from edgebird.archives.spans import ScoredSpan, SpanOptions, WindowSpan, score_span
+from edgebird.archives.spans import ScoredSpan, SpanOptions, WindowSpan, score_span, spans_of
 from edgebird.card import Card
 from edgebird.detection import settings_for
 from edgebird.errors import RuntimeUnavailableError
@@ -233,6 +233,15 @@ def test_not_more_is_given_than_results_can_be_taken(tmp_path: Path) -> None:
         assert taken - done <= 8 * 3
     assert done == 200
     assert workers.most <= 2 * 3
+
+
+def test_spans_have_each_window_once_and_become_short_at_the_end() -> None:
+    """Long ones at the end would let a hundred workers wait for a few."""
+    spans = spans_of(Path("a.wav"), 1, 1001, lambda left: max(4, min(100, left // 16 * 4)))
+    assert [span.first for span in spans[1:]] == [span.first + (span.count or 0) for span in spans[:-1]]
+    assert (spans[0].count, spans[-2].count, spans[-1].count) == (100, 4, None)
+    assert 0 < 1001 - spans[-1].first <= 4
+    assert spans_of(Path("a.mp3"), 1, 0, lambda left: 100) == [WindowSpan(Path("a.mp3"), 1)]
 
 
 def test_the_floor_is_below_all_that_matters() -> None:

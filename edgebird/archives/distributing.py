@@ -24,7 +24,9 @@ from edgebird.scoring import Step
 from edgebird.sinks import Sink
 from edgebird.sources import FileSource, FoundAudio, tell_log
 
-_SPAN_S = 300.0  # so short that workers end at about the same time, so long that opening costs little
+_SPAN_S = 300.0  # so long that opening a recording costs little beside it
+_LEAST_S = 30.0  # of the last ones, so that workers end at about the same time
+_ROUNDS = 4  # that are left when spans become shorter
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +57,7 @@ def _steps(
     pool: Pool[WindowSpan], recordings: Sequence[FoundAudio], work: Work
 ) -> Generator[Step[Listened], None, None]:
     begun: deque[_Unit] = deque()
-    results = pool.run(_spans(recordings, work, begun))
+    results = pool.run(_spans(recordings, work, begun, pool.size))
     while True:
         first = next(results, None)
         while begun and begun[0].error:
@@ -105,14 +107,15 @@ def _unit_steps(unit: _Unit, results: Iterator[ScoredSpan | WorkerDiedError], cl
         yield Step(unit.listened, unit.name, error=error)
 
 
-def _spans(recordings: Sequence[FoundAudio], work: Work, begun: deque[_Unit]) -> Iterator[WindowSpan]:
-    for found in recordings:
-        for unit in _units(found, work):
+def _spans(recordings: Sequence[FoundAudio], work: Work, begun: deque[_Unit], workers: int) -> Iterator[WindowSpan]:
+    for number, found in enumerate(recordings, 1):
+        for unit in _units(found, work, workers if number == len(recordings) else None):
             begun.append(unit)
             yield from unit.spans
 
 
-def _units(found: FoundAudio, work: Work) -> Iterator[_Unit]:
+def _units(found: FoundAudio, work: Work, workers: int | None) -> Iterator[_Unit]:
+    """The channels of a recording. workers: that will have nothing else to do, None if there is more."""
     recording, rate, name = BegunRecording(found), work.runtime.card.sample_rate, str(found.path)
     if work.fingerprints:
         recording.fingerprint = fingerprint(found.path)
@@ -124,13 +127,17 @@ def _units(found: FoundAudio, work: Work) -> Iterator[_Unit]:
         return
     recording.origin = first.origin
     hop, size = work.settings.hop, floor_group(work.runtime.card.db_floor)
-    windows = None
+    windows = 0
     if first.seeks and first.duration_s is not None:  # one sample more or less is a matter of rounding
         windows = (int(first.duration_s * rate) - 1 - work.runtime.card.window_samples) // hop + 1
-    most = round(_SPAN_S * rate / hop) // size * size
+    least, most = (max(1, round(span_s * rate / hop / size)) * size for span_s in (min(_LEAST_S, _SPAN_S), _SPAN_S))
+
+    def size_of(left: int) -> int:
+        return min(most, max(least, left // (_ROUNDS * workers) // size * size)) if workers else most
+
     for number in range(1, first.channels + 1) if work.channel == EACH else [channel]:
         source = first if number == channel else first.of_channel(number or 1)
-        spans = spans_of(found.path, number, windows, max(size, most))
+        spans = spans_of(found.path, number, windows, size_of)
         yield _Unit(_listened(Channel(recording, source), work), name, spans)
 
 

@@ -80,6 +80,11 @@ class Pool(Generic[T]):
         self._waiting: deque[_Slot[T]] = deque()
         self._failures: list[str] = []
 
+    @property
+    def size(self) -> int:
+        """How many workers there is room for."""
+        return max(1, self._cluster.room())
+
     def run(self, tasks: Iterable[T]) -> Iterator[tuple[T, Any]]:
         """Each task with its result, in order; a WorkerDiedError for one that several workers died with.
 

@@ -6,7 +6,7 @@ would if all were read as long as nothing is missing before them: `is_exact` tel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
@@ -81,10 +81,13 @@ class ScoredSpan:
     notes: list[tuple[int, str]] = field(default_factory=list)
 
 
-def spans_of(path: Path, channel: int | None, windows: int | None, most: int) -> list[WindowSpan]:
-    """The spans of a channel. windows: how many are full, None if it has to be in one. most: of a span."""
-    starts = range(0, max(1, windows or 1), most)
-    return [WindowSpan(path, channel, first, most) for first in starts[:-1]] + [WindowSpan(path, channel, starts[-1])]
+def spans_of(path: Path, channel: int | None, windows: int, size_of: Callable[[int], int]) -> list[WindowSpan]:
+    """The spans of a channel. windows: how many are full. size_of: windows of a span, by how many are left."""
+    spans, first = [], 0
+    while windows - first > (size := size_of(windows - first)):
+        spans.append(WindowSpan(path, channel, first, size))
+        first += size
+    return [*spans, WindowSpan(path, channel, first)]
 
 
 def is_exact(span: WindowSpan, found: ScoredSpan) -> bool:
