@@ -49,11 +49,13 @@ arm: $(INSTALLED)
 deb:
 	.ci/debian/build $(RELEASE) $(ARCH) $(PYTHON)
 
-# What takes too long for each change, by hand: all tests of a device on the oldest and the newest Python, cameras for half
-# an hour, and an hour of soak. It takes about two hours, and PulseAudio (see .ci/run).
+# What takes too long for each change, by hand: all tests of a device on the oldest and the newest Python, Ray itself (its
+# 400 MB are in no other environment), cameras for half an hour, and an hour of soak. It takes about two hours, and PulseAudio
+# (see .ci/run).
 nightly: $(INSTALLED)
 	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(OLDEST) VENV=.venv-3.10
 	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(NEWEST) VENV=.venv-3.13
+	$(MAKE) pytest EXTRAS=cpu,cluster,test TESTS=tests/test_ray.py VENV=.venv-ray
 	EDGEBIRD_CAMERA_S=1800 $(BIN)/python -m pytest -s tests/test_camera_minute.py
 	$(BIN)/python -m pytest -rs tests/test_home_assistant.py
 	$(BIN)/python -m pytest -s -m soak
