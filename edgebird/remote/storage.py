@@ -153,10 +153,10 @@ class RemoteStorage:
                 except EdgebirdError:
                     raise
                 except _NO as error:
-                    raise type(error)(error.errno or errno.ENOENT, self._words(error)) from None
+                    raise type(error)(error.errno or errno.ENOENT, self._words(error), self.name) from None
                 except Exception as error:  # noqa: BLE001  libraries raise what they like
                     if not (left and self._is_host and was_open):
-                        raise OSError(errno.EIO, self._words(error)) from None
+                        raise OSError(errno.EIO, self._words(error), self.name) from None
                     self._fs = None
                     time.sleep(_PAUSE_S)
         raise AssertionError
