@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import partial
 from itertools import chain, groupby
@@ -229,13 +229,13 @@ class _Telling:
             except (OSError, EdgebirdError) as problem:
                 logger.error("%s", problem)
 
-    def tell(self, its: Begun, origin: Origin, result: Result) -> None:
-        """Tell a result of the recording."""
+    def tell(self, its: Begun, listened: Recorded, result: Result) -> None:
+        """Tell a result of the recording. listened: it, as the channel that the result is of."""
         if isinstance(result, Scored):
-            its.each(lambda sink: sink.score(its.recording, result.window, result.scores))
+            its.each(lambda sink: sink.score(listened, result.window, result.scores))
         elif told := reported(result, self.work.explain, live=False):
             card = self.work.runtime.card
-            event = Events.of(card).tell(origin, told)
+            event = Events.of(card).tell(listened.origin, told)
             its.each(lambda sink: sink.take(event, its.recording))
 
 
@@ -272,9 +272,10 @@ def _finish_channel(
     incomplete: Incomplete | None = None
     assert source is not None  # it has a step
     telling.watcher.begin(source)
+    told = replace(its.recording, origin=source.origin)
     try:
         for result in results_of(listened.analysis, steps):
-            telling.tell(its, source.origin, result)
+            telling.tell(its, told, result)
             if isinstance(result, Scored):
                 telling.watcher.advance((result.window.end - heard) / source.rate)
                 heard = result.window.end

@@ -32,7 +32,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_window_of_detect_has_its_row(tmp_path: Path) -> None:
-    """With its times, of the channel that was asked for; a file of another kind is kept."""
+    """With its times, of the channel that was asked for, or of each; a file of another kind is kept."""
     require("pyarrow")
     bundle = tone_bundle(tmp_path / "bundle", outputs=EMBEDDED)
     low, high = scene(12, [(0, 0.8, 0, 12)]), scene(12, [(2, 0.4, 0, 12)])
@@ -46,12 +46,22 @@ def test_every_window_of_detect_has_its_row(tmp_path: Path) -> None:
     assert found[1]["time"].startswith("2023-05-24T15:30:02.500")
     wanted = amplitudes(high[None, : 5 * RATE].astype(np.float64))[0]
     assert found[0]["embedding"] == pytest.approx(wanted, abs=1e-4)
+    assert {row["channel"] for row in found} == {2}
+    assert "12.0 s, 4 windows" in ended.output
+    each = edgebird(*given, "--channel", "each")
+    assert each.exit_code == 0, each.output
+    assert [(row["channel"], row["start_s"], np.argmax(row["embedding"])) for row in rows(out)] == [
+        *((1, start, 0) for start in (0, 2.5, 5, 7.5)),
+        *((2, start, 2) for start in (0, 2.5, 5, 7.5)),
+    ]
     before = out.read_bytes()
     for audio in (tmp_path / "not there.wav", tmp_path / "bundle" / "card.json"):
         refused = edgebird("embed", audio, *given[2:])
         assert (refused.exit_code, out.read_bytes()) == (1, before), "a file without rows takes the place of none"
         assert "nothing is written" in refused.output
     assert "hop nan s: wanted" in edgebird(*given, "--hop", "nan").output
+    refused = edgebird(*given, "--runtime", "null")
+    assert (refused.exit_code, out.read_bytes()) == (2, before), "zeros take the place of embeddings"
     out.write_text("my notes\n")
     assert edgebird(*given).exit_code == 1
     assert out.read_text() == "my notes\n"
@@ -62,15 +72,21 @@ def test_search_finds_what_sounds_alike_with_its_time(tmp_path: Path) -> None:
     """A low tone among others, however loud; a file of another model is refused, not searched."""
     require("usearch"), require("pyarrow")
     bundle = tone_bundle(tmp_path / "bundle", outputs=EMBEDDED)
-    soundfile.write(tmp_path / "day.wav", scene(40, [(1, 0.5, 0, 20), (0, 0.3, 20, 25), (2, 0.6, 25, 40)]), RATE)
+    day, quiet = scene(40, [(1, 0.5, 0, 20), (0, 0.3, 20, 25), (2, 0.6, 25, 40)]), scene(40, [(2, 0.2, 0, 40)])
+    soundfile.write(tmp_path / "day.wav", np.stack([quiet, day], axis=1), RATE)
     soundfile.write(tmp_path / "query.wav", scene(5, [(0, 0.9, 0, 5)]), RATE)
     out = tmp_path / "day.parquet"
-    assert edgebird("embed", tmp_path / "day.wav", "--bundle", bundle.path, "--out", out, "--hop", 5).exit_code == 0
+    made = edgebird(
+        "embed", tmp_path / "day.wav", "--bundle", bundle.path, "--out", out, "--hop", 5, "--channel", "each"
+    )
+    assert made.exit_code == 0, made.output
     given = ("search", tmp_path / "query.wav", "--in", out, "--count", 2, "--json")
     ended = edgebird(*given, "--bundle", bundle.path)
     assert ended.exit_code == 0, ended.output
     first, second = (json.loads(line) for line in ended.stdout.splitlines())
-    assert (first["start_s"], first["end_s"]) == (20, 25)
+    assert (first["channel"], first["start_s"], first["end_s"]) == (2, 20, 25)
+    assert "day.wav, channel 2  20 to 25 s" in edgebird(*given[:-1], "--bundle", bundle.path).stdout
+    assert "detections" not in ended.stderr
     assert first["similarity"] == pytest.approx(1, abs=1e-3)
     assert second["similarity"] < 0.5
     other = tone_bundle(tmp_path / "other", outputs=EMBEDDED, activation="sigmoid")

@@ -72,7 +72,6 @@ class ParquetSink(Sink):
         self._events: list[Event] = []
         self._scores: list[dict[str, Any]] = []
         self._error: dict[str, str] | None = None
-        self._told = 0  # scores whose channel is known
 
     def check_recordings(self, recordings: Sequence[FoundAudio]) -> None:
         """Raise OutputError if two recordings have one name, or there is a dataset that is not to be added to."""
@@ -123,17 +122,13 @@ class ParquetSink(Sink):
         start, end = (seconds(position, self._rate) for position in (window.start, window.end))
         line: dict[str, Any] = {"start_s": start, "end_s": end}
         line |= {"time": timestamp(recording.origin, window.start, self._rate)}
-        line |= {"codes": [self._codes[label] for label in labels], "scores": scores[labels].tolist(), "channel": None}
-        self._scores.append(line)
+        line |= {"codes": [self._codes[label] for label in labels], "scores": scores[labels].tolist()}
+        self._scores.append(line | {"channel": recording.origin.channel})
 
     def take(self, event: Event, memory: Memory | None) -> None:
-        """Keep an event; the summary says of which channel the scores before it are."""
+        """Keep an event."""
         if event["event"] in TABLE_OF:
             self._events.append(event)
-        if event["event"] == "summary" and "channel" in event:
-            for line in self._scores[self._told :]:
-                line["channel"] = event["channel"]
-            self._told = len(self._scores)
 
     def lack(self, recording: Recorded, problem: Incomplete) -> None:
         """Note it as an error of the recording."""
@@ -170,7 +165,7 @@ class ParquetSink(Sink):
         return []
 
     def _clear(self) -> None:
-        self._events, self._scores, self._error, self._told = [], [], None, 0
+        self._events, self._scores, self._error = [], [], None
 
     def _partition(self, path: Path, found: FoundAudio | Recorded, day: str | None) -> str:
         return Partition(recorder_of(path, found.relative, self._options.level), day).folder

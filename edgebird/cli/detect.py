@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgebird.cli.options import given, parameter, parameters, rows_of, source_rows, takes
+from edgebird.cli.options import channel_of, channel_option, given, parameter, parameters, rows_of, source_rows, takes
 from edgebird.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ _AUDIO = Annotated[
 _SUBMISSION = Annotated[
     Path | None,
     typer.Option("--submission", metavar="FILE.csv", help="Scores of every 5 s, as BirdCLEF wants them."),
-]
-_CHANNEL = Annotated[
-    str | None,
-    typer.Option(
-        "--channel", metavar="N|each", help="One channel, 1 is the first, or each one apart; default: the mean of all."
-    ),
 ]
 _RESUME = Annotated[
     bool,
@@ -63,7 +57,7 @@ _ROWS, _SOUND = rows_of(NAME), source_rows(NAME)
     [
         parameter("audio", _AUDIO, inspect.Parameter.empty),
         *parameters(_ROWS),
-        parameter("channel", _CHANNEL, None),
+        channel_option(),
         *parameters(_SOUND),
         parameter("submission", _SUBMISSION, None),
         parameter("resume", _RESUME, False),
@@ -94,7 +88,7 @@ def run(**options: Any) -> None:
     output = replace(output, out=place(output.out)) if output.out else output
     if submission and "hop" in wanted:
         raise UsageError("--submission sets the hop itself: leave --hop away")
-    channel, shard = _channel(options["channel"]), _shard(options["shard"])
+    channel, shard = channel_of(options["channel"]), _shard(options["shard"])
     if options["on"] not in (None, "ray"):
         raise UsageError(f"--on {options['on']!r}: wanted ray")
     places = options["on"] is not None, options["ray_address"]
@@ -113,12 +107,3 @@ def _shard(text: str | None) -> Shard:
     if not (number.isdecimal() and count.isdecimal() and 0 < int(number) <= int(count)):
         raise UsageError(f"--shard {text!r}: wanted K/N, such as 1/8 for the first of 8 parts")
     return Shard(int(number), int(count))
-
-
-def _channel(text: str | None) -> int | None:
-    """The channel of an option: see `recordings.Work`. Raises UsageError."""
-    if text is None:
-        return None
-    if text != "each" and not (text.isdecimal() and int(text) > 0):
-        raise UsageError(f"--channel {text!r}: wanted 1 for the first, or more, or each")
-    return 0 if text == "each" else int(text)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebird.cli import shell
-from edgebird.cli.options import own_option, parameter, takes
+from edgebird.cli.options import channel_of, channel_option, own_option, parameter, takes
+
+if TYPE_CHECKING:
+    from edgebird.bundle import Bundle
+    from edgebird.runtimes import Runtime
 
 NAME = "embed"
 _AUDIO = Annotated[list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them.")]
@@ -26,6 +31,18 @@ def engine_options() -> list[inspect.Parameter]:
     ]  # fmt: skip
 
 
+def open_engine(bundle: Bundle, options: Mapping[str, Any]) -> Runtime:
+    """Open what makes embeddings, as these options say. Raises UsageError, RuntimeUnavailableError."""
+    from edgebird.errors import UsageError
+    from edgebird.runtimes import RuntimeOptions, open_runtime
+    from edgebird.science.embedding import OUTPUT
+
+    if options["runtime"] == "null":
+        raise UsageError("--runtime null: it gives zeros, and to those all sound is alike: give another one")
+    how = RuntimeOptions(threads=options["threads"], outputs=(OUTPUT,))
+    return open_runtime(bundle, options["runtime"], how, shell.say)
+
+
 @takes(
     [
         parameter("audio", _AUDIO, inspect.Parameter.empty),
@@ -34,16 +51,14 @@ def engine_options() -> list[inspect.Parameter]:
             "out", Path, inspect.Parameter.empty, "--out", metavar="FILE.parquet", help="A row for each window."
         ),
         own_option("hop", float, 2.5, "--hop", metavar="S", help="Seconds between windows."),
-        own_option(
-            "channel", int | None, None, "--channel", metavar="N", help="One channel; default: the mean.", min=1
-        ),
+        channel_option(),
     ]
 )
 def run(**options: Any) -> None:
     """Write what a model makes of each window before it names a species: for search, clustering, small classifiers.
 
-    A row has source, start_s, end_s, time and embedding. Windows, gaps and channels are those of detect. It needs the
-    extra parquet, and a bundle that was exported with --embeddings, or adopted with such an output.
+    A row has source, channel, start_s, end_s, time and embedding. Windows, gaps and channels are those of detect. It
+    needs the extra parquet, and a bundle that was exported with --embeddings, or adopted with such an output.
 
     Example: edgebird embed recordings/ --bundle birds --out birds.parquet
     """
@@ -51,24 +66,21 @@ def run(**options: Any) -> None:
     from edgebird.cli.progress import make_watcher
     from edgebird.detection import Settings
     from edgebird.recordings import Work
-    from edgebird.runtimes import RuntimeOptions, open_runtime
-    from edgebird.science.embedding import OUTPUT, EmbeddingSink, embed, width_of
+    from edgebird.science.embedding import EmbeddingSink, embed, width_of
     from edgebird.sinks import opened
     from edgebird.sources import find_audio
 
-    bundle = open_bundle(options["bundle"])
+    bundle, channel = open_bundle(options["bundle"]), channel_of(options["channel"])
     bundle.card.require_sound()
     width_of(bundle.card)
     sink = EmbeddingSink(options["out"], bundle, "fp32", options["hop"])
     recordings, missing = find_audio(tuple(options["audio"]))
     for error in missing:
         shell.say_error(error)
-    runtime = open_runtime(
-        bundle, options["runtime"], RuntimeOptions(threads=options["threads"], outputs=(OUTPUT,)), shell.say
-    )
+    runtime = open_engine(bundle, options)
     try:
-        work = Work(runtime, Settings(1), channel=options["channel"])
-        with opened([sink]), make_watcher(recordings, None) as watcher:
+        work = Work(runtime, Settings(1), channel=channel)
+        with opened([sink]), make_watcher(recordings, None, detects=False) as watcher:
             outcome = embed(recordings, work, sink, watcher, options["hop"])
     finally:
         runtime.close()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
+from edgebird.errors import UsageError
 from edgebird.settings.model import PANELS, ROWS, SOURCE_ROWS
 from edgebird.settings.row import Option, SettingRow
 
@@ -72,6 +73,21 @@ def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def own_option(name: str, kind: Any, default: Any, *names: str, **shown: Any) -> inspect.Parameter:
     """Return an option that a command has beside the table of settings. names, shown: as `typer.Option` has them."""
     return parameter(name, Annotated[kind, typer.Option(*names, **shown)], default)
+
+
+def channel_option() -> inspect.Parameter:
+    """Return the option that says which channel of recordings is listened to."""
+    help = "One channel, 1 is the first, or each one apart; default: the mean of all."
+    return own_option("channel", Optional[str], None, "--channel", metavar="N|each", help=help)  # noqa: UP045
+
+
+def channel_of(text: str | None) -> int | None:
+    """Return the channel of that option: see `recordings.Work`. Raises UsageError."""
+    if text is None:
+        return None
+    if text != "each" and not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"--channel {text!r}: wanted 1 for the first, or more, or each")
+    return 0 if text == "each" else int(text)
 
 
 def takes(made: list[inspect.Parameter]) -> Callable[[_F], _F]:

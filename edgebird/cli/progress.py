@@ -22,13 +22,13 @@ from edgebird.types import Summary
 
 
 @contextmanager
-def make_watcher(recordings: Sequence[FoundAudio], console: Console | None) -> Iterator[Watcher]:
+def make_watcher(recordings: Sequence[FoundAudio], console: Console | None, detects: bool = True) -> Iterator[Watcher]:
     """The watcher that fits: a bar on `console`, or lines on stderr where there is no such console, or -q.
 
-    At its end it says what all recordings came to.
+    At its end it says what all recordings came to. detects: see `LineWatcher`.
     """
     if console is None or shell.quiet():
-        watcher = LineWatcher(recordings)
+        watcher = LineWatcher(recordings, detects)
         yield watcher
         watcher.tell_total()
         return
@@ -37,16 +37,19 @@ def make_watcher(recordings: Sequence[FoundAudio], console: Console | None) -> I
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=stderr_too
     ) as progress:
-        watcher = BarWatcher(progress, recordings)
+        watcher = BarWatcher(progress, recordings, detects)
         yield watcher
     watcher.tell_total()
 
 
 class LineWatcher:
-    """A line on stderr for each recording, and if there are several, one for all: only together they have a speed."""
+    """A line on stderr for each recording, and if there are several, one for all: only together they have a speed.
 
-    def __init__(self, recordings: Sequence[FoundAudio]) -> None:
-        self._several = len(recordings) > 1
+    detects: it counts detections; else, as of embeddings, windows.
+    """
+
+    def __init__(self, recordings: Sequence[FoundAudio], detects: bool = True) -> None:
+        self._several, self._detects = len(recordings) > 1, detects
         self._began = time.monotonic()
         self._done, self._last = 0, ""
         self._audio_s = 0.0
@@ -82,7 +85,7 @@ class LineWatcher:
         gap = f", {summary.gap / source.rate:.2f} s not there" if summary.gap else ""
         channel = f", channel {source.origin.channel}" if source.origin.channel else ""
         spoken = f", {summary.voices} beside voices not told" if summary.voices else ""
-        found = f"{summary.detections} detections{spoken}"
+        found = f"{summary.detections} detections{spoken}" if self._detects else f"{summary.windows} windows"
         return f"{source.origin.name}{channel}: {seconds:.1f} s, {found}{speed}{gap}{tail}"
 
 
@@ -92,8 +95,8 @@ class BarWatcher(LineWatcher):
     It advances by bytes of the files, so that none has to be opened before its turn.
     """
 
-    def __init__(self, progress: Progress, recordings: Sequence[FoundAudio]) -> None:
-        super().__init__(recordings)
+    def __init__(self, progress: Progress, recordings: Sequence[FoundAudio], detects: bool = True) -> None:
+        super().__init__(recordings, detects)
         self._progress = progress
         self._ends = [0, *accumulate(map(_size, recordings))]  # bytes of all up to each
         self._task = progress.add_task("", total=self._ends[-1], audio_s=0.0)

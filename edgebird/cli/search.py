@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgebird.cli import shell
-from edgebird.cli.embed import engine_options
+from edgebird.cli.embed import engine_options, open_engine
 from edgebird.cli.options import own_option, parameter, takes
 
 NAME = "search"
@@ -40,8 +40,7 @@ def run(**options: Any) -> None:
     from edgebird.detection import Settings
     from edgebird.errors import AudioError
     from edgebird.recordings import Work
-    from edgebird.runtimes import RuntimeOptions, open_runtime
-    from edgebird.science.embedding import OUTPUT, Collected, embed, width_of
+    from edgebird.science.embedding import Collected, embed, width_of
     from edgebird.science.nearest import nearest
     from edgebird.sources import find_audio
 
@@ -50,12 +49,10 @@ def run(**options: Any) -> None:
     recordings, missing = find_audio((options["query"],))
     if missing or len(recordings) != 1:
         raise missing[0] if missing else AudioError(f"{options['query']}: give one recording")
-    runtime = open_runtime(
-        bundle, options["runtime"], RuntimeOptions(threads=options["threads"], outputs=(OUTPUT,)), shell.say
-    )
+    runtime = open_engine(bundle, options)
     try:
         hop_s = bundle.card.window_samples / bundle.card.sample_rate
-        embed(recordings, Work(runtime, Settings(1)), sink, LineWatcher(recordings), hop_s)
+        embed(recordings, Work(runtime, Settings(1)), sink, LineWatcher(recordings, detects=False), hop_s)
     finally:
         runtime.close()
     if not sink.vectors:
@@ -64,6 +61,6 @@ def run(**options: Any) -> None:
         if options["as_json"]:
             shell.result(json.dumps(asdict(hit), ensure_ascii=False))
         else:
-            shell.result(
-                f"{hit.similarity:.3f}  {hit.source}  {hit.start_s:g} to {hit.end_s:g} s  {hit.time or ''}".rstrip()
-            )
+            channel = f", channel {hit.channel}" if hit.channel else ""
+            span = f"{hit.start_s:g} to {hit.end_s:g} s"
+            shell.result(f"{hit.similarity:.3f}  {hit.source}{channel}  {span}  {hit.time or ''}".rstrip())

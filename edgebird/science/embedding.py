@@ -71,8 +71,6 @@ def embed(recordings: Sequence[FoundAudio], work: Work, sink: Sink, watcher: Wat
     if not 0 < hop <= card.window_samples:
         window_s = card.window_samples / card.sample_rate
         raise UsageError(f"hop {hop_s:g} s: wanted more than 0 and at most the window, {window_s:g} s")
-    if work.channel == 0:
-        raise UsageError("embeddings have a row for each window: give --channel N, not --channel each")
     embedding = replace(work, runtime=EmbeddingRuntime(work.runtime), settings=Settings(hop, _NEVER))
     return process(recordings, embedding, [sink], watcher)
 
@@ -94,7 +92,7 @@ class Collected(Sink):
 
 
 class EmbeddingSink(Sink):
-    """Writes a row for each window, whole or not at all: source, start_s, end_s, time, embedding.
+    """Writes a row for each window, whole or not at all: source, channel, start_s, end_s, time, embedding.
 
     bundle, hop_s: what the file says that it was made with.
     """
@@ -114,7 +112,7 @@ class EmbeddingSink(Sink):
         }
         self._temporary: Path | None = None
         self._writer: Any = None
-        self._rows: list[tuple[str, float, float, str | None]] = []
+        self._rows: list[tuple[str, int | None, float, float, str | None]] = []
         self._vectors: list[FloatArray] = []
         self._any = False
 
@@ -129,16 +127,17 @@ class EmbeddingSink(Sink):
         remove_orphans(self._path.parent.absolute())
         arrow, self._temporary = self._arrow, temporary_beside(self._path)
         vector = arrow.list_(arrow.float32(), self._width)
-        columns = [("source", arrow.string()), ("start_s", arrow.float64()), ("end_s", arrow.float64())]
-        columns += [("time", arrow.string()), ("embedding", vector)]
+        columns = [("source", arrow.string()), ("channel", arrow.int32()), ("start_s", arrow.float64())]
+        columns += [("end_s", arrow.float64()), ("time", arrow.string()), ("embedding", vector)]
         self._schema = arrow.schema(columns, metadata={"edgebird": json.dumps(self._made)})
         self._writer = self._parquet.ParquetWriter(self._temporary, self._schema, compression="zstd")
 
     def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
         """See `Sink`."""
         start, end = (seconds(at, self._rate) for at in (window.start, window.end))
-        name = encodable(recording.origin.name)
-        self._rows.append((name, start, end, timestamp(recording.origin, window.start, self._rate)))
+        origin = recording.origin
+        time = timestamp(origin, window.start, self._rate)
+        self._rows.append((encodable(origin.name), origin.channel, start, end, time))
         self._vectors.append(scores)
         self._any = True
         if len(self._rows) == _ROWS:

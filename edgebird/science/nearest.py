@@ -17,12 +17,16 @@ from edgebird.types import FloatArray
 _ROWS = 4096  # that are compared at once
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A window. similarity: the cosine of the angle, 1 for the same. time: None where nobody knows."""
+    """A window. similarity: the cosine of the angle, 1 for the same. channel: None for the mean of all.
+
+    time: None where nobody knows.
+    """
 
     similarity: float
     source: str
+    channel: int | None
     start_s: float
     end_s: float
     time: str | None
@@ -52,7 +56,7 @@ def nearest(path: Path, queries: Sequence[FloatArray], many: int, graph: str) ->
                 best: dict[int, float] = {}
                 for row, distance in zip(np.ravel(matches.keys), np.ravel(matches.distances), strict=True):
                     best[int(row)] = max(best.get(int(row), -1.0), 1.0 - float(distance))
-                told = [batch.column(name) for name in ("source", "start_s", "end_s", "time")]
+                told = [batch.column(name) for name in ("source", "channel", "start_s", "end_s", "time")]
                 hits = [Hit(similarity, *(column[row].as_py() for column in told)) for row, similarity in best.items()]
                 found = heapq.nlargest(many, [*found, *hits], key=lambda hit: hit.similarity)
     except (OSError, ValueError, KeyError, arrow.ArrowException) as error:

@@ -99,7 +99,7 @@ class Sink:
         """Begin a recording: what is written for each as a whole begins. Live sources are not begun."""
 
     def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
-        """Take the scores of a window of a recording, float32 [classes]."""
+        """Take the scores of a window of a recording, float32 [classes]; its origin says of which channel."""
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Take an event. memory: that of its source, None for an event that is of none."""
