@@ -319,6 +319,28 @@ def test_a_table_of_another_recorder_is_no_truth_of_this_one(tmp_path: Path) -> 
     assert (found["annotations"], found["recall"]["value"]) == (1, 1)
 
 
+def test_recordings_without_a_bird_count_for_false_alarms_and_for_nothing_else(tmp_path: Path) -> None:
+    """A night in which nobody sings says how often the model errs: it was refused; nothing told is 0, and no error."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "night.txt").write_text("")
+    heard = [event("night", 0, 10, 15, 0.9), event("night", 0, 50, 55, 0.2)]
+    found = evaluated(tmp_path, [*heard, summary("night", 1800)])
+    assert found["false_alarms_per_hour"]["value"] == 4
+    assert found["precision"]["value"] == 0
+    assert [found[name]["value"] for name in ("recall", "average_precision", "f_beta")] == [None, None, None]
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert "padded_cmap" not in written["means"]["window"]
+    assert any("not defined" in note for note in written["how"]["notes"])
+    refused = edgebird(
+        "thresholds", tmp_path / "all.jsonl", "--truth", tmp_path / "tables", "--out", tmp_path / "t.toml"
+    )
+    assert (refused.exit_code, "80 reviews above it that are all right are wanted" in refused.output) == (1, True)
+    assert evaluated(tmp_path, [summary("night", 1800)])["false_alarms_per_hour"]["value"] == 0
+    (tmp_path / "tables" / "dawn.txt").write_text("1\t4\tcomcuc\n")
+    both = evaluated(tmp_path, [*heard, summary("night", 1800), event("dawn", 0, 0, 5, 0.8), summary("dawn", 1800)])
+    assert (both["false_alarms_per_hour"]["value"], both["recall"]["value"]) == (2, 1)
+
+
 @pytest.mark.parametrize(("name", "value"), [("score", float("nan")), ("score", 7.5), ("end_s", -1.0)])
 def test_detections_that_cannot_be_are_refused_with_their_line(tmp_path: Path, name: str, value: float) -> None:
     """Scores that are logits made figures that look like any, and NaN ended in a traceback."""

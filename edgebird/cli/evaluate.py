@@ -52,7 +52,7 @@ def run(**options: Any) -> None:
     labels = open_bundle(options["bundle"]).card.labels if options["bundle"] else None
     wanted = truth_request(options, labels)
     truth = read_truth(wanted)
-    judging = _judging(options, truth.lowest if truth.compared.events else 0.3)
+    judging = _judging(options, truth.lowest if truth.compared.has_events else 0.3)
     for note in truth.notes:
         shell.say(note)
     found = evaluate(truth.compared, judging)

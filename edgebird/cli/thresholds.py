@@ -77,7 +77,8 @@ def _line(label: Label, one: ChosenThreshold | Refused) -> str:
         )
     said = f"{name}: no threshold, {one.judged} judged: "
     if one.more is None:
-        return f"{said}even at {one.threshold:.2f} and more only {one.share:.0%} is right"
+        wanted = f"{one.least} reviews above it that are all right are wanted"
+        return f"{said}even at {one.threshold:.2f} and more only {one.share:.0%} is right; {wanted}"
     if one.more == 0:
         return f"{said}{one.share:.0%} right, but of too few recordings: wanted are {CLUSTERS} or more"
     return (

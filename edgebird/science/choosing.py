@@ -39,7 +39,7 @@ class ChosenThreshold:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """No threshold. judged: how many there are. more: how many more of them may be enough, None if that cannot be said,
-    0 if they are of too few recordings.
+    0 if they are of too few recordings. least: how many it takes if all of them are right.
 
     share: how much is right, at the threshold that comes nearest.
     """
@@ -48,6 +48,7 @@ class Refused:
     more: int | None
     share: float
     threshold: float
+    least: int
 
 
 def choose(judged: JudgedDetections, wanted: float, confidence: float) -> ChosenThreshold | Refused:
@@ -99,7 +100,7 @@ def _is_right(above: JudgedDetections, wanted: float, confidence: float) -> bool
 def _refused(judged: JudgedDetections, wanted: float, confidence: float, least: int) -> Refused:
     """Say how many more it takes, at the threshold where they are fewest."""
     if len(judged.scores) >= least and len(np.unique(judged.clusters)) < CLUSTERS:
-        return Refused(len(judged.scores), 0, judged.share, float(judged.scores.min()))
+        return Refused(len(judged.scores), 0, judged.share, float(judged.scores.min()), least)
     best: Refused | None = None
     scores = np.unique(judged.scores)
     for threshold in scores[np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _TRIED)).astype(int))]:
@@ -110,10 +111,10 @@ def _refused(judged: JudgedDetections, wanted: float, confidence: float, least: 
         sizes = max(needed, least) / above.size
         more = max(1, math.ceil(len(above.scores) * sizes) - len(above.scores))
         if best is None or best.more is None or more < best.more:
-            best = Refused(len(judged.scores), more, above.share, float(threshold))
+            best = Refused(len(judged.scores), more, above.share, float(threshold), least)
     if best is not None:
         return best
     if len(judged.scores):
         highest = float(judged.scores.max())
-        return Refused(len(judged.scores), None, judged.above(highest).share, highest)
-    return Refused(0, least, 0.0, 0.0)
+        return Refused(len(judged.scores), None, judged.above(highest).share, highest, least)
+    return Refused(0, least, 0.0, 0.0, least)

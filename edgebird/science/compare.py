@@ -24,19 +24,25 @@ WINDOW_S = 5.0
 class ComparedTruth:
     """What is known of each species, by code.
 
-    recordings: those that have a truth. hours [r]: how much of each was scored. events: by detection; empty where there
-    are scores of windows only. windows: side by side, so long. lost: annotations that are wholly in gaps, and count
+    recordings: those that have a truth. hours [r]: how much of each was scored. has_events: detections were told, and
+    not scores of windows only. events: by detection. windows: side by side, so long. lost: annotations that are wholly in gaps, and count
     nowhere. guessed: recordings of which nobody says how long they are.
     """
 
     recordings: Sequence[PurePath]
     hours: Array
     labels: Mapping[str, Label]
+    has_events: bool
     events: Mapping[str, ScoredEvidence]
     windows: Mapping[str, ScoredEvidence]
     window_s: float
     lost: int
     guessed: int
+
+    @property
+    def annotated(self) -> bool:
+        """Whether a bird is there at all; without one nothing can be found, and there are false alarms only."""
+        return any(len(one.found) for by_code in (self.events, self.windows) for one in by_code.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +79,17 @@ def compare(
              _by_code(spans, species, how), window_s)
         for path, spans in truth.items()
     ]  # fmt: skip
-    if not any(one.there for one in laid):
-        named = ", ".join(list(species.unknown)[:3])
-        raise LabelError(f"no annotation is of a species of the results{f': {named}' if named else ''}")
+    unknown = [name for name in species.unknown if any(name == span.name for its in truth.values() for span in its)]
+    if unknown and not any(one.there for one in laid):
+        raise LabelError(f"no annotation is of a species of the results: {', '.join(unknown[:3])}")
     codes = sorted({code for one in laid for code in (*one.there, *one.told, *one.scores)})
     events = {} if heard.columns else {code: _events(code, laid, how.rule) for code in codes}
     by_window = {code: _windows(code, laid, how.rule.overlap_s) for code in codes}
     hours = np.array([one.hours for one in laid])
     guessed = sum(heard.recordings[path].length_s is None and not heard.columns for path in truth)
     lost = sum(one.lost for one in laid)
-    return ComparedTruth(list(truth), hours, species.labels, events, by_window, window_s, lost, guessed)
+    has_events = not heard.columns
+    return ComparedTruth(list(truth), hours, species.labels, has_events, events, by_window, window_s, lost, guessed)
 
 
 def _step(heard: HeardResults) -> float | None:

@@ -41,15 +41,17 @@ class ScoredEvidence:
         return cls(scores, right, recordings, scores[right], recordings[right], True)
 
     @classmethod
-    def joined(cls, several: list[ScoredEvidence]) -> ScoredEvidence:
-        """Return that of several species together."""
+    def joined(cls, species: list[ScoredEvidence], by_window: bool) -> ScoredEvidence:
+        """Return that of several species together, or of none."""
+        no_scores, no_places = np.empty(0), np.empty(0, np.int_)
+        several = [cls(no_scores, np.empty(0, np.bool_), no_places, no_scores, no_places, by_window), *species]
         return cls(
             np.concatenate([one.scores for one in several]),
             np.concatenate([one.right for one in several]),
             np.concatenate([one.recordings for one in several]),
             np.concatenate([one.found for one in several]),
             np.concatenate([one.places for one in several]),
-            all(one.by_window for one in several),
+            by_window,
         )
 
     def together(self) -> ScoredEvidence:

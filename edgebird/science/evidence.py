@@ -45,7 +45,7 @@ def of_reviews(path: Path) -> Evidenced:
 def of_truth(truth: Truth) -> Evidenced:
     """Return the detections of recordings with tables. Raises LabelError where there are scores of windows only."""
     compared = truth.compared
-    if not compared.events:
+    if not compared.has_events:
         raise LabelError("a submission has windows and no detections: give events, such as detect --format jsonl")
     told = {code: one for code, one in compared.events.items() if len(one.scores)}
     judged = {

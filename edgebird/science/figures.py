@@ -70,7 +70,7 @@ def evaluate(compared: ComparedTruth, judging: Judging) -> Evaluation:
     species: dict[str, dict[str, SpeciesFigures]] = {code: {} for code in compared.windows}
     together, means = {}, {}
     for name, by_code in (("event", compared.events), ("window", compared.windows)):
-        if not by_code:
+        if name == "event" and not compared.has_events:
             continue
         several: dict[str, list[tuple[float, Array]]] = {"average_precision": [], "roc_auc": []}
         for code, evidence in by_code.items():
@@ -79,10 +79,11 @@ def evaluate(compared: ComparedTruth, judging: Judging) -> Evaluation:
             for key, found in several.items():
                 if key in measured and np.isfinite(measured[key][0]):
                     found.append(measured[key])
-        pooled = ScoredEvidence.joined(list(by_code.values()))
+        pooled = ScoredEvidence.joined(list(by_code.values()), name == "window")
         together[name] = sampling.level(pooled, sampling.measures(pooled))
         means[name] = {f"mean_{key}": sampling.mean(found) for key, found in several.items() if found}
-    means["window"]["padded_cmap"] = _padded_cmap(compared, sampling)
+    if compared.annotated:
+        means["window"]["padded_cmap"] = _padded_cmap(compared, sampling)
     return Evaluation(compared, judging, species, together, means)
 
 

@@ -84,7 +84,8 @@ def _body(found: Evaluation, told: Told) -> Iterator[str]:
     yield f'<div class="grid">{"".join(_overview(found))}</div>\n'
     for name in found.together:
         yield f"<h2>Species {_LEVELS[name]}</h2>\n{_species(found, name)}"
-    yield f'<h2>Precision and recall of each species</h2>\n<div class="grid">{"".join(_each(found, there))}</div>\n'
+    if there:
+        yield f'<h2>Precision and recall of each species</h2>\n<div class="grid">{"".join(_each(found, there))}</div>\n'
     if len(there) > _DRAWN:
         yield f'<p class="soft">{len(there) - _DRAWN} species more are in evaluation.json.</p>\n'
     if not judging.samples or len(compared.recordings) < 2:
@@ -134,17 +135,24 @@ def _overall(found: Evaluation) -> str:
 
 
 def _points(level: SpeciesFigures) -> list[tuple[float, float]]:
-    """Precision over recall. What has no score at all, windows without a detection, is not on it."""
+    """Precision over recall, from nothing found on, also where all is found at one threshold; none if nothing ever is.
+
+    What has no score at all, windows without a detection, is not on it.
+    """
     thresholds, precision, recall, _ = level.curve
-    shown = np.isfinite(recall) & (thresholds > 0)
-    return [(float(x), float(y)) for x, y in zip(recall[shown], precision[shown], strict=True)]
+    shown = np.flatnonzero((recall > 0) & (thresholds > 0))
+    points = [(float(x), float(y)) for x, y in zip(recall[shown], precision[shown], strict=True)]
+    return [(0.0, points[0][1]), *points] if points else []
 
 
 def _overview(found: Evaluation) -> Iterator[str]:
     series = [Series(_LEVELS[name], _points(level)) for name, level in found.together.items()]
-    yield curves(Curves("Precision against recall, all species together", "recall", "precision", series), "together")
+    if any(one.points for one in series):
+        yield curves(
+            Curves("Precision against recall, all species together", "recall", "precision", series), "together"
+        )
     level = found.together.get("event")
-    if level is not None and np.isfinite(level.curve[3]).all() and level.curve.shape[1]:
+    if level is not None and level.annotations and np.isfinite(level.curve[3]).all() and level.curve.shape[1]:
         alarms = [(float(x), float(y)) for x, y in zip(level.curve[3], level.curve[2], strict=True)]
         most = round_up(max(x for x, _ in alarms)), 1.0
         title = "How much was found against false alarms an hour, all species together"
@@ -177,4 +185,6 @@ def _each(found: Evaluation, there: Sequence[str]) -> Iterator[str]:
         name = found.compared.labels[code].common_name or code
         series = [Series(_LEVELS[kind], _points(level)) for kind, level in levels.items()]
         shown = Curves(f"{name}: precision against recall", "recall", "precision", series)
-        yield f"<section><h3>{escape(name)}</h3>{curves(shown, f'species{number}')}</section>\n"
+        drawn = any(one.points for one in series)
+        picture = curves(shown, f"species{number}") if drawn else '<p class="soft">Never found.</p>'
+        yield f"<section><h3>{escape(name)}</h3>{picture}</section>\n"

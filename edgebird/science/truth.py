@@ -95,6 +95,11 @@ def _odd(marked: Marked, species: SpeciesIndex, compared: ComparedTruth) -> list
         )
     if marked.unnamed:
         notes.append(f"{marked.unnamed} rows of tables name no species, and are left out.")
+    if not compared.annotated:
+        notes.append(
+            "No bird that counts is annotated: recall, average precision, F and ROC AUC are not defined; what was told "
+            "is a false alarm."
+        )
     if compared.lost:
         notes.append(f"{compared.lost} annotations are in gaps, where nothing was scored: they count nowhere.")
     if compared.guessed:
