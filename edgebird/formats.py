@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -26,16 +26,27 @@ class TableOptions:
     """What a table has besides what its format always has.
 
     times: columns with the time of day. channels: a column with the channel, where the format has none of its own.
+    probabilities: a last column with how likely a detection is right, where the format may have further ones.
     relative_to: paths are written relative to this folder; None for absolute ones.
     in_sequence: the recordings come one after the other, as Raven opens several files.
     """
 
     times: bool = False
     channels: bool = False
+    probabilities: bool = False
     relative_to: Path | None = None
     in_sequence: bool = False
 
+    def going_on(self, line: str | None, header: Callable[[TableOptions], str]) -> TableOptions:
+        """Return those of a table that begins with this line, None for a new one, and goes on.
 
+        It has probabilities if it had them: its bundle may have been calibrated since. header: of a table with options.
+        """
+        other = replace(self, probabilities=not self.probabilities)
+        return other if line is not None and line == header(other).rstrip("\n") else self
+
+
+_PROBABILITY = "Probability"
 _PLAIN = TableOptions()
 
 
@@ -80,7 +91,8 @@ class BirdnetCsv:
 
     def header(self) -> str:
         """Return the column names."""
-        more = ["Time"] * self._options.times + ["Channel"] * self._options.channels
+        options = self._options
+        more = ["Time"] * options.times + ["Channel"] * options.channels + [_PROBABILITY] * options.probabilities
         return _csv_row("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File", *more)
 
     def line(self, origin: Origin, event: Event) -> str:
@@ -89,6 +101,7 @@ class BirdnetCsv:
             return ""
         names = event["scientific_name"], event["common_name"]
         more = [event["time"] or ""] * self._options.times + [event.get("channel", "")] * self._options.channels
+        more += [_probability(event)] * self._options.probabilities
         return _csv_row(event["start_s"], event["end_s"], *names, _confidence(event), _file(origin), *more)
 
 
@@ -115,7 +128,8 @@ class Raven:
         species = "Common Name", "Species Code", "Confidence"
         file = "Begin Path", "File Offset (s)", "Begin File"
         times = ("Begin Date", "Begin Clock Time") if self._options.times else ()
-        return _tab_row("Selection", "View", "Channel", *box, *species, *file, *times)
+        more = *times, *[_PROBABILITY] * self._options.probabilities
+        return _tab_row("Selection", "View", "Channel", *box, *species, *file, *more)
 
     def go_on(self, last: str) -> None:
         """Number the next detection after the last line of a table."""
@@ -133,7 +147,8 @@ class Raven:
         species = event["common_name"], event["code"], _confidence(event)
         path, name = (origin.name, origin.name) if origin.path is None else (self._path(origin.path), origin.path.name)
         row = self._selection, "Spectrogram 1", event.get("channel", 1), *span, *self._band, *species
-        return _tab_row(*row, path, event["start_s"], name, *self._times(event))
+        more = *self._times(event), *[_probability(event)] * self._options.probabilities
+        return _tab_row(*row, path, event["start_s"], name, *more)
 
     def _path(self, path: Path) -> str:
         """Raven looks for a relative path beside the table, wherever that is."""
@@ -272,6 +287,10 @@ class Submission:
 
 def _confidence(event: Event) -> str:
     return f"{event['score']:.4f}"
+
+
+def _probability(event: Event) -> str:
+    return f"{event['probability']:.4f}" if "probability" in event else ""
 
 
 def _file(origin: Origin) -> str:

@@ -112,6 +112,21 @@ def test_tables_tell_channels_and_the_time_of_day_if_asked(name: str) -> None:
         assert name != "raven" or row[names.index("Channel")] == "2"
 
 
+def test_tables_of_a_calibrated_model_end_with_probabilities_and_one_that_goes_on_keeps_its_columns() -> None:
+    heard = {**TELL(ORIGIN, CUCKOO), "probability": 0.81234}
+    for name, separator in (("csv", ","), ("raven", "\t")):
+        plain, calibrated = TableOptions(times=True), TableOptions(times=True, probabilities=True)
+        form = formatter(name, RATE, calibrated)
+        assert form.header().endswith(f"{separator}Probability\n")
+        ends = [form.line(ORIGIN, event).rstrip("\n").split(separator)[-1] for event in (heard, TELL(ORIGIN, CUCKOO))]
+        assert ends == ["0.8123", ""]
+        headers = {options: formatter(name, RATE, options).header() for options in (plain, calibrated)}
+        for began, header in headers.items():
+            for now in headers:
+                assert now.going_on(header.rstrip("\n"), headers.__getitem__) == began
+                assert now.going_on(None, headers.__getitem__) == now
+
+
 def test_audacity() -> None:
     assert output("audacity") == (
         "12.500000\t20.000000\tCommon Cuckoo 0.93\n22.500000\t26.983031\tNoctule, common 0.50\n"

@@ -20,6 +20,8 @@ from edgebird.errors import OutputError, WrongOutputError
 from edgebird.events import Event
 from edgebird.sinks import database as database_module
 from edgebird.sinks.database import DatabaseSink
+from edgebird.stored.database import StoredDatabase
+from edgebird.stored.records import Filter, best, records
 from tests.sinking import GAP, STATS, Tape, detection, opened
 
 
@@ -54,8 +56,8 @@ def test_detections_and_events_are_kept_over_restarts(path: Path, tape: Tape) ->
     assert os.listdir(path.parent) == ["birds.sqlite"]  # closed: no log is left beside it
     names = "Cuculus canorus", "Common Cuckoo"
     assert query(path, "SELECT * FROM detections") == [
-        (1, "garden", "2023-05-02T00:00:02.500+02:00", 12.5, 20.0, "comcuc", *names, 0.934567, 3, 1.25, None),
-        (2, "\ufffd", None, 12.5, 20.0, "comcuc", *names, 0.934567, 3, None, None),
+        (1, "garden", "2023-05-02T00:00:02.500+02:00", 12.5, 20.0, "comcuc", *names, 0.934567, 3, 1.25, None, None),
+        (2, "\ufffd", None, 12.5, 20.0, "comcuc", *names, 0.934567, 3, None, None, None),
     ]
     rows = query(path, "SELECT time, source, event, json FROM events")
     assert [json.loads(row[3]) for row in rows] == [GAP, STATS]
@@ -75,6 +77,26 @@ def test_a_clip_is_noted_at_its_detection_until_retention_deletes_it(path: Path,
     assert query(path, clips) == [(None,), (None,), (None,), ("/b.flac",)]
     assert query(path, "SELECT event FROM events") == [("retention",)]
     sink.close()
+
+
+def test_a_database_of_an_earlier_edgebird_gets_probabilities_and_is_read_before_it_has_them(
+    path: Path, tape: Tape
+) -> None:
+    """The pages of a station that was not started again since the update must not end in an error."""
+    with closing(opened(DatabaseSink(path))) as sink:
+        sink.take(detection(tape), tape)
+    with closing(sqlite3.connect(path)) as before:
+        before.execute("ALTER TABLE detections DROP COLUMN probability")
+    stored = StoredDatabase(path)
+    with stored.reading() as connection:
+        assert [one.probability for one in records(connection, Filter(), 10)] == [None]
+    sink = opened(DatabaseSink(path))
+    sink.take(detection(tape) | {"probability": 0.75}, tape)
+    with stored.reading() as connection:
+        assert [one.probability for one in records(connection, Filter(), 10)] == [0.75, None]
+        assert [one.score for one in best(connection, Filter(code="comcuc"), 1)] == [0.934567]
+    sink.close()
+    assert query(path, "SELECT probability FROM detections ORDER BY id") == [(None,), (0.75,)]
 
 
 def test_others_read_while_events_are_written(path: Path, tape: Tape) -> None:

@@ -35,6 +35,17 @@ def test_the_table_is_appended_to_over_restarts_with_one_header(tmp_path: Path, 
     assert rows == [[*heard, "garden", "2023-05-02T00:00:02.500+02:00"], [*heard, "back, yard", ""]]
 
 
+def test_a_table_goes_on_after_its_bundle_is_calibrated(tmp_path: Path, tape: Tape) -> None:
+    """A table of months would be refused for its columns; a new one has the probability."""
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    opened(TableSink(old)).close()
+    for path, calibrated in ((old, True), (new, True), (new, False)):
+        with closing(opened(TableSink(path, calibrated))) as sink:
+            sink.take(detection(tape) | ({"probability": 0.75} if calibrated else {}), tape)
+    assert [len(row) for row in table_rows(old)] == [7, 7]
+    assert [row[-1] for row in table_rows(new)] == ["Probability", "0.7500", ""]
+
+
 def test_a_table_cut_by_a_power_cut_goes_on_and_another_table_is_refused(tmp_path: Path, tape: Tape) -> None:
     path = tmp_path / "birds.csv"
     with closing(opened(TableSink(path))) as sink:

@@ -137,5 +137,9 @@ def partitions(root: Path, table: str = SUMMARIES) -> list[str]:
 
 def rows_in(root: Path, table: str, partition: str) -> list[dict[str, Any]]:
     """The rows of a partition."""
-    paths = sorted((root / table / partition).glob("*.parquet"))
-    return [row for path in paths for row in read_part(path, table).to_pylist()]
+    return [row for part in parts_in(root, table, partition) for row in part.to_pylist()]
+
+
+def parts_in(root: Path, table: str, partition: str) -> Iterator[pyarrow.Table]:
+    """The files of a partition. Raises OutputError."""
+    return (read_part(path, table) for path in sorted((root / table / partition).glob("*.parquet")))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-from edgebird.archives.dataset import Partition, partitions, rows_in
-from edgebird.archives.schema import EVENT_OF, SUMMARIES, event_of, require_pyarrow
+from edgebird.archives.dataset import Partition, partitions, parts_in, rows_in
+from edgebird.archives.schema import DETECTIONS, EVENT_OF, SUMMARIES, event_of, require_pyarrow
 from edgebird.errors import OutputError
 from edgebird.events import Event
 from edgebird.sinks import Recorded, Sink, begun
@@ -64,6 +64,13 @@ class StoredDataset:
                 audio = FoundAudio(Path(row["path"]), PurePath(row["recording"]))
                 found[row["recording"]] = StoredRecording(audio, name, row["model_rate"], row["channel"] is not None)
         return sorted(found.values(), key=lambda one: one.found.path)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether a detection has one: then all have their column in a table."""
+        names = {one.partition for one in self.recordings}
+        parts = (part["probability"] for name in names for part in parts_in(self._root, DETECTIONS, name))
+        return any(its.null_count < len(its) for its in parts)
 
     def tell(self, sinks: list[Sink]) -> None:
         """Give all events to opened sinks. Raises what they raise."""

@@ -77,14 +77,15 @@ class Keeping:
 
     def sinks(self, bundle: Bundle, recordings: Sequence[FoundAudio]) -> list[Sink]:
         """Where results are kept. Raises OutputError where results of two recordings could not be told apart."""
-        output, rate = self.output, bundle.card.sample_rate
+        output, card = self.output, bundle.card
+        how = card.sample_rate, True, self.channel is not None, card.calibration is not None
         if output.format == FORMAT and output.out:
             options = DatasetOptions(output.out, self.job.level, self.job.scores, self.job.resume)
             dataset = ParquetSink(options, bundle.card, self._run(bundle), self.job.shard)
             dataset.check_recordings(recordings)
-            return [dataset, *keeping_sinks(replace(output, out=None), rate, True, self.channel is not None)]
+            return [dataset, *keeping_sinks(replace(output, out=None), *how)]
         sinks: list[Sink] = []
-        for sink in keeping_sinks(output, rate, True, self.channel is not None):
+        for sink in keeping_sinks(output, *how):
             if isinstance(sink, FolderSink):
                 sink.check_recordings(recordings)
                 sink = JournaledFolder(sink, self._run(bundle), self.job.shard) if self.job.resume else sink

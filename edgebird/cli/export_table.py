@@ -55,7 +55,8 @@ def run(
         shell.say("no recordings of this recorder and these days")
         return
     rate, channels = stored.recordings[0].rate, any(one.has_channels for one in stored.recordings)
-    options = table_options(OutputSettings(time_columns=times, relative_paths=relative), True, channels)
+    output = OutputSettings(time_columns=times, relative_paths=relative)
+    options = table_options(output, True, channels, stored.has_probabilities)
     sink: Sink
     if out:
         sink = folder = FolderSink(out, form, rate, True, options)

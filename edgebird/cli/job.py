@@ -214,5 +214,6 @@ def _to_stdout(job: Job, bundle: Bundle, recordings: int, screen: Console | None
     if _is_table(job):
         return TerminalSink(screen or Console())
     require_fitting(job.output.format, job.detection.explain, "recording" if recordings > 1 else "")
-    options = table_options(job.output, recordings=True, channels=job.channel is not None)
-    return LineSink(sys.stdout, formatter(job.output.format or "jsonl", bundle.card.sample_rate, options))
+    card = bundle.card
+    options = table_options(job.output, True, job.channel is not None, card.calibration is not None)
+    return LineSink(sys.stdout, formatter(job.output.format or "jsonl", card.sample_rate, options))

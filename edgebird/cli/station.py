@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from edgebird.bundle import Bundle
+from edgebird.card import Card
 from edgebird.cli import shell
 from edgebird.cli.screen import Screen
 from edgebird.errors import RuntimeUnavailableError
@@ -99,7 +100,7 @@ def _make_station(
     screen = None
     if shown:
         screen = Screen(Console(), rate, lambda name, seconds: station.recent(name, seconds))
-    printer = None if screen else _printer(settings, rate)
+    printer = None if screen else _printer(settings, bundle.card)
     told: list[Sink] = [printer, _Accounts()] if printer else [_Accounts()]
     broadcast = make_broadcast(settings)
     kept = make_sinks(settings, bundle, engine.name, told, broadcast)
@@ -165,13 +166,14 @@ def _account(event: Event) -> str:
     return f"{event['source']}: {event['detections']} detections{spoken}; {parts}"
 
 
-def _printer(settings: StationSettings, rate: int) -> Sink | None:
+def _printer(settings: StationSettings, card: Card) -> Sink | None:
     """What prints events where no screen shows them; None where files take them."""
     output = settings.output
     if output.out:
         return None
     if output.format or settings.detection.explain or not shell.stdout_is_terminal():
-        return LineSink(sys.stdout, formatter(output.format or "jsonl", rate, table_options(output)))
+        options = table_options(output, calibrated=card.calibration is not None)
+        return LineSink(sys.stdout, formatter(output.format or "jsonl", card.sample_rate, options))
     return TerminalSink(Console())
 
 

@@ -208,7 +208,8 @@ def make_sinks(
     warn_of_drives(output.require_mount, output.paths)
     # What is kept comes before what is shown: a reader of stdout that has gone ends the program, and who hears of an
     # event finds it in the database.
-    keepers = keeping_sinks(output, bundle.card.sample_rate)
+    card = bundle.card
+    keepers = keeping_sinks(output, card.sample_rate, calibrated=card.calibration is not None)
     if broadcast and output.live_path:
         keepers.append(on_mounts(broadcast, output.live_path, output.require_mount))
     return [*keepers, *extra, *aging_sinks(output), *_makers(settings, bundle, runtime_name)]

@@ -25,8 +25,8 @@ class ComparedTruth:
     """What is known of each species, by code.
 
     recordings: those that have a truth. hours [r]: how much of each was scored. has_events: detections were told, and
-    not scores of windows only. events: by detection. windows: side by side, so long. lost: annotations that are wholly in gaps, and count
-    nowhere. guessed: recordings of which nobody says how long they are.
+    not scores of windows only. events: by detection. windows: side by side, so long. lost: annotations that are wholly
+    in gaps, and count nowhere. guessed: recordings of which nobody says how long they are.
     """
 
     recordings: Sequence[PurePath]

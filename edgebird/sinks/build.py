@@ -15,32 +15,40 @@ from edgebird.sinks.mounts import on_mounts
 from edgebird.sinks.table import TableSink
 
 
-def table_options(output: OutputSettings, recordings: bool = False, channels: bool = False) -> TableOptions:
-    """What tables have. recordings: they come one after the other. channels: of each of which one was asked for."""
+def table_options(
+    output: OutputSettings, recordings: bool = False, channels: bool = False, calibrated: bool = False
+) -> TableOptions:
+    """What tables have. recordings: they come one after the other. channels: of each of which one was asked for.
+
+    calibrated: detections have probabilities.
+    """
     return TableOptions(
         times=output.time_columns,
         channels=channels,
+        probabilities=calibrated,
         relative_to=Path() if output.relative_paths else None,
         in_sequence=recordings,
     )
 
 
-def keeping_sinks(output: OutputSettings, rate: int, recordings: bool = False, channels: bool = False) -> list[Sink]:
+def keeping_sinks(
+    output: OutputSettings, rate: int, recordings: bool = False, channels: bool = False, calibrated: bool = False
+) -> list[Sink]:
     """Where results are kept.
 
     rate: of the model, Hz. recordings: they are of recordings, not of live sources. channels: of each of which one was
-    asked for.
+    asked for. calibrated: detections have probabilities.
     """
     mounts = output.require_mount
     sinks: list[Sink] = []
     if output.out:
-        options = table_options(output, recordings, channels)
+        options = table_options(output, recordings, channels, calibrated)
         folder = FolderSink(output.out, output.format or "jsonl", rate, recordings, options)
         sinks.append(on_mounts(folder, output.out, mounts))
     if output.log:
         sinks.append(on_mounts(LineFileSink(output.log), output.log, mounts))
     if output.csv:
-        sinks.append(on_mounts(TableSink(output.csv), output.csv, mounts))
+        sinks.append(on_mounts(TableSink(output.csv, calibrated), output.csv, mounts))
     if output.database:
         sinks.append(on_mounts(DatabaseSink(output.database), output.database, mounts))
     return sinks

@@ -222,6 +222,7 @@ class ClipSink(Sink):
             "edgebird|Code": event["code"],
             "edgebird|Common Name": event["common_name"],
             "edgebird|Score": f"{event['score']:.6f}",
+            "edgebird|Probability": f"{event['probability']:.4f}" if "probability" in event else "",
             "edgebird|Start": f"{event['start_s'] - start_s:.3f}",
             "edgebird|End": f"{event['end_s'] - start_s:.3f}",
             "edgebird|Model": self._provenance.model,

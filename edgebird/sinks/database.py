@@ -18,6 +18,7 @@ APPLICATION_ID = 0x45444742  # "EDGB": what tells our databases from those of ot
 
 _COLUMNS = (
     "source", "time", "start_s", "end_s", "code", "scientific_name", "common_name", "score", "windows", "latency_s",
+    "probability",
 )  # fmt: skip
 _TOLD = frozenset({"gap", "source", "summary", "sink", "engine", "stats", "retention", "rejected"})
 _CACHE_KIB = 256
@@ -36,7 +37,8 @@ CREATE TABLE detections (
     score REAL NOT NULL,
     windows INTEGER NOT NULL,
     latency_s REAL,
-    clip TEXT
+    clip TEXT,
+    probability REAL
 );
 CREATE INDEX detections_time ON detections (time);
 CREATE INDEX detections_code ON detections (code, time);
@@ -161,9 +163,16 @@ class DatabaseSink(Sink):
         if not tables:
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
             self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {marks} COMMIT;")
+        elif not has_probabilities(self._connection):  # an earlier edgebird made it, and goes on to write and read it
+            self._connection.execute("ALTER TABLE detections ADD COLUMN probability REAL")
 
     def _pragma(self, pragma: str) -> Any:
         return self._connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def has_probabilities(connection: sqlite3.Connection) -> bool:
+    """Whether detections of a database may have one: those of the first databases have not."""
+    return any(row[1] == "probability" for row in connection.execute("PRAGMA table_info(detections)"))
 
 
 def _marks(values: Sequence[Any]) -> str:

@@ -107,10 +107,11 @@ class FolderSink(Sink):
             file.close()
         return []
 
-    def _new_form(self, folder: Path) -> Formatter:
-        """A table in this folder, which has a numbering of its own."""
-        relative = self._options.relative_to is not None
-        return formatter(self.format, self._rate, replace(self._options, relative_to=folder if relative else None))
+    def _new_form(self, folder: Path, begins: str | None = None) -> Formatter:
+        """A table in this folder, which has a numbering of its own. begins: the first line of one that goes on."""
+        options = self._options.going_on(begins, lambda one: formatter(self.format, self._rate, one).header())
+        relative = options.relative_to is not None
+        return formatter(self.format, self._rate, replace(options, relative_to=folder if relative else None))
 
     def _require_ours(self, path: Path) -> None:
         """Raise WrongOutputError for what is no earlier output of this format: formats share extensions, too."""
@@ -132,7 +133,7 @@ class FolderSink(Sink):
             self._require_ours(path)
             if is_file:
                 path.unlink(missing_ok=True)
-            form = self._new_form(self.folder)
+            form = self._new_form(self.folder, first_line(path))
             file = AppendedFile(path, form.header(), form.go_on if isinstance(form, Raven) else lambda last: None)
             file.append("")
             self._files[source] = file, form

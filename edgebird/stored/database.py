@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from edgebird.errors import DatabaseError
 from edgebird.files import identity
-from edgebird.sinks.database import APPLICATION_ID, SCHEMA_VERSION
+from edgebird.sinks.database import APPLICATION_ID, SCHEMA_VERSION, has_probabilities
 
 _WAIT_S = 2.0
 _CACHE_KIB = 16_384
@@ -97,3 +97,6 @@ class StoredDatabase:
         if version > SCHEMA_VERSION:
             problem = f"it was written by a newer edgebird (schema {version}, this one knows {SCHEMA_VERSION})"
             raise DatabaseError(f"cannot read {self.path}: {problem}; update edgebird")
+        if not has_probabilities(connection):
+            # Its station adds the column when it starts again; until then readers see one, in memory of their own.
+            connection.execute("CREATE TEMP VIEW detections AS SELECT *, NULL AS probability FROM main.detections")

@@ -14,7 +14,10 @@ from edgebird.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A detection. id: its number in the database. clip: the path that the station wrote; None if there is no sound."""
+    """A detection. id: its number in the database. clip: the path that the station wrote; None if there is no sound.
+
+    probability: that it is right; None where the model was not calibrated for its species.
+    """
 
     id: int
     source: str
@@ -28,6 +31,7 @@ class Record:
     windows: int
     latency_s: float | None
     clip: str | None
+    probability: float | None = None
 
 
 _COLUMNS = ", ".join(one.name for one in fields(Record))

@@ -18,7 +18,7 @@ from edgebird.sinks.remote.home_assistant import slug, source_device, source_id,
 from edgebird.sinks.remote.outage import Outage
 from edgebird.sinks.remote.today import Today
 
-_LAST = ("common_name", "scientific_name", "code", "score", "time", "source")
+_LAST = ("common_name", "scientific_name", "code", "score", "probability", "time", "source")
 _DEAF = ("lost", "closed")
 
 
@@ -104,7 +104,7 @@ class MqttSink(Sink):
             elif kind == "summary":
                 its.state, its.level_dbfs, its.lag_s = "closed", None, 0.0
             elif kind == "detection":
-                its.last = {key: event[key] for key in _LAST}
+                its.last = {key: event[key] for key in _LAST if key in event}
 
     def _source(self, name: str) -> _Heard:
         if name not in self._sources:
