@@ -56,6 +56,7 @@ nightly: $(INSTALLED)
 	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(OLDEST) VENV=.venv-3.10
 	$(MAKE) pytest EXTRAS=cpu,mic,stream,test MARK="not soak and not slow" PYTHON=$(NEWEST) VENV=.venv-3.13
 	$(MAKE) pytest EXTRAS=cpu,cluster,test TESTS=tests/test_ray.py VENV=.venv-ray
+	$(MAKE) pytest EXTRAS=cpu,hoplite,test PYTHON=$(OLDEST) VENV=.venv-3.10-hoplite TESTS="-rs tests/test_hoplite.py"
 	EDGEBIRD_CAMERA_S=1800 $(BIN)/python -m pytest -s tests/test_camera_minute.py
 	$(BIN)/python -m pytest -rs tests/test_home_assistant.py
 	$(BIN)/python -m pytest -s -m soak

@@ -119,7 +119,7 @@ THIRD_PARTY = {
     "edgebird.live": {"numpy"},
     "edgebird.web": {"numpy", "soundfile", "starlette", "uvicorn", "jinja2", "markupsafe", "anyio"},
     "edgebird.archives": {"numpy", "pyarrow", "ray"},
-    "edgebird.science": {"numpy", "crowsetta", "pyarrow", "usearch"},
+    "edgebird.science": {"numpy", "crowsetta", "ml_collections", "perch_hoplite", "pyarrow", "usearch"},
     "edgebird.cli": {"typer", "rich", "numpy"},
     "edgebird.runtimes": {"numpy", "onnxruntime", "openvino"},
     "edgebird.benchmarks": {"numpy", "soundfile"},
@@ -163,6 +163,8 @@ HEAVY += [
     "usearch",
     "fsspec",
     "paramiko",
+    "ml_collections",
+    "perch_hoplite",
 ]
 # What pages need is imported at the top there: nothing else imports pages.
 WEB = ["starlette", "uvicorn", "jinja2", "markupsafe", "anyio"]

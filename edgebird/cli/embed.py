@@ -15,6 +15,7 @@ from edgebird.cli.options import channel_of, channel_option, own_option, paramet
 if TYPE_CHECKING:
     from edgebird.bundle import Bundle
     from edgebird.runtimes import Runtime
+    from edgebird.sinks import Sink
 
 NAME = "embed"
 _AUDIO = Annotated[list[Path], typer.Argument(metavar="AUDIO", help="Recordings, and folders of them.")]
@@ -48,8 +49,9 @@ def open_engine(bundle: Bundle, options: Mapping[str, Any]) -> Runtime:
         parameter("audio", _AUDIO, inspect.Parameter.empty),
         *engine_options(),
         own_option(
-            "out", Path, inspect.Parameter.empty, "--out", metavar="FILE.parquet", help="A row for each window."
+            "out", Path, inspect.Parameter.empty, "--out", metavar="FILE.parquet|DIR", help="A row for each window."
         ),
+        own_option("format", str, "parquet", "--format", metavar="FORMAT", help="parquet, or hoplite for --out DIR."),
         own_option("hop", float, 2.5, "--hop", metavar="S", help="Seconds between windows."),
         channel_option(),
     ]
@@ -58,7 +60,8 @@ def run(**options: Any) -> None:
     """Write what a model makes of each window before it names a species: for search, clustering, small classifiers.
 
     A row has source, channel, start_s, end_s, time and embedding. Windows, gaps and channels are those of detect. It
-    needs the extra parquet, and a bundle that was exported with --embeddings, or adopted with such an output.
+    needs the extra parquet, and a bundle that was exported with --embeddings, or adopted with such an output. hoplite
+    is a database of perch-hoplite (extra hoplite).
 
     Example: edgebird embed recordings/ --bundle birds --out birds.parquet
     """
@@ -66,14 +69,14 @@ def run(**options: Any) -> None:
     from edgebird.cli.progress import make_watcher
     from edgebird.detection import Settings
     from edgebird.recordings import Work
-    from edgebird.science.embedding import EmbeddingSink, embed, width_of
+    from edgebird.science.embedding import embed, width_of
     from edgebird.sinks import opened
     from edgebird.sources import find_audio
 
     bundle, channel = open_bundle(options["bundle"]), channel_of(options["channel"])
     bundle.card.require_sound()
     width_of(bundle.card)
-    sink = EmbeddingSink(options["out"], bundle, "fp32", options["hop"])
+    sink = _sink(options, bundle)
     recordings, missing = find_audio(tuple(options["audio"]))
     for error in missing:
         shell.say_error(error)
@@ -87,3 +90,19 @@ def run(**options: Any) -> None:
     if missing or outcome.failed or outcome.incomplete or outcome.unwritten:
         shell.say("not all of it could be read, or written")
         raise typer.Exit(shell.FAILED)
+
+
+def _sink(options: Mapping[str, Any], bundle: Bundle) -> Sink:
+    """What takes embeddings, not open yet. Raises UsageError, NotInstalledError."""
+    from edgebird.errors import UsageError
+
+    made = options["out"], bundle, "fp32", options["hop"]
+    if options["format"] == "parquet":
+        from edgebird.science.embedding import EmbeddingSink
+
+        return EmbeddingSink(*made)
+    if options["format"] == "hoplite":
+        from edgebird.science.hoplite import HopliteSink
+
+        return HopliteSink(*made)
+    raise UsageError(f"--format {options['format']!r}: wanted parquet or hoplite")

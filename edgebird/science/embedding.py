@@ -103,13 +103,7 @@ class EmbeddingSink(Sink):
         self._arrow, self._parquet = pyarrow_of()
         card = bundle.card
         self._path, self._rate, self._width = path, card.sample_rate, width_of(card)
-        self._made = {
-            "edgebird": __version__,
-            "graph": bundle.graph_of(precision).sha256,
-            "precision": precision,
-            "window_s": card.window_samples / card.sample_rate,
-            "hop_s": hop_s,
-        }
+        self._made = made_with(bundle, precision, hop_s)
         self._temporary: Path | None = None
         self._writer: Any = None
         self._rows: list[tuple[str, int | None, float, float, str | None]] = []
@@ -179,6 +173,17 @@ class EmbeddingSink(Sink):
         except arrow.ArrowException as error:
             raise OutputError(f"cannot write {self._path}: {error}") from error
         self._rows, self._vectors = [], []
+
+
+def made_with(bundle: Bundle, precision: str, hop_s: float) -> dict[str, Any]:
+    """Return what a file says that its embeddings were made with."""
+    return {
+        "edgebird": __version__,
+        "graph": bundle.graph_of(precision).sha256,
+        "precision": precision,
+        "window_s": bundle.card.window_samples / bundle.card.sample_rate,
+        "hop_s": hop_s,
+    }
 
 
 def pyarrow_of() -> tuple[Any, Any]:
