@@ -64,7 +64,9 @@ class HopliteSink(Sink):
 
     def score(self, recording: Recorded, window: Window, scores: FloatArray) -> None:
         """See `Sink`. Raises OutputError for an embedding that float16 cannot hold."""
-        if not np.isfinite(scores.astype(np.float16)).all():
+        with np.errstate(over="ignore"):
+            fits = np.isfinite(scores.astype(np.float16)).all()
+        if not fits:
             raise OutputError(f"{recording.origin.name}: an embedding has numbers that are too large for float16")
         if self._recording is None:
             self._recording = self._insert(recording)
