@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgebird.benchmarks import memory
 from edgebird.benchmarks.baseline import BATCH, NAMES, name_of, open_baseline
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
+from edgebird.cascade import AUDIT, CascadeUse
 from edgebird.errors import (
     BundleError,
     EdgebirdError,
@@ -28,6 +29,7 @@ from edgebird.errors import (
 )
 from edgebird.parity import Parity
 from edgebird.runtimes import AUTO, AUTO_BY_PRECISION, Runtime, RuntimeOptions, open_runtime, probe
+from edgebird.runtimes.cascade import drift_of, in_full
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Wanted:
     """What to measure: every runtime with every precision, then the TorchScript files of the original as one.
 
     throughput: opened as `detect` does, else as `listen` does; see `RuntimeOptions`. baseline_device: of PyTorch, `cpu`
-    or `cuda`.
+    or `cuda`. cascade: each engine with the bundle's cascade too, in turns with it in full.
     """
 
     runtimes: tuple[str, ...] = ("auto",)
@@ -49,6 +51,7 @@ class Wanted:
     baseline: tuple[Path, ...] = ()
     throughput: bool = False
     baseline_device: str = "cpu"
+    cascade: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +74,7 @@ class Subject:
     @property
     def name(self) -> str:
         """As tables call it."""
-        return f"{self.runtime.name} {self.precision}"
+        return f"{self.runtime.name} {self.precision}{' cascade' if drift_of(self.runtime) else ''}"
 
     @property
     def is_baseline(self) -> bool:
@@ -84,12 +87,15 @@ class Subject:
 
     def facts(self) -> dict[str, Any]:
         """What the report says of it in every run."""
+        drift = drift_of(self.runtime)
+        cascade = {"cascade": {"windows": drift.windows, "stopped": drift.stopped}} if drift else {}
         return {
             "runtime": self.runtime.name,
             "provider": self.runtime.provider,
             "precision": self.precision,
             "threads": self.threads,
             **self.opening,
+            **cascade,
         }
 
 
@@ -99,7 +105,7 @@ def prove(subject: Subject, bundle: Bundle, batch: int) -> Parity | None:
     A subject that fails is `wrong` from then on; None if its scores are not even finite.
     """
     group = floor_group(bundle.card.db_floor)
-    score = partial(_alone, subject.runtime) if subject.is_baseline and group == 1 else subject.runtime.infer
+    score = partial(_alone, subject.runtime) if subject.is_baseline and group == 1 else in_full(subject.runtime)
     try:
         proof = parity.prove(score, bundle.golden(), (batch,), bundle.card.tolerance(subject.precision), group)
     except ScoreError as error:
@@ -150,6 +156,9 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
             many = wanted.throughput
             options = RuntimeOptions(precision, wanted.threads, batches=(), throughput=many, measure=many)
             yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
+            if wanted.cascade:
+                staged = replace(options, cascade=CascadeUse(AUDIT))
+                yield f"{runtime} in a cascade", precision, partial(open_runtime, bundle, runtime, staged, tell)
     if wanted.baseline:
         device = wanted.baseline_device
         opener = partial(open_baseline, wanted.baseline, bundle.card, wanted.threads, device)

@@ -12,6 +12,7 @@ import numpy as np
 from edgebird.bundle import Bundle
 from edgebird.detection import Analysis, Scored, Settings, analyse, settings_for
 from edgebird.errors import AudioError, BundleError, RuntimeUnavailableError
+from edgebird.kept import matches
 from edgebird.parity import BF16_OF
 from edgebird.prefetch import prefetch
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
@@ -19,7 +20,6 @@ from edgebird.sources import FileSource, find_audio
 from edgebird.types import Detection, Gap, Window
 
 THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-OVERLAP = 0.5  # of the longer of two detections of one label: they are the same
 _SILENCE = np.empty(0, np.float32)
 
 _Scores = list["Scored | Gap"]  # of one recording, the samples of its windows forgotten
@@ -85,26 +85,6 @@ def agreements(
             kept, new = matches(theirs, _detections(bundle, scores, threshold))
             count = sum(map(len, theirs))
             yield Agreement(precision, name, threshold, count, kept, count - kept, new)
-
-
-def matches(wanted: Sequence[Sequence[Detection]], found: Sequence[Sequence[Detection]]) -> tuple[int, int]:
-    """How many detections of recordings are among those found there, and how many were found besides; each once."""
-    kept = new = 0
-    for theirs, ours in zip(wanted, found, strict=True):
-        left = list(theirs)
-        for detection in ours:
-            same = next((other for other in left if _same(other, detection)), None)
-            if same is None:
-                new += 1
-            else:
-                left.remove(same)
-                kept += 1
-    return kept, new
-
-
-def _same(one: Detection, other: Detection) -> bool:
-    shared = min(one.end, other.end) - max(one.start, other.start)
-    return one.label == other.label and shared >= OVERLAP * max(one.end - one.start, other.end - other.start)
 
 
 def _lower(bundle: Bundle) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebird.calibration import Calibration
+from edgebird.cascade import Cascade
 from edgebird.errors import BundleError, UsageError
 from edgebird.parity import ADOPTED_FP32, TOLERANCES, Tolerance
 from edgebird.types import Label
@@ -146,7 +147,8 @@ class Card:
     were computed with, such as `float32, LiteRT 2.3.0`; "" for the original network in float64. provenance: of a model
     that was adopted. not_birds: code of a class that is no bird -> what it is, such as `human`. kind: `sound`, or `geo`
     for a model of places: its sample_rate is 0, and what it takes are not windows but latitude, longitude and week.
-    calibration: None for a model whose scores are not probabilities, and that is every one at first.
+    calibration: None for a model whose scores are not probabilities, and that is every one at first. cascade: None for
+    a model that scores every window in full.
     """
 
     labels: tuple[Label, ...]
@@ -169,6 +171,7 @@ class Card:
     not_birds: Mapping[str, str] = field(default_factory=dict)
     kind: str = SOUND
     calibration: Calibration | None = None
+    cascade: Cascade | None = None
     edgebird: str = ""
     created: str = ""
     format: int = FORMAT
@@ -215,14 +218,16 @@ class Card:
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of every file of the bundle but the card."""
         files = {precision.file: precision.sha256 for precision in self.precisions.values()}
-        return files | ({self.golden.file: self.golden.sha256} if self.golden else {})
+        golden = {self.golden.file: self.golden.sha256} if self.golden else {}
+        return files | golden | (self.cascade.hashes() if self.cascade else {})
 
     def to_bytes(self) -> bytes:
         """As JSON with its own digest: SHA-256 of these very bytes with 64 zeros in the digest's place."""
         fields = asdict(self)
         content = {"format": fields.pop("format"), "digest": _NO_DIGEST, **fields}
-        if content["calibration"] is None:
-            del content["calibration"]  # so that an edgebird from before reads the card
+        for name in ("calibration", "cascade"):
+            if content[name] is None:
+                del content[name]  # so that an edgebird from before reads the card
         content["labels"] = content.pop("labels")  # the longest part last
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -278,6 +283,7 @@ def _card(content: dict[str, Any]) -> Card:
         scaling=Scaling(**scaling) if (scaling := content.pop("scaling", None)) else None,
         outputs={name: _tensor(value) for name, value in content.pop("outputs", {}).items()},
         calibration=Calibration.of(found) if (found := content.pop("calibration", None)) else None,
+        cascade=Cascade.of(made) if (made := content.pop("cascade", None)) else None,
         provenance=Adoption(**origin) if (origin := content.pop("provenance", None)) else None,
         **content,
     )

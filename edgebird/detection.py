@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.card import Card
+from edgebird.cascade import STAGES, CascadeUse, stage_of
 from edgebird.errors import IncompleteAudioError, ScoreError, UsageError
 from edgebird.events import Event, Events
 from edgebird.frequencies import week_of
@@ -31,7 +32,7 @@ from edgebird.settings.toml import read_thresholds
 from edgebird.sources import FileSource
 from edgebird.species import allowed_labels, name_key
 from edgebird.suppression import Suppression, Suppressor, suppression_of
-from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Summary, Window
+from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Stopped, Summary, Window
 from edgebird.voices import VoiceWatch
 from edgebird.windows import Windower
 
@@ -49,7 +50,7 @@ class Settings:
     hop: samples between the starts of windows. threshold: lowest score that counts, one for all labels or float32
     [classes]. min_windows: consecutive windows that confirm a detection. allowed: bool [classes], None for all.
     season: what is rare where and when, None if that does not matter. by_sun: what may be reported by day and by night.
-    suppression: what silences others.
+    suppression: what silences others. cascades: whether stages may stop windows.
     """
 
     hop: int
@@ -59,6 +60,7 @@ class Settings:
     season: Season | None = None
     by_sun: DayLists | None = None
     suppression: Suppression | None = None
+    cascades: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +117,31 @@ def detection_settings(settings: DetectionSettings, card: Card) -> Settings:
     result = replace(result, season=season, suppression=suppression_of(settings.suppress, card))
     species = read_thresholds(settings.thresholds_file) if settings.thresholds_file else {}
     species |= settings.thresholds
-    return replace(result, threshold=_thresholds(settings.threshold, species, card.labels)) if species else result
+    if species:
+        result = replace(result, threshold=_thresholds(settings.threshold, species, card.labels))
+    if settings.cascade:
+        result = replace(result, cascades=True)
+        _require_bound(result, card)
+    return result
+
+
+def cascade_use(settings: DetectionSettings, song_s: float = 0.0) -> CascadeUse | None:
+    """How a cascade is used, None where every window is scored in full. song_s: see `CascadeUse`."""
+    return CascadeUse(settings.cascade_audit, song_s) if settings.cascade else None
+
+
+def _require_bound(settings: Settings, card: Card) -> None:
+    """Raise UsageError where something could be a detection of which the card's cascade promises nothing."""
+    if card.cascade is None:
+        raise UsageError("--cascade: this bundle has none: export it with --cascade")
+    thresholds = np.broadcast_to(np.float32(settings.threshold), len(card.labels))
+    allowed = thresholds if settings.allowed is None else thresholds[settings.allowed]
+    promised = np.float32(card.cascade.threshold)
+    if len(allowed) and allowed.min() < promised:
+        raise UsageError(
+            f"threshold {allowed.min():g}: the cascade's bound is for scores of {promised:g} and more: raise it, leave "
+            f"--cascade away, or export with --cascade-threshold {allowed.min():g}"
+        )
 
 
 def _thresholds(default: float, species: Mapping[str, float], labels: Sequence[Label]) -> FloatArray:
@@ -145,10 +171,11 @@ class Scored:
     scores: FloatArray
 
 
-Result: TypeAlias = Scored | Detection | Rejected | Onset | Gap | Summary
+Told: TypeAlias = Detection | Rejected | Onset | Stopped | Gap | Summary
+Result: TypeAlias = Scored | Told
 
 
-def reported(result: Result, explain: bool, live: bool) -> Detection | Rejected | Onset | Gap | Summary | None:
+def reported(result: Result, explain: bool, live: bool) -> Told | None:
     """The result if users are told it, else None: scores never are, and rejected candidates with `explain` only.
 
     live: of a source that is heard as it comes. Onsets are of those; the detections of a file are all there is.
@@ -156,7 +183,7 @@ def reported(result: Result, explain: bool, live: bool) -> Detection | Rejected 
     match result:
         case Detection() | Gap() | Summary():
             return result
-        case Rejected():
+        case Rejected() | Stopped():
             return result if explain else None
         case Onset():
             return result if live else None
@@ -187,6 +214,8 @@ class Analysis:
         longest = round(LONGEST_S * card.sample_rate)
         self._pooler = Pooler(self._thresholds(), settings.min_windows, longest, settings.allowed)
         self._windows = self._detections = 0
+        self._stopped = dict.fromkeys(STAGES.values(), 0)
+        self._cascades = settings.cascades
         self._taken = self._unscored = 0  # samples: the end of the last window that was taken, and those given up
         self._elsewhere: tuple[int, int, int] | None = None
         self._began = time.monotonic()
@@ -209,11 +238,16 @@ class Analysis:
         self._judge(window)
         self._windows += 1
         self._taken = window.end
+        stage = stage_of(scores)
+        if stage:
+            self._stopped[STAGES[stage]] += 1
         if self._suppressor:
             self._suppressor.hear(window, scores)
         if self._voices:
             self._voices.hear(window, bool((scores >= self._thresholds()).any()))
-        return [Scored(window, scores), *self._counted(self._pooler.push(window, scores, window.start + self._hop))]
+        told: list[Result] = [Stopped(window.start, window.end, STAGES[stage])] if stage else []
+        pooled = self._counted(self._pooler.push(window, scores, window.start + self._hop))
+        return [Scored(window, scores), *told, *pooled]
 
     def give_up(self, window: Window, reason: str) -> list[Result]:
         """What is over because the next window was not scored, and a gap: what it has and no window before it."""
@@ -264,7 +298,8 @@ class Analysis:
         scored, gap, tail = self._elsewhere or (heard.scored, heard.gap, heard.tail)
         scored, gap = scored - self._unscored, gap + self._unscored
         voices = self._voices.dropped if self._voices else None
-        return Summary(scored, gap, tail, self._windows, self._detections, wall_s, voices)
+        stopped = dict(self._stopped) if self._cascades else None
+        return Summary(scored, gap, tail, self._windows, self._detections, wall_s, voices, stopped)
 
     def _thresholds(self) -> FloatArray:
         return np.broadcast_to(np.float32(self._settings.threshold), self._labels)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from edgebird.calibration import Calibration
 from edgebird.card import Card
 from edgebird.pooling import Onset
-from edgebird.types import Detection, Gap, Label, Origin, Rejected, Summary
+from edgebird.types import Detection, Gap, Label, Origin, Rejected, Stopped, Summary
 
 Event: TypeAlias = dict[str, Any]
 
@@ -75,7 +75,7 @@ class Events:
         """Return those of a model."""
         return cls(card.labels, card.sample_rate, card.calibration)
 
-    def tell(self, origin: Origin, result: Detection | Rejected | Onset | Gap | Summary) -> Event:
+    def tell(self, origin: Origin, result: Detection | Rejected | Onset | Stopped | Gap | Summary) -> Event:
         """Return the event of a result of this source."""
         match result:
             case Detection():
@@ -88,6 +88,8 @@ class Events:
                     "reason": result.reason,
                     **result.detail,
                 }
+            case Stopped():
+                return self._stopped(origin, result)
             case Gap():
                 return gap_event(origin, result, self.rate)
             case Summary():
@@ -114,8 +116,13 @@ class Events:
             "windows": candidate.windows,
         }
 
+    def _stopped(self, origin: Origin, stopped: Stopped) -> Event:
+        span = {"start_s": seconds(stopped.start, self.rate), "end_s": seconds(stopped.end, self.rate)}
+        return {**head("stopped", origin, stopped.start, self.rate), **span, "stage": stopped.stage}
+
     def _summary(self, origin: Origin, summary: Summary) -> Event:
-        spoken = {} if summary.voices is None else {"voice_detections": summary.voices}
+        further: Event = {} if summary.voices is None else {"voice_detections": summary.voices}
+        further |= {f"stopped_{stage}": count for stage, count in (summary.stopped or {}).items()}
         total = summary.scored + summary.gap + summary.tail  # a summary is told at the end of its audio
         return {
             **head("summary", origin, total, self.rate),
@@ -125,7 +132,7 @@ class Events:
             "tail_s": seconds(summary.tail, self.rate),
             "windows": summary.windows,
             "detections": summary.detections,
-            **spoken,
+            **further,
         }
 
 

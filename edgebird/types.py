@@ -115,13 +115,22 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A window that a stage of a cascade stopped. start, end: samples. stage: `gate` or `fold`."""
+
+    start: int
+    end: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The account of one source: scored + gap + tail = its audio, in samples.
 
     scored: samples inside at least one scored window; gap: samples lost; tail: the unscored rest at the end.
     windows: how many were scored. detections: how many were reported. wall_s: seconds of wall clock from its beginning
     to its end; recordings that are worked on together overlap. voices: detections that were not reported as somebody
-    spoke; None where that does not matter.
+    spoke; None where that does not matter. stopped: windows by the stage of a cascade that stopped them; None without.
     """
 
     scored: int
@@ -131,3 +140,4 @@ class Summary:
     detections: int
     wall_s: float
     voices: int | None = None
+    stopped: Mapping[str, int] | None = None

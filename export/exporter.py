@@ -19,6 +19,7 @@ from edgebird import __version__
 from edgebird.bundle import CARD_FILE, GOLDEN_FILE, Bundle, GoldenData, new_bundle, open_bundle, write_golden
 from edgebird.card import OPSET, Card, Fold, Golden, Precision, Tensor, floor_group
 from edgebird.export import graph
+from edgebird.export.cascade.making import make_cascade
 from edgebird.export.embeddings import check_embeddings
 from edgebird.export.essentials import scorer
 from edgebird.export.families.family import Family
@@ -44,7 +45,7 @@ class ExportRequest:
     labels: CSV file, None for the family's. force: replace a bundle that exists. precisions: graphs to write beside
     FP32. calibration: recordings, or folders of them, of what will be heard; none: edgebird's own. weights: which of
     those in a checkpoint, such as `ema`; None for the trained ones. embeddings: the graph also gives what the heads
-    read.
+    read. cascade: with stages before it, for detections at cascade_threshold or above.
     """
 
     folds: tuple[Path, ...]
@@ -57,6 +58,8 @@ class ExportRequest:
     calibration: tuple[Path, ...] = ()
     weights: str | None = None
     embeddings: bool = False
+    cascade: bool = False
+    cascade_threshold: float = 0.3
 
 
 def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info) -> Bundle:
@@ -98,6 +101,9 @@ def export_bundle(request: ExportRequest, tell: Callable[[str], None] = log.info
         if recordings is not None:
             lower_precisions = LowerPrecisions(fp32, golden, recordings, card, tell)
             card = replace(card, precisions=lower_precisions.write(folder, request.precisions))
+        if request.cascade:
+            given = request.calibration, request.cascade_threshold
+            card = replace(card, cascade=make_cascade(folder, card, golden, *given, tell))
         (folder / CARD_FILE).write_bytes(card.to_bytes())
     tell(f"wrote     {request.out}")
     return open_bundle(request.out)

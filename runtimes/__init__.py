@@ -17,6 +17,7 @@ from typing import Protocol
 
 from edgebird.bundle import Bundle, open_bundle
 from edgebird.card import Card
+from edgebird.cascade import CascadeUse
 from edgebird.errors import EdgebirdError, NotInstalledError, RuntimeUnavailableError, UsageError
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import apart
@@ -66,7 +67,7 @@ class RuntimeOptions:
     or wrong. throughput: on a CPU, score as many windows at the same time as there are threads, one on each: recordings
     are through sooner, a single window takes longer than with all threads on it. measure: find out how many windows at
     once are scored fastest, which takes seconds, where an engine can. outputs: what `infer_outputs` gives beside the
-    scores, as the card calls it, such as `embeddings`.
+    scores, as the card calls it, such as `embeddings`. cascade: score by stages (docs/cascade.md), None: all in full.
     """
 
     precision: str = "fp32"
@@ -75,6 +76,7 @@ class RuntimeOptions:
     throughput: bool = False
     measure: bool = False
     outputs: tuple[str, ...] = ()
+    cascade: CascadeUse | None = None
 
 
 class Runtime(Protocol):
@@ -126,6 +128,9 @@ def open_runtime(
     Raises RuntimeUnavailableError (with every reason, for `auto`), BundleError, UsageError for an unknown name.
     """
     options = options or RuntimeOptions()
+    if options.cascade is not None:
+        cascade = importlib.import_module("edgebird.runtimes.cascade")
+        return cascade.open_runtime(bundle, name, options, tell)  # type: ignore[no-any-return]
     if name != "auto":
         return _module(name).open_runtime(bundle, name, options)  # type: ignore[no-any-return]
     refused: dict[str, RuntimeUnavailableError] = {}
@@ -168,6 +173,7 @@ def open_and_close(request: str) -> str:
     """What `open_apart` has done in the other process."""
     path, name, options = json.loads(request)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    options["cascade"] = CascadeUse(**options["cascade"]) if options["cascade"] else None
     open_runtime(open_bundle(path), name, RuntimeOptions(**options)).close()
     return ""
 

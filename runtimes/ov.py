@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -168,6 +168,33 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
         runtime.close()
         raise
     return runtime
+
+
+def open_parts(
+    files: Mapping[str, Path], options: RuntimeOptions, streams: int
+) -> list[dict[str, Callable[..., FloatArray]]]:
+    """Graphs of one window in float32 on the CPU, for each stream: what each part gives of its inputs, in their
+    order.
+    """
+    name = "openvino"
+    core, device = _core(name)
+    compiled = {}
+    for part, path in files.items():
+        with engine_errors(name, _REFUSED, _reason):
+            model = core.read_model(path)
+            model.reshape({port: [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+        settings = _settings(device, options) | {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled[part] = _compiled(core, model, name, settings)
+    return [
+        {part: partial(_asked, model.create_infer_request()) for part, model in compiled.items()}
+        for _ in range(streams)
+    ]
+
+
+def _asked(request: Any, *arrays: FloatArray) -> FloatArray:
+    with engine_errors("openvino", "OpenVINO failed", _reason):
+        found: FloatArray = next(iter(request.infer(list(arrays)).values()))
+    return found
 
 
 def probe(name: str) -> str:

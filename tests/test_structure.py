@@ -40,6 +40,8 @@ LAYERS = [
         "edgebird.parity",
         "edgebird.machine",
         "edgebird.calibration",
+        "edgebird.cascade",
+        "edgebird.drift",
         "edgebird.card",
         "edgebird.remote",
         "edgebird.files",
@@ -50,7 +52,14 @@ LAYERS = [
         "edgebird.timestamps",
         "edgebird.bundle",
     ],
-    ["edgebird.runtimes", "edgebird.places", "edgebird.sources", "edgebird.windows", "edgebird.pooling"],
+    [
+        "edgebird.runtimes",
+        "edgebird.places",
+        "edgebird.sources",
+        "edgebird.windows",
+        "edgebird.pooling",
+        "edgebird.kept",
+    ],
     [
         "edgebird.events",
         "edgebird.formats",
@@ -67,6 +76,7 @@ LAYERS = [
     ["edgebird.detection"],
     ["edgebird.sinks"],
     ["edgebird.readers", "edgebird.recordings", "edgebird.verification", "edgebird.agreement", "edgebird.doctor"],
+    ["edgebird.cascade_proof"],
     ["edgebird.archives"],
     ["edgebird.demo"],
     ["edgebird.stored"],  # what a station has written, asked again
@@ -88,6 +98,7 @@ EXPORT_SEES = [
     "edgebird.card",
 ]
 EXPORT_SEES += ["edgebird.bundle", "edgebird.runtimes", "edgebird.export"]
+EXPORT_SEES += ["edgebird.cascade", "edgebird.kept"]  # what a cascade must keep
 EXPORT_SEES += ["edgebird.sources", "edgebird.windows", "edgebird.demo"]  # the audio that lower precisions need
 
 # The commands that call it, inside their functions.
@@ -135,9 +146,10 @@ NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_ba
 NEED_TORCH |= {f"edgebird.export.{name}" for name in ("embeddings", "unpickling", "weights")}
 NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
-NEED_TORCH |= {"edgebird.export.adopt.precisions"}
+NEED_TORCH |= {"edgebird.export.adopt.precisions", "edgebird.export.cascade.gate", "edgebird.export.cascade.making"}
 NEED_ONNX = {
-    f"edgebird.export.{name}" for name in ("graph", "operators", "exporter", "precisions.backbone", "essentials")
+    f"edgebird.export.{name}"
+    for name in ("graph", "operators", "exporter", "precisions.backbone", "essentials", "cascade.stages")
 }
 ADOPT = (
     "adopted",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgebird import types
-from edgebird.types import AudioBlock, Detection, Gap, Label, Origin, Rejected, Summary, Window
+from edgebird.types import AudioBlock, Detection, Gap, Label, Origin, Rejected, Stopped, Summary, Window
 
 VALUES: list[Any] = [
     Label("a", "b", "c"),
@@ -19,6 +19,7 @@ VALUES: list[Any] = [
     Window(np.zeros(3, np.float32), 5, 7),
     Detection(0, 0.5, 0, 5, 1, 1),
     Rejected(Detection(0, 0.5, 0, 5, 1, 1), "below_min_windows"),
+    Stopped(1, 2, "gate"),
     Summary(1, 2, 3, 4, 5, 6.0),
 ]
 

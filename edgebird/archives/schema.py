@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = dict[str, Any]
 
-DETECTIONS, REJECTED, GAPS, SUMMARIES, ERRORS, SCORES = "detections rejected gaps summaries errors scores".split()
-TABLE_OF = {"detection": DETECTIONS, "rejected": REJECTED, "gap": GAPS, "summary": SUMMARIES}
+DETECTIONS, REJECTED, STOPPED, GAPS = "detections rejected stopped gaps".split()
+SUMMARIES, ERRORS, SCORES = "summaries errors scores".split()
+TABLE_OF = {"detection": DETECTIONS, "rejected": REJECTED, "stopped": STOPPED, "gap": GAPS, "summary": SUMMARIES}
 EVENT_OF = {table: event for event, table in TABLE_OF.items()}
 _TIME = {"time": "time", "local_time": "local"}
 _WHOSE = {"recording": "text", "channel": "whole", "number": "whole"}
@@ -28,6 +29,7 @@ _ACCOUNT = {"wall_s": "float", "scored_s": "float", "gap_s": "float", "tail_s": 
 COLUMNS: dict[str, dict[str, str]] = {
     DETECTIONS: {**_WHOSE, **_TIME, **_SPAN, **_BIRD, "probability": "float", **_WINDOWS},
     REJECTED: {**_WHOSE, **_TIME, **_SPAN, **_BIRD, **_WINDOWS, "reason": "text", "detail": "text"},
+    STOPPED: {**_WHOSE, **_TIME, **_SPAN, "stage": "text"},
     GAPS: {**_WHOSE, **_TIME, **_SPAN, "reason": "text"},
     SUMMARIES: {
         **_WHOSE,
@@ -39,6 +41,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "windows": "whole",
         "detections": "whole",
         "voice_detections": "whole",
+        "stopped_gate": "whole",
+        "stopped_fold": "whole",
         "file_size": "large",
         "file_time": "time",
         "model_rate": "whole",
@@ -47,6 +51,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     SCORES: {"recording": "text", "channel": "whole", **_TIME, **_SPAN, "code": "text", "score": "single"},
 }
 _HEAD = ("event", "source", "time", "zone_assumed", "channel")
+_WHERE_KNOWN = ("voice_detections", "stopped_gate", "stopped_fold", "probability")  # in events only then
 _ORDER = ("recording", "channel", "number", "start_s", "code")  # of rows in a file
 
 
@@ -108,7 +113,7 @@ def event_of(table: str, row: Row, summary: Mapping[str, Any]) -> Event:
         event["channel"] = row["channel"]
     skipped = {*_WHOSE, *_TIME, "source", "path", "zone_assumed", "file_size", "file_time"}
     skipped |= {"model_rate", "detail"}
-    skipped |= {name for name in ("voice_detections", "probability") if row.get(name) is None}
+    skipped |= {name for name in _WHERE_KNOWN if row.get(name) is None}
     event |= {name: row[name] for name in COLUMNS[table] if name not in skipped}
     return event | json.loads(row["detail"]) if table == REJECTED else event
 

@@ -45,6 +45,9 @@ _OPTIONS = [
     own_option("iterations", int, 50, "--iterations", metavar="N", min=1, help="And at least so often."),
     parameter("threads", ThreadsOption, None),
     own_option(
+        "cascade", bool, False, "--cascade", help="Each engine in a cascade too, in turns with all windows in full."
+    ),
+    own_option(
         "baseline",
         list[Path] | None,
         None,
@@ -109,6 +112,7 @@ def _plan(options: dict[str, Any]) -> Plan:
             options["threads"],
             tuple(options["baseline"] or ()),
             baseline_device=options["baseline_device"],
+            cascade=options["cascade"],
         ),
         _each(options["scenario"], "single"),
         tuple(options["batch"] or ()),

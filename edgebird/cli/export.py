@@ -61,7 +61,7 @@ _OPTIONS = [
         None,
         "--calibration",
         metavar="AUDIO",
-        help="Recordings, or folders of them, of what will be heard, for precisions below fp32.",
+        help="Recordings, or folders of them, of what will be heard, for precisions below fp32 and for a cascade.",
     ),
     own_option(
         "weights",
@@ -77,6 +77,23 @@ _OPTIONS = [
         False,
         "--embeddings",
         help="The graph also gives what the folds' heads read, for embed and search; fp32 alone.",
+    ),
+    own_option(
+        "cascade",
+        bool,
+        False,
+        "--cascade",
+        help="Also stages that stop windows without birds, with a proven bound on what they miss (docs/cascade.md).",
+    ),
+    own_option(
+        "cascade_threshold",
+        float,
+        0.3,
+        "--cascade-threshold",
+        metavar="X",
+        min=0,
+        max=1,
+        help="The lowest score of detections that the bound is for; default 0.3.",
     ),
     own_option("force", bool, False, "--force", help="Replace a bundle that exists."),
 ]
@@ -107,6 +124,8 @@ def run(**options: Any) -> None:
         calibration=tuple(options["calibration"] or ()),
         weights=options["weights"],
         embeddings=options["embeddings"],
+        cascade=options["cascade"],
+        cascade_threshold=options["cascade_threshold"],
     )
     export_bundle(request, shell.say)
 
@@ -126,6 +145,8 @@ def _lower_precisions(options: dict[str, Any]) -> tuple[str, ...]:
         raise UsageError(f"--precision {unknown[0]}: wanted fp32, {', '.join(LOWER)}")
     if lower and options["embeddings"]:
         raise UsageError(f"--embeddings is of fp32 alone: leave --precision {lower[0]} away")
-    if options["calibration"] and not lower:
-        raise UsageError(f"--calibration is for lower precisions: give --precision {LOWER[0]} too")
+    if options["calibration"] and not (lower or options["cascade"]):
+        raise UsageError(
+            f"--calibration is for lower precisions and a cascade: give --precision {LOWER[0]} or --cascade too"
+        )
     return lower

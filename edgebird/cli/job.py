@@ -16,12 +16,13 @@ from edgebird.cli import shell
 from edgebird.cli.archive import ArchiveJob, Keeping, process_on_ray
 from edgebird.cli.progress import make_watcher
 from edgebird.conditioning import SoundOptions
-from edgebird.detection import Settings, detection_settings
+from edgebird.detection import Settings, cascade_use, detection_settings
 from edgebird.errors import UsageError
 from edgebird.formats import formatter, require_fitting
 from edgebird.readers import EACH
 from edgebird.recordings import Outcome, Work, process
 from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.runtimes.cascade import tell_cascade
 from edgebird.settings.model import DetectionSettings, OutputSettings
 from edgebird.sinks import Sink, opened
 from edgebird.sinks.build import table_options
@@ -121,7 +122,8 @@ def _process(job: Job, bundle: Bundle, settings: Settings, plan: _Plan) -> Outco
     """Analyse the recordings."""
     wanted, recordings = job.detection, plan.left.recordings
     timezone = parse_timezone(wanted.timezone) if wanted.timezone else None
-    options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True, measure=True)
+    use = cascade_use(wanted)
+    options = RuntimeOptions(wanted.precision, wanted.threads, throughput=True, measure=True, cascade=use)
     with ExitStack() as stack:
         on_ray = job.archive.on_ray
         # On a cluster nothing is scored here.
@@ -144,7 +146,9 @@ def _process(job: Job, bundle: Bundle, settings: Settings, plan: _Plan) -> Outco
         )
         if on_ray:
             return process_on_ray(job.keeping, bundle, recordings, work, (plan.sinks, watcher))
-        return process(recordings, work, plan.sinks, watcher)
+        outcome = process(recordings, work, plan.sinks, watcher)
+        tell_cascade(runtime, shell.say)
+        return outcome
 
 
 def _check(job: Job) -> None:
@@ -156,6 +160,8 @@ def _check(job: Job) -> None:
         raise UsageError(f"--voices {output.privacy.action} is for clips, and detect writes none: give drop-detection")
     if output.privacy and (job.submission or job.archive.scores is not None):
         raise UsageError("--voices with --submission or --scores: these tell of all windows, where somebody speaks too")
+    if job.detection.cascade and (job.submission or job.archive.scores is not None or job.archive.on_ray):
+        raise UsageError("--cascade scores few windows in full: leave --submission, --scores and --on away")
     job.archive.check(output, job.submission is not None)
     if job.submission and job.channel == EACH:
         raise UsageError("--submission has a row for each window: give --channel N, not --channel each")

@@ -10,9 +10,12 @@ import typer
 
 from edgebird.cli import shell
 from edgebird.cli.options import BundleArgument, RuntimeOption, ThreadsOption
+from edgebird.errors import UsageError
 
 if TYPE_CHECKING:
     from edgebird.agreement import Agreement
+    from edgebird.bundle import Bundle
+    from edgebird.cascade import Bound
     from edgebird.verification import Verification
 
 NAME = "verify"
@@ -33,6 +36,12 @@ def run(
             help="Recordings: also compare the detections of lower precisions with those in FP32.",
         ),
     ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade", help="With --audio: prove the bound of the bundle's cascade again on these recordings."
+        ),
+    ] = False,
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -56,8 +65,13 @@ def run(
     if (golden := opened.card.golden) and (told := golden.told_silence(opened.card.reference)):
         shell.say(told)
     passed = all(result.passed for result in results)
+    if cascade:
+        proofs = _cascade(opened, audio, runtime, precision, threads, as_json)
+        passed = passed and all(proof.holds for proof in proofs.values())
     content: dict[str, Any] = {"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}
-    if audio:
+    if cascade:
+        content["cascade"] = {name: bound.to_json() for name, bound in proofs.items()}
+    elif audio:
         from edgebird.agreement import agreements
 
         precisions = [precision] if precision and precision != "fp32" else []
@@ -69,6 +83,22 @@ def run(
         shell.result(json.dumps(content))
     if not passed:
         raise typer.Exit(shell.FAILED)
+
+
+def _cascade(
+    bundle: Bundle, audio: list[Path] | None, runtime: str, precision: str | None, threads: int | None, quiet: bool
+) -> dict[str, Bound]:
+    """The bound of each precision, printed unless quiet."""
+    from edgebird.cascade_proof import prove_cascade
+
+    if not audio:
+        raise UsageError("--cascade: give --audio recordings that nothing was fitted to")
+    proofs = {}
+    for name, engine, bound in prove_cascade(bundle, audio, runtime, precision, threads, shell.say):
+        proofs[name] = bound
+        if not quiet:
+            shell.result(f"cascade, {name} on {engine}: {'PASSED' if bound.holds else 'FAILED'}\n  {bound.told()}")
+    return proofs
 
 
 def _told(result: Verification) -> str:

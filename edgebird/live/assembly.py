@@ -13,7 +13,7 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
 from edgebird.conditioning import sound_options
-from edgebird.detection import LONGEST_S, source_settings
+from edgebird.detection import LONGEST_S, cascade_use, source_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
 from edgebird.live.arrival import pipe_s
@@ -47,6 +47,7 @@ from edgebird.voices import AFTER_S, HEARD_S, Voices
 # For clips: windows, inference and writing that are still to come when a detection is over.
 _AFTER_S = AHEAD_S + 15.0
 _SCREEN_S = 15.0
+_SONG_S = 60.0  # in which pairs of one label are one song where a cascade is audited
 # Beyond a stream's own timeout: what it holds back, catches up, and tries in two ways when it is opened.
 _STREAM_STALL_S, _STREAM_OPENING_S = 20.0, 10.0
 
@@ -81,7 +82,8 @@ def open_listening_bundle(path: Path) -> Bundle:
 def runtime_options(settings: StationSettings) -> RuntimeOptions:
     """How to open the engine of a station."""
     several = len(settings.sources) > 1  # whose windows are due together
-    return RuntimeOptions(settings.detection.precision, settings.detection.threads, throughput=several)
+    detection, use = settings.detection, cascade_use(settings.detection, _SONG_S)
+    return RuntimeOptions(detection.precision, detection.threads, throughput=several, cascade=use)
 
 
 def open_engine(settings: StationSettings, bundle: Bundle, tell: Callable[[str], None]) -> Engine:

@@ -18,10 +18,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from edgebird.drift import DriftStatus
 from edgebird.errors import EdgebirdError, RuntimeUnavailableError, ScoreError
 from edgebird.events import Event
 from edgebird.parity import Proof
 from edgebird.runtimes import Runtime, apart
+from edgebird.runtimes.cascade import drift_of
 from edgebird.scoring import infer_each
 from edgebird.types import FloatArray, Window
 
@@ -149,6 +151,10 @@ class Engine:
         if now - self._lost_at > AWAY_S:
             self.hangs = self._opening is not None
             raise RuntimeUnavailableError(f"{self.name} is lost for {AWAY_S:.0f} s: {self._why}")
+
+    def drift(self) -> DriftStatus | None:
+        """How its cascade does since it was opened, None where there is none."""
+        return None if self._runtime is None else drift_of(self._runtime)
 
     def hurry(self) -> None:
         """Wait less for it, as the station ends."""

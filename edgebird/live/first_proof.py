@@ -12,6 +12,7 @@ from edgebird.bundle import Bundle, GoldenData
 from edgebird.errors import ScoreError
 from edgebird.parity import Parity, Proof, prove
 from edgebird.runtimes import Runtime
+from edgebird.runtimes.cascade import in_full
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +29,13 @@ def first_proof(bundle: Bundle, runtime: Runtime, precision: str, seconds: float
     """
     if bundle.card.golden is None or runtime.name in _NO_ENGINES:
         return None
-    golden, tolerance = bundle.golden(), bundle.card.tolerance(precision)
+    golden, tolerance, score = bundle.golden(), bundle.card.tolerance(precision), in_full(runtime)
     try:
         began = time.perf_counter()
-        runtime.infer(_some(golden, 1).windows())
+        score(_some(golden, 1).windows())
         took = time.perf_counter() - began
         many = max(1, min(_WINDOWS, int(seconds / max(took, 1e-6))))
-        proof = prove(runtime.infer, _some(golden, many), (1,), tolerance)
+        proof = prove(score, _some(golden, many), (1,), tolerance)
     except ScoreError as error:
         log.warning("%s: %s", runtime.name, error)
         return Proof(Parity(1, math.inf, math.inf, 0.0, 0, 0), tolerance, 0, golden.names[0])

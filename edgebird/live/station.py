@@ -85,6 +85,7 @@ class Station:
         self._began = time.monotonic()
         self._next = {"tick": 0.0, "stats": self._began + options.stats_every_s, "advice": self._began + _ADVICE_S}
         self._overruns: dict[str, int] = {}
+        self._told_fall = False
         self._unscored: dict[str, str] = {}  # source -> why its first window that was given up was not scored
         self.failures: list[str] = []  # of files not read to their end or not all scored, of live sources never heard
 
@@ -320,10 +321,16 @@ class Station:
             self._advise()
 
     def _stats(self) -> Event:
-        return stats_event(self._status(self._lately), self._lately, self._options.place)
+        event = stats_event(self._status(self._lately), self._lately, self._options.place)
+        drift = self._engine.drift()
+        return event | ({"cascade": drift.to_json()} if drift else {})
 
     def _advise(self) -> None:
         """Say what to change where the engine was too late in the last minute, and that sinks are."""
+        drift = self._engine.drift()
+        if drift and drift.fallen and not self._told_fall:
+            self._told_fall = True
+            log.warning("%s; listen without --cascade, or export it again with recordings of this place", drift.told())
         if delay := self._telling.delay():
             log.warning("results are not written in time: %s", delay)
         for listener in self._listeners:

@@ -161,6 +161,12 @@ class DetectionSettings:
     threads: int | None = field(default=None, metadata=set_by(
         Setting("threads", "CPU threads of the engine; default: all cores.", checks.whole(1),
                 Option("--threads", "N", commands=BOTH, minimum=1), example=3, fixed=True)))
+    cascade: bool = field(default=False, metadata=set_by(
+        Setting("cascade", "Score by stages: most windows without birds are not scored in full (docs/cascade.md).",
+                checks.boolean(), Option("--cascade", commands=BOTH), example=True, fixed=True)))
+    cascade_audit: float = field(default=0.05, metadata=set_by(
+        Setting("cascade-audit", "Share of the windows that a stage stops that is scored in full, default {default}.",
+                checks.number(0, 1), Option("--cascade-audit", "X", commands=BOTH), example=0.1, fixed=True)))
     hop_s: float = field(default=HOP_S, metadata=set_by(
         Setting("hop", "Seconds between windows, default {default}; together with the window's length it sets how "
                 "soon a bird can be reported.", checks.number(0.01, 60, "seconds"),

@@ -11,7 +11,7 @@ from edgebird.events import Event
 from edgebird.sinks import Memory
 
 # From what is lost first to what is lost last; other kinds are worth as much as `source`.
-_WORTH = (("stats", "rejected"), ("onset",), ("source",), ("gap",), ("detection",), ("summary",))
+_WORTH = (("stats", "rejected", "stopped"), ("onset",), ("source",), ("gap",), ("detection",), ("summary",))
 _KINDS = {kind: worth for worth, kinds in enumerate(_WORTH) for kind in kinds}
 
 

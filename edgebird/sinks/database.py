@@ -20,7 +20,7 @@ _COLUMNS = (
     "source", "time", "start_s", "end_s", "code", "scientific_name", "common_name", "score", "windows", "latency_s",
     "probability",
 )  # fmt: skip
-_TOLD = frozenset({"gap", "source", "summary", "sink", "engine", "stats", "retention", "rejected"})
+_TOLD = frozenset({"gap", "source", "summary", "sink", "engine", "stats", "retention", "rejected", "stopped"})
 _CACHE_KIB = 256
 _WAIT_S = 2.0  # for another writer, such as a user in a database tool
 

@@ -20,7 +20,7 @@ from edgebird.types import Origin
 
 _JSON = JsonLines()
 _LONGEST_LINE = 1 << 16  # bytes
-NOT_SYNCED = ("stats", "rejected")  # everything else is on the disk when `take` returns
+NOT_SYNCED = ("stats", "rejected", "stopped")  # everything else is on the disk when `take` returns
 
 
 def now() -> datetime:

@@ -67,11 +67,11 @@ def element_types(model: ModelProto) -> dict[str, int]:
 
 def low_share(model: ModelProto, low: Container[str]) -> float:
     """Share of a window's multiplications in products (Conv, Gemm, MatMul) that the nodes named `low` do."""
-    work = _multiplications(model)
+    work = multiplications(model)
     return sum(count for name, count in work.items() if name in low) / sum(work.values())
 
 
-def _multiplications(model: ModelProto) -> dict[str, int]:
+def multiplications(model: ModelProto) -> dict[str, int]:
     """Node -> multiplications for one window, for every product of the graph."""
     graph = model.graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}

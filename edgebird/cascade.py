@@ -1,0 +1,181 @@
+"""The cascade: cheap stages before the full model, and the bound on what they miss (docs/cascade.md).
+
+A window that a stage stops has no scores of the full model. In place of them it has the same number for every label,
+which no score is: see `STOPPED`. Pure data and functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebird.parity import CONFIDENCE, share_bound
+from edgebird.types import FloatArray
+
+WANTED = 0.99  # of the pairs must be kept
+GATE, FOLD = 1, 2  # stages that stop windows
+STAGES = {GATE: "gate", FOLD: "fold"}
+STOPPED = {GATE: np.float32(-1), FOLD: np.float32(-2)}  # in place of the scores of a window that a stage stopped
+AUDIT = 0.05  # of the windows that are stopped are scored in full all the same, if nobody says how many
+_DRAWS = 2000  # of the recordings
+
+
+@dataclass(frozen=True, slots=True)
+class StageFile:
+    """A graph of the bundle: file name and SHA-256."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What was kept of the pairs (window, label) that the full model scores at or above the threshold.
+
+    windows: of how many recordings, none of them used to fit or to choose anything; those with pairs are
+    `recordings_with`. kept_least: the share that is kept, at least, with a confidence of 95 %: the smaller one of the
+    exact binomial bound and of the percentile of recordings drawn again. stopped: windows by stage. detections: of the
+    full model; detections_kept: those that the cascade has too, with the same label and half of the longer one shared.
+    """
+
+    windows: int
+    recordings: int
+    recordings_with: int
+    pairs: int
+    missed: int
+    kept_least: float
+    stopped: Mapping[str, int]
+    detections: int = 0
+    detections_kept: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether enough is kept."""
+        return self.kept_least >= WANTED
+
+    def to_json(self) -> dict[str, Any]:
+        """As `edgebird verify --json` prints it."""
+        return asdict(self)
+
+    def told(self) -> str:
+        """In words."""
+        share = ", ".join(
+            f"{count / max(self.windows, 1):.0%} stopped by the {stage}" for stage, count in self.stopped.items()
+        )
+        return (
+            f"{self.pairs - self.missed} of {self.pairs} pairs kept, of others at least {self.kept_least:.1%} with "
+            f"{CONFIDENCE:.0%} confidence ({self.windows} windows of {self.recordings} recordings: {share}); "
+            f"{self.detections_kept} of {self.detections} detections kept"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """What a card says of its cascade.
+
+    gate: the graph that judges an image. stages: precision -> part -> graph. The part `front` makes the image of audio,
+    `first` the first fold's scores of the image, `rest` all scores; a single fold has no `rest`. Their weights are in
+    the precision's own graph. image, first: tensors at which it is cut. threshold: of the pairs; nothing below may be
+    a detection. gate_least, fold_least: the gate's logit, and the first fold's highest score, that a window needs to
+    pass; None where there is no such stage. share: the gate's multiplications, of one fold's. evidence: what the
+    bounds were found with. bounds: by precision.
+    """
+
+    gate: StageFile
+    stages: Mapping[str, Mapping[str, StageFile]]
+    image: str
+    first: str
+    threshold: float
+    gate_least: float
+    fold_least: float | None
+    share: float
+    evidence: str
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Cascade:
+        """That of a card."""
+        stages = {
+            precision: {part: StageFile(**file) for part, file in parts.items()}
+            for precision, parts in content["stages"].items()
+        }
+        bounds = {precision: Bound(**bound) for precision, bound in content["bounds"].items()}
+        return cls(**{**content, "gate": StageFile(**content["gate"]), "stages": stages, "bounds": bounds})
+
+    def hashes(self) -> dict[str, str]:
+        """Name and SHA-256 of its files."""
+        files = (self.gate, *(file for parts in self.stages.values() for file in parts.values()))
+        return {file.file: file.sha256 for file in files}
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeUse:
+    """How a cascade is used. audit, song_s: see `drift.DriftTest`."""
+
+    audit: float
+    song_s: float = 0.0
+
+
+def stage_of(scores: FloatArray) -> int:
+    """Which stage stopped a window with these scores, [classes]; 0 for none."""
+    return -int(scores[0]) if len(scores) and scores[0] < 0 else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedWindows:
+    """Windows that were scored in full although a stage would have stopped some.
+
+    scores: [windows, classes]. stages: [windows], which would have stopped it, 0 for none. recordings: [windows], the
+    number of the recording that each is of.
+    """
+
+    scores: FloatArray
+    stages: NDArray[np.int_]
+    recordings: NDArray[np.int_]
+
+
+def bound_of(judged: JudgedWindows, threshold: float, seed: int = 0) -> Bound:
+    """The bound on what is kept, of non-overlapping windows; without detections."""
+    hits = (judged.scores >= threshold).sum(axis=1)
+    missed = np.where(judged.stages > 0, hits, 0)
+    pairs, lost = int(hits.sum()), int(missed.sum())
+    of_recording = _sums(judged.recordings, hits), _sums(judged.recordings, missed)
+    least = min(1 - share_bound(lost, pairs), _resampled(*of_recording, seed)) if pairs else 0.0
+    return Bound(
+        windows=len(hits),
+        recordings=len(np.unique(judged.recordings)),
+        recordings_with=int((of_recording[0] > 0).sum()),
+        pairs=pairs,
+        missed=lost,
+        kept_least=least,
+        stopped={name: int((judged.stages == stage).sum()) for stage, name in STAGES.items()},
+    )
+
+
+def _sums(recordings: NDArray[np.int_], counts: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Of each recording."""
+    _, index = np.unique(recordings, return_inverse=True)
+    return np.bincount(index, counts)
+
+
+def _resampled(pairs: NDArray[np.float64], missed: NDArray[np.float64], seed: int) -> float:
+    """The 5th percentile of the share kept, of recordings drawn again with replacement (B. Efron, 1979)."""
+    having = pairs > 0
+    pairs, missed = pairs[having], missed[having]
+    drawn = np.random.default_rng(seed).integers(len(pairs), size=(_DRAWS, len(pairs)))
+    kept = 1 - missed[drawn].sum(axis=1) / pairs[drawn].sum(axis=1)
+    return float(np.percentile(kept, 100 * (1 - CONFIDENCE), method="lower"))
+
+
+def pairs_wanted(missed: int = 0) -> int:
+    """The fewest pairs with which a bound can hold, if so many of them are missed: 299 for none, 473 for one."""
+    few, enough = missed, math.ceil(10 * (missed + 1) / (1 - WANTED))
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if 1 - share_bound(missed, middle) >= WANTED else (middle, enough)
+    return enough

@@ -1,0 +1,180 @@
+"""The gate: a small network on the spectrogram image that says whether the full model would report anything.
+
+It learns the highest score of each window, as a probability: no labels are needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+from torch import nn
+
+from edgebird.card import OPSET
+from edgebird.errors import ExportError
+from edgebird.export.graph import BATCH
+from edgebird.types import FloatArray
+
+MOST_SHARE = 0.02  # of one fold's multiplications
+_WIDTHS = ((8, 16, 32, 32), (6, 12, 24, 24), (4, 8, 16, 16), (2, 4, 8, 8), (1, 2, 4, 4))
+EPOCHS, _BATCH, _RATE = 40, 64, 4e-3
+LEAST_STEPS = 600  # of few windows
+_SHIFT = 0.1  # of the image, in which it is moved
+_EPSILON = 1e-6
+IN, OUT = "image", "logit"
+
+
+class GateNetwork(nn.Module):
+    """[batch, 1, H, W] -> logits [batch, 1]: four convolutions of stride 2, then maximum and mean over the map."""
+
+    def __init__(self, widths: tuple[int, ...], mean: float, scale: float) -> None:
+        super().__init__()
+        before = (1, *widths[:-1])
+        self.mean, self.scale = mean, scale
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 5 if a == 1 else 3, stride=2) for a, b in zip(before, widths, strict=True)
+        )
+        self.head = nn.Linear(2 * widths[-1], 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        x = (image - self.mean) * self.scale
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        logits: torch.Tensor = self.head(torch.cat((x.amax(dim=(2, 3)), x.mean(dim=(2, 3))), dim=1))
+        return logits
+
+    def multiplications(self, height: int, width: int) -> int:
+        """For one image."""
+        total, shape = 0, (height, width)
+        for layer in self.layers:
+            assert isinstance(layer, nn.Conv2d)
+            shape = tuple((size - layer.kernel_size[0]) // 2 + 1 for size in shape)  # type: ignore[assignment]
+            if min(shape) < 1:
+                raise ExportError(f"a gate needs a larger image than {height} x {width}")
+            total += layer.weight.numel() * shape[0] * shape[1]
+        return total + self.head.in_features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gate:
+    """A gate that was fitted. share: of one fold's multiplications."""
+
+    network: GateNetwork
+    share: float
+
+    def logits(self, images: NDArray[np.float16]) -> FloatArray:
+        """[windows] of images [windows, 1, H, W]."""
+        with torch.no_grad():
+            parts = [
+                self.network(torch.from_numpy(images[start : start + _BATCH].astype(np.float32)))[:, 0].numpy()
+                for start in range(0, len(images), _BATCH)
+            ]
+        return np.concatenate(parts)
+
+    def to_onnx(self, height: int, width: int) -> ModelProto:
+        """The same as a graph, `image` float32 [batch, 1, H, W] -> `logit` float32 [batch, 1]."""
+        return _graph(self.network, height, width)
+
+
+def fit(images: NDArray[np.float16], best: FloatArray, fold: int, seed: int = 0) -> Gate:
+    """Fit the largest gate that is cheap enough.
+
+    images: [windows, 1, H, W]. best: the highest score of each, [windows]. fold: multiplications of one fold for a
+    window.
+    Raises ExportError where even the smallest is too dear.
+    """
+    height, width = images.shape[2:]
+    sample = images[:: max(1, len(images) // 256)].astype(np.float32)
+    torch.manual_seed(seed)
+    for widths in _WIDTHS:
+        network = GateNetwork(widths, float(sample.mean()), 1 / max(float(sample.std()), _EPSILON))
+        share = network.multiplications(height, width) / fold
+        if share <= MOST_SHARE:
+            _train(network, images, best, seed)
+            return Gate(network, share)
+    raise ExportError(
+        f"a cascade is not worth it: the smallest gate takes {share:.0%} of the fold's multiplications, "
+        f"{MOST_SHARE:.0%} are allowed"
+    )
+
+
+def _train(network: GateNetwork, images: NDArray[np.float16], best: FloatArray, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    wanted = torch.from_numpy(np.ascontiguousarray(best, np.float32))
+    # As much is learned of windows with a bird as of those without, however rare they are.
+    heard = wanted >= 0.5 * float(wanted.max())
+    share = float(heard.float().mean().clamp(0.02, 0.98))
+    weights = torch.where(heard, 0.5 / share, 0.5 / (1 - share))
+    per_epoch = -(-len(images) // _BATCH)
+    steps = max(LEAST_STEPS, EPOCHS * per_epoch)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
+    network.train()
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        if len(order) < min(_BATCH, len(images)):
+            order = torch.randperm(len(images), generator=random)
+        rows, order = order[:_BATCH], order[_BATCH:]
+        batch = torch.from_numpy(images[rows.numpy()].astype(np.float32))
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            network(_moved(batch, random))[:, 0], wanted[rows], weight=weights[rows]
+        )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    network.eval()
+
+
+def _moved(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Moved a little, and rolled round, along the longer side, which is time."""
+    axis = 2 if images.shape[2] > images.shape[3] else 3
+    most = max(1, int(_SHIFT * images.shape[axis]))
+    shift = int(torch.randint(-most, most + 1, (1,), generator=random))
+    return torch.roll(images, shift, dims=axis)
+
+
+def _graph(network: GateNetwork, height: int, width: int) -> ModelProto:
+    tensors = [
+        helper.make_tensor("mean", TensorProto.FLOAT, [], [network.mean]),
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [network.scale]),
+        helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
+    ]
+    nodes = [helper.make_node("Sub", [IN, "mean"], ["centred"]), helper.make_node("Mul", ["centred", "scale"], ["map"])]
+    last = "map"
+    for index, layer in enumerate(network.layers):
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        for name, values in (("weight", layer.weight), ("bias", layer.bias)):
+            tensors.append(onnx.numpy_helper.from_array(values.detach().numpy(), f"{index}.{name}"))
+        names = [last, f"{index}.weight", f"{index}.bias"]
+        kernel = [layer.kernel_size[0]] * 2
+        nodes.append(helper.make_node("Conv", names, [f"conv.{index}"], kernel_shape=kernel, strides=[2, 2]))
+        last = f"relu.{index}"
+        nodes.append(helper.make_node("Relu", [f"conv.{index}"], [last]))
+    for name, values in (("head.weight", network.head.weight), ("head.bias", network.head.bias)):
+        tensors.append(onnx.numpy_helper.from_array(values.detach().numpy(), name))
+    nodes += [
+        helper.make_node("ReduceMax", [last, "axes"], ["max"], keepdims=0),
+        helper.make_node("ReduceMean", [last, "axes"], ["average"], keepdims=0),
+        helper.make_node("Concat", ["max", "average"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "head.weight", "head.bias"], [OUT], transB=1),
+    ]
+    for node in nodes:
+        node.name = node.output[0]
+    graph = helper.make_graph(
+        nodes,
+        "gate",
+        [helper.make_tensor_value_info(IN, TensorProto.FLOAT, [BATCH, 1, height, width])],
+        [helper.make_tensor_value_info(OUT, TensorProto.FLOAT, [BATCH, 1])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    model.producer_name = "edgebird"
+    onnx.checker.check_model(model, full_check=True)
+    return model

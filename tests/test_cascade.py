@@ -1,0 +1,302 @@
+"""A cascade misses no more than it promises: stages are the model's own, a bound is one, and a fall is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+import typer.testing
+
+from edgebird.bundle import CARD_FILE, Bundle, open_bundle
+from edgebird.cascade import (
+    FOLD,
+    GATE,
+    STOPPED,
+    Cascade,
+    CascadeUse,
+    JudgedWindows,
+    StageFile,
+    bound_of,
+    pairs_wanted,
+    stage_of,
+)
+from edgebird.cascade_proof import prove_cascade
+from edgebird.cli.app import make_app
+from edgebird.drift import DriftTest, miss_probability, pairs_until_told
+from edgebird.errors import BundleError, ExportError, RuntimeUnavailableError
+from edgebird.export.cascade import gate
+from edgebird.export.cascade.choosing import Costs, choose
+from edgebird.export.cascade.gate import Gate, GateNetwork
+from edgebird.export.cascade.making import write_stages
+from edgebird.files import file_sha256
+from edgebird.kept import kept_of
+from edgebird.runtimes import RuntimeOptions, open_runtime
+from edgebird.runtimes.cascade import CascadeRuntime, in_full
+from edgebird.types import FloatArray
+from tests.conftest import require
+
+torch = require("torch")
+
+
+# ----------------------------------------------------------------------------------------------------------- the bound
+def judged(pairs: int, missed: int, recordings: int) -> JudgedWindows:
+    """Windows with one label, heard in each; the missed ones are the first."""
+    stages = np.where(np.arange(pairs) < missed, GATE, 0)
+    return JudgedWindows(np.full((pairs, 1), 0.9, np.float32), stages, np.arange(pairs) % recordings)
+
+
+@pytest.mark.parametrize(("missed", "least"), [(0, 299), (1, 473)])
+def test_as_many_pairs_as_the_binomial_bound_needs_are_needed(missed: int, least: int) -> None:
+    assert pairs_wanted(missed) == least
+    assert bound_of(judged(least, missed, least), 0.3).holds
+    assert not bound_of(judged(least - 1, missed, least), 0.3).holds
+
+
+def test_misses_of_one_recording_weigh_more_than_misses_of_many() -> None:
+    """Forty pairs of one night are not forty nights: a bound that forgets it promises too much."""
+    count = 2000
+    scores, recordings = np.full((count, 1), 0.9, np.float32), np.arange(count) // 100
+    in_one, spread = np.zeros(count, int), np.zeros(count, int)
+    in_one[:10], spread[::200] = GATE, GATE
+    assert bound_of(JudgedWindows(scores, spread, recordings), 0.3).kept_least > 0.99
+    assert bound_of(JudgedWindows(scores, in_one, recordings), 0.3).kept_least < 0.99
+
+
+def test_a_window_below_the_threshold_is_no_miss_and_a_detection_that_is_lost_is_told() -> None:
+    scores = np.array([[0.9], [0.2], [0.9], [0.1]], np.float32)
+    spans = np.array([[0, 10], [10, 20], [30, 40], [40, 50]])
+    bound = kept_of(JudgedWindows(scores, np.array([0, GATE, FOLD, GATE]), np.zeros(4, int)), spans, 0.3, 1000)
+    assert (bound.pairs, bound.missed, bound.detections, bound.detections_kept) == (2, 1, 2, 1)
+    assert bound.stopped == {"gate": 2, "fold": 1}
+
+
+def test_nothing_heard_is_no_bound() -> None:
+    assert (
+        bound_of(JudgedWindows(np.zeros((500, 3), np.float32), np.zeros(500, int), np.arange(500)), 0.3).kept_least == 0
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- the choice
+def test_the_cheapest_thresholds_miss_nothing_that_they_were_chosen_with() -> None:
+    """Of windows that are far apart, most of those without birds end early, and none with one does."""
+    rng = np.random.default_rng(0)
+    hits = (rng.random(1000) < 0.1).astype(int)
+    logits = (rng.normal(0, 1, 1000) + 6 * hits).astype(np.float32)
+    first = (0.05 + 0.6 * hits + 0.02 * rng.random(1000)).astype(np.float32)[:, None]
+    choice = choose(logits, first, hits, Costs(1, 10, 30))
+    stages = choice.stages(logits, first)
+    assert not stages[hits > 0].any()
+    assert (stages[hits == 0] > 0).mean() > 0.95
+    assert choice.cost < 0.25
+    alone = choose(logits, first, hits, Costs(1, 10, 0))
+    assert alone.fold_least is None
+    assert set(alone.stages(logits, first)) <= {0, GATE}
+
+
+def test_a_gate_learns_loud_from_empty_images_and_its_graph_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "LEAST_STEPS", 60)
+    monkeypatch.setattr(gate, "EPOCHS", 1)
+    rng = np.random.default_rng(0)
+    images = rng.random((200, 1, 64, 96)).astype(np.float16) * np.float16(0.3)
+    best = (np.arange(200) % 4 == 0).astype(np.float32)
+    images[best > 0, :, 20:30, 30:50] = 1
+    fitted = gate.fit(images, best, fold=10**9)
+    logits = fitted.logits(images)
+    assert logits[best > 0].min() > logits[best == 0].max()
+    path = tmp_path / "gate.onnx"
+    path.write_bytes(fitted.to_onnx(64, 96).SerializeToString())
+    ort = require("onnxruntime")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": images[:8].astype(np.float32)})[0][:, 0]
+    np.testing.assert_allclose(found, logits[:8], atol=1e-4)
+
+
+def test_a_gate_that_would_cost_too_much_is_refused() -> None:
+    images = np.zeros((4, 1, 64, 96), np.float16)
+    with pytest.raises(ExportError, match="not worth it"):
+        gate.fit(images, np.zeros(4, np.float32), fold=10_000)
+
+
+# ---------------------------------------------------------------------------------------------------------- the stages
+@pytest.fixture(scope="module")
+def cascaded(in_int8: tuple[Bundle, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The narrow ensemble with a cascade whose thresholds a test sets: its weights are seeded, so no gate can be
+    fitted.
+    """
+    import shutil
+
+    folder = Path(shutil.copytree(in_int8[0].path, tmp_path_factory.mktemp("cascade") / "bundle"))
+    bundle = open_bundle(folder)
+    cuts, stages = write_stages(folder, bundle.card)
+    judge = folder / "cascade.gate.onnx"
+    network = GateNetwork((2, 2, 2, 2), 0.5, 2.0)
+    judge.write_bytes(Gate(network, 0.01).to_onnx(128, 313).SerializeToString())
+    files = {
+        name: {part: StageFile(path.name, file_sha256(path)) for part, path in parts.items()}
+        for name, parts in stages.items()
+    }
+    cascade = Cascade(
+        StageFile(judge.name, file_sha256(judge)), files, cuts.image, cuts.first, 0.3, -99.0, 0.0, 0.01, ""
+    )
+    (folder / CARD_FILE).write_bytes(replace(bundle.card, cascade=cascade).to_bytes())
+    return open_bundle(folder)
+
+
+def with_thresholds(bundle: Bundle, gate: float, fold: float) -> Bundle:
+    assert bundle.card.cascade is not None
+    cascade = replace(bundle.card.cascade, gate_least=gate, fold_least=fold)
+    return Bundle(bundle.path, replace(bundle.card, cascade=cascade))
+
+
+def opened(bundle: Bundle, name: str = "ort-cpu", audit: float = 0.0, precision: str = "fp32") -> CascadeRuntime:
+    runtime = open_runtime(bundle, name, RuntimeOptions(precision, 1, cascade=CascadeUse(audit)))
+    assert isinstance(runtime, CascadeRuntime)
+    return runtime
+
+
+def windows(bundle: Bundle, count: int = 3) -> FloatArray:
+    return bundle.golden().windows()[:count]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), [("ort-cpu", "fp32"), ("openvino", "fp32"), ("ort-cpu", "int8")])
+def test_what_reaches_the_end_has_the_full_models_scores(cascaded: Bundle, name: str, precision: str) -> None:
+    require("openvino" if name == "openvino" else "onnxruntime")
+    full = open_runtime(cascaded, name, RuntimeOptions(precision, 1))
+    staged = opened(cascaded, name, precision=precision)
+    try:
+        sound = windows(cascaded)
+        np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
+    finally:
+        full.close()
+        staged.close()
+
+
+def test_the_stages_hold_no_second_copy_of_the_weights(cascaded: Bundle) -> None:
+    assert cascaded.card.cascade is not None
+    model = (cascaded.path / cascaded.card.precisions["fp32"].file).stat().st_size
+    for stage in cascaded.card.cascade.stages["fp32"].values():
+        file = cascaded.path / stage.file
+        assert file.stat().st_size < 0.3 * model
+        tensors = onnx.load(str(file), load_external_data=False).graph.initializer
+        assert all(len(tensor.raw_data) < 1024 for tensor in tensors)
+
+
+def test_a_stage_file_that_was_changed_is_found(cascaded: Bundle, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(cascaded.path, tmp_path / "bundle"))
+    with (copy / "cascade.gate.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match="damaged or replaced"):
+        open_bundle(copy)
+
+
+def test_windows_end_where_a_stage_stops_them_and_audited_ones_are_scored_all_the_same(cascaded: Bundle) -> None:
+    sound = windows(cascaded)
+    full = opened(cascaded)
+    whole = full.in_full(sound)
+    full.close()
+    for least, fold, stage in ((99.0, 0.0, GATE), (-99.0, 2.0, FOLD)):
+        bundle = with_thresholds(cascaded, least, fold)
+        runtime, audited = opened(bundle), opened(bundle, audit=1.0)
+        stopped = runtime.infer(sound)
+        assert (stopped == STOPPED[stage]).all()
+        assert [stage_of(row) for row in stopped] == [stage] * len(sound)
+        np.testing.assert_allclose(audited.infer(sound), whole, atol=1e-6)
+        np.testing.assert_allclose(in_full(runtime)(sound), whole, atol=1e-6)
+        status = audited.drift.status()
+        assert status.windows == status.audited == len(sound)
+        assert status.missed == status.pairs == (whole >= 0.3).sum()
+        for one in (runtime, audited):
+            one.close()
+
+
+def test_a_cascade_is_refused_where_it_is_not_or_cannot_run(bundle: Bundle, cascaded: Bundle) -> None:
+    with pytest.raises(BundleError, match="has no cascade"):
+        opened(bundle)
+    with pytest.raises(RuntimeUnavailableError, match="runs on CPUs"):
+        opened(cascaded, "null")
+    with pytest.raises(BundleError, match="none at fp16"):
+        opened(cascaded, precision="fp16")
+
+
+def test_detect_tells_where_windows_ended_and_refuses_what_nothing_is_promised_of(
+    cascaded: Bundle, tmp_path: Path
+) -> None:
+    """A summary without it would say that all was scored in full; a lower threshold would miss without a bound."""
+    assert cascaded.card.cascade is not None
+    (cascaded.path / CARD_FILE).write_bytes(with_thresholds(cascaded, 99.0, 0.0).card.to_bytes())
+    audio = tmp_path / "a.wav"
+    soundfile.write(audio, windows(cascaded, 2).reshape(-1), 32000)
+    common = ["detect", str(audio), "--bundle", str(cascaded.path), "--runtime", "ort-cpu", "--cascade"]
+    common += ["--cascade-audit", "0", "--hop", "5", "--format", "jsonl"]
+    invoke = typer.testing.CliRunner().invoke
+    told = invoke(make_app(), [*common, "--explain"])
+    assert told.exit_code == 0, told.output
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [event["stage"] for event in events if event["event"] == "stopped"] == ["gate", "gate"]
+    assert (events[-1]["stopped_gate"], events[-1]["stopped_fold"]) == (2, 0)
+    assert "100% stopped by the gate" in told.stderr
+    refused = invoke(make_app(), [*common, "--threshold", "0.2"])
+    assert "the cascade's bound is for scores of 0.3" in refused.stderr + str(refused.exception)
+    assert refused.exit_code != 0
+
+
+def test_verify_proves_the_bound_again_on_any_audio(cascaded: Bundle, tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    soundfile.write(audio, windows(cascaded, 3).reshape(-1), 32000)
+    ((precision, engine, bound),) = prove_cascade(with_thresholds(cascaded, 99.0, 0.0), [audio], "ort-cpu", "fp32", 1)
+    assert (precision, engine, bound.windows) == ("fp32", "ort-cpu", 3)
+    assert bound.missed == bound.pairs > 0
+    assert not bound.holds
+    ((_, _, bound),) = prove_cascade(with_thresholds(cascaded, -99.0, 0.0), [audio], "ort-cpu", "fp32", 1)
+    assert bound.missed == 0
+
+
+# ----------------------------------------------------------------------------------------------------------- the drift
+def told_after(kept: float, audit: float, most: int, seed: int) -> int | None:
+    """After how many pairs that are seen a fall is told, with a share of all pairs kept."""
+    random, test = np.random.default_rng(seed), DriftTest(audit)
+    for count in range(1, most + 1):
+        missed = random.random() < miss_probability(kept, audit)
+        test.take(GATE if missed else 0, [0])
+        if test.status().fallen:
+            return count
+    return None
+
+
+def test_a_fall_to_ninety_percent_is_told_and_what_was_promised_is_not() -> None:
+    """A station that misses one bird in ten says so; one that keeps its promise does not cry wolf."""
+    audit = 0.05
+    expected = pairs_until_told(audit)
+    found = [told_after(0.90, audit, 20_000, seed) for seed in range(30)]
+    assert all(found)
+    assert 0.5 * expected < np.median([count for count in found if count]) < 2 * expected
+    assert all(told_after(0.995, audit, 2000, seed) is None for seed in range(20))
+
+
+def test_one_song_is_one_pair_at_a_station_and_the_days_follow_the_rate() -> None:
+    now = [0.0]
+    test = DriftTest(0.05, song_s=60, clock=lambda: now[0])
+    for _ in range(10):
+        test.take(0, [7])
+        now[0] += 10
+    assert test.status().pairs == 2
+    now[0] = 86400.0
+    days = test.status().to_tell_days
+    assert days == pytest.approx(pairs_until_told(0.05) / 2)
+
+
+def test_a_stopped_window_that_nobody_scored_is_no_pair() -> None:
+    test = DriftTest(0.05)
+    test.take(GATE, None)
+    status = test.status()
+    assert (status.windows, status.stopped["gate"], status.audited, status.pairs, status.kept) == (1, 1, 0, 0, None)
