@@ -137,10 +137,11 @@ def _require_bound(settings: Settings, card: Card) -> None:
     thresholds = np.broadcast_to(np.float32(settings.threshold), len(card.labels))
     allowed = thresholds if settings.allowed is None else thresholds[settings.allowed]
     promised = np.float32(card.cascade.threshold)
-    if len(allowed) and allowed.min() < promised:
+    lowest = min([*allowed, *([np.float32(settings.suppression.threshold)] if settings.suppression else [])], default=1)
+    if lowest < promised:
         raise UsageError(
-            f"threshold {allowed.min():g}: the cascade's bound is for scores of {promised:g} and more: raise it, leave "
-            f"--cascade away, or export with --cascade-threshold {allowed.min():g}"
+            f"threshold {lowest:g}: the cascade's bound is for scores of {promised:g} and more: raise it, leave "
+            f"--cascade away, or export with --cascade-threshold {lowest:g}"
         )
 
 

@@ -75,6 +75,9 @@ def describe(bundle: Bundle) -> Iterator[str]:
     if its := card.provenance:
         yield f"  {its.family or 'adopted'}: {its.file}, SHA-256 {its.sha256}"
         yield f"  licence of the weights: {its.licence or 'nobody said'}; source: {its.source or 'nobody said'}"
+    if card.cascade:
+        yield f"  cascade for scores of {card.cascade.threshold:g} and more, by {card.cascade.evidence}"
+        yield from (f"    {name}: {bound.told()}" for name, bound in card.cascade.bounds.items())
     if card.not_birds:
         yield f"  no birds: {', '.join(f'{code} ({what})' for code, what in card.not_birds.items())}"
     yield ""

@@ -88,12 +88,12 @@ def test_the_cheapest_thresholds_miss_nothing_that_they_were_chosen_with() -> No
     hits = (rng.random(1000) < 0.1).astype(int)
     logits = (rng.normal(0, 1, 1000) + 6 * hits).astype(np.float32)
     first = (0.05 + 0.6 * hits + 0.02 * rng.random(1000)).astype(np.float32)[:, None]
-    choice = choose(logits, first, hits, Costs(1, 10, 30))
+    choice = choose(logits, first, hits, Costs(1, 10, 30), np.array([0.6]))
     stages = choice.stages(logits, first)
     assert not stages[hits > 0].any()
     assert (stages[hits == 0] > 0).mean() > 0.95
     assert choice.cost < 0.25
-    alone = choose(logits, first, hits, Costs(1, 10, 0))
+    alone = choose(logits, first, hits, Costs(1, 10, 0), np.array([0.6]))
     assert alone.fold_least is None
     assert set(alone.stages(logits, first)) <= {0, GATE}
 

@@ -5,6 +5,7 @@ to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from edgebird.cascade import FOLD, GATE
 from edgebird.types import FloatArray
 
-_ALLOWED = 0.002  # of the pairs may be missed where thresholds are chosen: fewer than the bound allows
-_MARGIN = 0.3  # below the weakest window that must pass, in logits
+_ALLOWED = 0.001  # of the pairs may be missed where thresholds are chosen: fewer than the bound allows
+_MARGIN = 0.5  # below the weakest window that must pass, in logits
 _STEPS = 60
 
 
@@ -44,48 +45,40 @@ class PassingThresholds:
         return stages
 
 
-def choose(logits: FloatArray, first: FloatArray, hits: NDArray[np.int_], costs: Costs) -> PassingThresholds:
+def choose(
+    logits: FloatArray, first: FloatArray, hits: NDArray[np.int_], costs: Costs, further: NDArray[Any]
+) -> PassingThresholds:
     """The cheapest thresholds that keep nearly all pairs.
 
     logits, hits [windows]: of the gate; how many labels the full model has at or above the threshold. first: [windows,
-    classes], the first fold's scores. Where costs.rest is 0 there is no second stage.
+    classes], the first fold's scores. further: [more], the fold's best scores of windows that the gate was fitted to and
+    in which the full model hears something: the fold was not, so they count for its threshold. Where costs.rest is 0
+    there is no second stage.
     """
     best = first.max(axis=1)
-    allowed = int(_ALLOWED * hits.sum())
+    heard = np.concatenate([best[hits > 0], further])
+    fold_least = _lowered(np.sort(heard)[int(_ALLOWED * len(heard))]) if costs.rest and len(heard) else None
     choices = []
-    for gate_least in _candidates(logits, hits, allowed):
+    for gate_least in _candidates(logits, hits):
         passing = logits >= gate_least
-        left = allowed - int(hits[~passing].sum())
-        if not costs.rest:
-            choices.append(PassingThresholds(float(gate_least), None, costs.gate + float(passing.mean()) * costs.first))
-            continue
-        fold_least = _least(best[passing], hits[passing], left)
-        on = float((passing & (best >= fold_least)).mean())
-        cost = costs.gate + float(passing.mean()) * costs.first + on * costs.rest
+        cost = costs.gate + float(passing.mean()) * costs.first
+        if fold_least is not None:
+            cost += float((passing & (best >= fold_least)).mean()) * costs.rest
         choices.append(PassingThresholds(float(gate_least), fold_least, cost))
     whole = costs.gate + costs.first + costs.rest
     cheapest = min(choices, key=lambda choice: choice.cost)
     return PassingThresholds(cheapest.gate_least, cheapest.fold_least, cheapest.cost / whole)
 
 
-def _candidates(logits: FloatArray, hits: NDArray[np.int_], allowed: int) -> NDArray[np.float64]:
-    """Thresholds of the gate that miss no more than is allowed, with a margin, down to one that stops nothing."""
-    ranked = np.sort(logits[hits > 0])
-    if not len(ranked):
-        return np.array([logits.min() - _MARGIN])
+def _candidates(logits: FloatArray, hits: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Thresholds of the gate that miss hardly any pair, with a margin, down to one that stops nothing."""
+    lowest = logits.min() - _MARGIN
     order = np.argsort(logits)
-    lost = np.cumsum(hits[order])
-    within = logits[order][lost > allowed]  # the first that must pass
-    highest = within[0] - _MARGIN
-    return np.linspace(logits.min() - _MARGIN, max(highest, logits.min() - _MARGIN), _STEPS)
+    must = logits[order][np.cumsum(hits[order]) > int(_ALLOWED * hits.sum())]  # these pass
+    return np.linspace(lowest, max(lowest, must[0] - _MARGIN), _STEPS) if len(must) else np.array([lowest])
 
 
-def _least(best: FloatArray, hits: NDArray[np.int_], allowed: int) -> float:
-    """The highest threshold of the first fold's best score that misses no more pairs, with the same margin."""
-    order = np.argsort(best)
-    must = best[order][np.cumsum(hits[order]) > allowed]
-    if not len(must):
-        return 0.0
-    weakest = float(np.clip(must[0], 1e-6, 1 - 1e-6))
-    logit = np.log(weakest / (1 - weakest)) - _MARGIN
-    return float(1 / (1 + np.exp(-logit)))
+def _lowered(score: float) -> float:
+    """A score with the margin below it."""
+    kept = np.clip(score, 1e-6, 1 - 1e-6)
+    return float(1 / (1 + np.exp(_MARGIN - np.log(kept / (1 - kept)))))

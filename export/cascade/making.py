@@ -28,7 +28,7 @@ from edgebird.types import FloatArray, Window
 
 LONGEST_S = 60.0  # of a detection
 GATE_FILE = "cascade.gate.onnx"
-MOST_WINDOWS = 6000  # of all recordings: eight hours
+MOST_WINDOWS = 4000  # of all recordings: five and a half hours
 _FIT, _CHOOSE, _JUDGE = "fit", "choose", "judge"
 _TURN = (_FIT, _JUDGE, _CHOOSE, _FIT, _JUDGE)  # what recordings are for, one after the other
 _SCENES = {_FIT: 900, _CHOOSE: 500, _JUDGE: 900}  # made of recordings that come with edgebird
@@ -73,7 +73,9 @@ def make_cascade(
     gate = fit(fitted.images, fitted.scores["fp32"].max(axis=1), fold)
     hits = (chosen.scores["fp32"] >= threshold).sum(axis=1)
     logits = gate.logits(chosen.images)
-    choice = choose(logits, chosen.first["fp32"], hits, replace(costs, gate=costs.gate + gate.share * fold))
+    heard_too = fitted.first["fp32"].max(axis=1)[fitted.scores["fp32"].max(axis=1) >= threshold]
+    costs = replace(costs, gate=costs.gate + gate.share * fold)
+    choice = choose(logits, chosen.first["fp32"], hits, costs, heard_too)
     tell(
         f"cascade   gate of {gate.share:.1%} of a fold; stages take {choice.cost:.0%} of the work on what "
         "they were chosen with"
