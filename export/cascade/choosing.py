@@ -51,9 +51,9 @@ def choose(
     """The cheapest thresholds that keep nearly all pairs.
 
     logits, hits [windows]: of the gate; how many labels the full model has at or above the threshold. first: [windows,
-    classes], the first fold's scores. further: [more], the fold's best scores of windows that the gate was fitted to and
-    in which the full model hears something: the fold was not, so they count for its threshold. Where costs.rest is 0
-    there is no second stage.
+    classes], the first fold's scores. further: [more], the fold's best scores of those windows the gate was fitted to
+    in which the full model hears something: the fold was not fitted to them. Where costs.rest is 0 there is no second
+    stage.
     """
     best = first.max(axis=1)
     heard = np.concatenate([best[hits > 0], further])
