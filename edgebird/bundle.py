@@ -147,7 +147,8 @@ def seal(path: str | os.PathLike[str]) -> Bundle:
     """Write the hashes of the files, and the digest, into a card written by hand; then open the bundle.
 
     For models that edgebird did not export: write card.json (docs/bundle.md), put the ONNX file beside it, seal.
-    Any `sha256` in the card may be an empty string before.
+    Any `sha256` in the card may be an empty string before. A cascade is of the graphs that it was cut from: of others
+    it is taken out.
     """
     folder = Path(path)
     file = folder / CARD_FILE
@@ -158,7 +159,9 @@ def seal(path: str | os.PathLike[str]) -> Bundle:
         }
         golden = replace(card.golden, sha256=file_sha256(folder / card.golden.file)) if card.golden else None
         with atomic_path(file) as temporary:
-            temporary.write_bytes(replace(card, precisions=precisions, golden=golden).to_bytes())
+            same = precisions == dict(card.precisions)
+            sealed = replace(card, precisions=precisions, golden=golden, cascade=card.cascade if same else None)
+            temporary.write_bytes(sealed.to_bytes())
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from error
     return open_bundle(folder)

@@ -18,6 +18,7 @@ from edgebird.parity import CONFIDENCE, share_bound
 from edgebird.types import FloatArray
 
 WANTED = 0.99  # of the pairs must be kept
+RECORDINGS = 8  # in which there is a pair, at least: of fewer, drawing them again says nothing
 GATE, FOLD = 1, 2  # stages that stop windows
 STAGES = {GATE: "gate", FOLD: "fold"}
 STOPPED = {GATE: np.float32(-1), FOLD: np.float32(-2)}  # in place of the scores of a window that a stage stopped
@@ -55,8 +56,8 @@ class Bound:
 
     @property
     def holds(self) -> bool:
-        """Whether enough is kept."""
-        return self.kept_least >= WANTED
+        """Whether enough is kept, in enough recordings."""
+        return self.kept_least >= WANTED and self.recordings_with >= RECORDINGS
 
     def to_json(self) -> dict[str, Any]:
         """As `edgebird verify --json` prints it."""
@@ -64,12 +65,10 @@ class Bound:
 
     def told(self) -> str:
         """In words."""
-        share = ", ".join(
-            f"{count / max(self.windows, 1):.0%} stopped by the {stage}" for stage, count in self.stopped.items()
-        )
+        stopped = told_stopped(self.stopped, self.windows)
         return (
-            f"{self.pairs - self.missed} of {self.pairs} pairs kept, of others at least {self.kept_least:.1%} with "
-            f"{CONFIDENCE:.0%} confidence ({self.windows} windows of {self.recordings} recordings: {share}); "
+            f"{self.pairs - self.missed} of {self.pairs} pairs kept, at least {self.kept_least:.1%} with "
+            f"{CONFIDENCE:.0%} confidence ({self.windows} windows of {self.recordings} recordings: {stopped}); "
             f"{self.detections_kept} of {self.detections} detections kept"
         )
 
@@ -111,6 +110,11 @@ class Cascade:
         """Name and SHA-256 of its files."""
         files = (self.gate, *(file for parts in self.stages.values() for file in parts.values()))
         return {file.file: file.sha256 for file in files}
+
+
+def told_stopped(stopped: Mapping[str, int], windows: int) -> str:
+    """In words. stopped: windows by stage, of so many."""
+    return ", ".join(f"{count / max(windows, 1):.0%} stopped by the {stage}" for stage, count in stopped.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def bound_of(judged: JudgedWindows, threshold: float, seed: int = 0) -> Bound:
 def _sums(recordings: NDArray[np.int_], counts: NDArray[np.int_]) -> NDArray[np.float64]:
     """Of each recording."""
     _, index = np.unique(recordings, return_inverse=True)
-    return np.bincount(index, counts)
+    return np.bincount(index, counts).astype(np.float64)
 
 
 def _resampled(pairs: NDArray[np.float64], missed: NDArray[np.float64], seed: int) -> float:
@@ -179,3 +183,11 @@ def pairs_wanted(missed: int = 0) -> int:
         middle = (few + enough) // 2
         few, enough = (few, middle) if 1 - share_bound(missed, middle) >= WANTED else (middle, enough)
     return enough
+
+
+def most_missed(pairs: int) -> int:
+    """With how many of so many pairs missed the bound still holds; -1 if not even with none."""
+    missed = -1
+    while pairs_wanted(missed + 1) <= pairs:
+        missed += 1
+    return missed

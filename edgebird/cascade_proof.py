@@ -9,9 +9,9 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.cascade import Bound, CascadeUse, JudgedWindows
-from edgebird.detection import LONGEST_S
 from edgebird.errors import AudioError, BundleError, RuntimeUnavailableError
 from edgebird.kept import kept_of, windows_apart
+from edgebird.parity import prove
 from edgebird.runtimes import RuntimeOptions
 from edgebird.runtimes.cascade import CascadeRuntime, open_runtime
 from edgebird.sources import FoundAudio, find_audio
@@ -28,7 +28,8 @@ def prove_cascade(
     """Score windows of recordings, and of folders of them, in full and by stages: precision, engine and what is kept.
 
     Windows do not overlap. precision: None for all that the cascade has. tell: takes what cannot be read, and what
-    cannot run here. Raises BundleError without a cascade, AudioError if no window can be read.
+    cannot run here. Raises BundleError without a cascade, AudioError if no window can be read, ParityError if the
+    stages do not score as the original network, RuntimeUnavailableError if nothing can run here.
     """
     found, errors = find_audio(paths)
     if not found:
@@ -37,18 +38,26 @@ def prove_cascade(
         tell(str(error))
     if bundle.card.cascade is None:
         raise BundleError(f"{bundle.path}: this bundle has no cascade: export it with --cascade")
+    proven, refused = False, ""
     for name in [precision] if precision else bundle.card.cascade.stages:
         try:
             engine = open_runtime(bundle, runtime, RuntimeOptions(name, threads, cascade=CascadeUse(1.0)), tell)
         except RuntimeUnavailableError as reason:
             if precision:
                 raise
-            tell(f"{name}: {reason}")
+            refused = f"{name}: {reason}"
+            tell(refused)
             continue
+        proven = True
         try:
+            prove(engine.in_full, bundle.golden(), (1,), bundle.card.tolerance(name)).require(
+                f"{engine.name}: the stages of {name} do not score as the original network"
+            )
             yield name, engine.name, _kept(engine, found, bundle.card.cascade.threshold, tell)
         finally:
             engine.close()
+    if not proven:
+        raise RuntimeUnavailableError(refused)
 
 
 def _kept(engine: CascadeRuntime, found: Sequence[FoundAudio], threshold: float, tell: Callable[[str], None]) -> Bound:
@@ -67,4 +76,4 @@ def _kept(engine: CascadeRuntime, found: Sequence[FoundAudio], threshold: float,
     if not scores:
         raise AudioError(f"nothing to prove a cascade with: no window can be heard of {len(found)} recordings")
     judged = JudgedWindows(np.stack(scores), np.array(stages), np.array(recordings))
-    return kept_of(judged, np.array(spans, np.int64), threshold, round(LONGEST_S * card.sample_rate))
+    return kept_of(judged, np.array(spans, np.int64), threshold, card.sample_rate)

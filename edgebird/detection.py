@@ -20,7 +20,7 @@ from edgebird.errors import IncompleteAudioError, ScoreError, UsageError
 from edgebird.events import Event, Events
 from edgebird.frequencies import week_of
 from edgebird.hours import within
-from edgebird.pooling import Onset, Pooled, Pooler
+from edgebird.pooling import LONGEST_S, Onset, Pooled, Pooler
 from edgebird.prefetch import prefetch
 from edgebird.rarity import Season, season_of
 from edgebird.runtimes import Runtime
@@ -34,13 +34,11 @@ from edgebird.species import allowed_labels, name_key
 from edgebird.suppression import Suppression, Suppressor, suppression_of
 from edgebird.types import AudioBlock, Detection, FloatArray, Gap, Label, Rejected, Stopped, Summary, Window
 from edgebird.voices import VoiceWatch
-from edgebird.windows import Windower
+from edgebird.windows import MIN_TAIL_S, Windower
 
 HOP_S, THRESHOLD = model.HOP_S, model.THRESHOLD
 _NOTHING = np.empty(0, np.float32)
 _DAY: Spans = ((SunBound("sunrise"), SunBound("sunset")),)
-MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
-LONGEST_S = 60.0  # a longer detection comes in pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)

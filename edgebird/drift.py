@@ -9,8 +9,8 @@ windows scored, a pair that is seen is a miss with the probability
 
 Page's cumulative sum (E. S. Page, Biometrika 41, 1954) of the log likelihood ratio of `FALLEN` against `KEPT` never
 goes below 0, and tells when it reaches log(`RARITY`): while as much is kept as was promised, on average no sooner than
-after `RARITY` pairs (G. Lorden, 1971), and in truth later. Pairs of one label within a minute are one song at a
-station, and count once: the test takes pairs as independent.
+after `RARITY` of them (G. Lorden, 1971), and in truth later. The test takes what it counts as independent. So a window
+counts once, however many labels it has, and a label that was heard within the last minute does not count again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgebird.cascade import STAGES
+from edgebird.cascade import STAGES, WANTED, told_stopped
 
-KEPT, FALLEN = 0.99, 0.90  # shares of the pairs
+KEPT, FALLEN = WANTED, 0.90  # shares of the pairs
 RARITY = 100.0
 
 
@@ -53,10 +53,10 @@ def pairs_until_told(audit: float) -> float:
 class DriftStatus:
     """How a cascade does since it was opened.
 
-    windows; stopped by stage; audited: stopped windows that were scored in full. pairs: seen in all that was scored in
-    full; missed: of these in audited windows. kept: the share kept, as estimated, None while no pair was seen. fallen:
-    whether a fall was told. to_tell_days: how long a fall to 90 % would take to be told at this rate of pairs; None
-    while nobody knows.
+    windows; stopped by stage. audited: stopped windows that were scored in full. pairs: windows with a label at or
+    above the threshold, songs once; missed: of these in audited windows. kept: the share kept, as estimated, None while
+    nothing was heard. fallen: whether a fall was told. to_tell_days: how long a fall to 90 % would take to be told at
+    this rate; None while nobody knows.
     """
 
     windows: int
@@ -70,13 +70,11 @@ class DriftStatus:
 
     def told(self) -> str:
         """In words."""
-        shares = ", ".join(
-            f"{count / max(self.windows, 1):.0%} stopped by the {name}" for name, count in self.stopped.items()
-        )
-        audit = f"{self.audited} of them scored in full all the same"
-        found = f"{self.missed} of {self.pairs} detections' windows and labels seen would have been missed"
+        stopped = told_stopped(self.stopped, self.windows)
+        audit = f"{self.audited} of them scored in full all the same" if self.audited else "none of them audited"
+        found = f"; {self.missed} of {self.pairs} windows with a bird would have been missed" if self.audited else ""
         fell = f"; LESS IS KEPT THAN PROMISED: about {self.kept:.0%}" if self.fallen and self.kept is not None else ""
-        return f"cascade: {self.windows} windows, {shares}, {audit}; {found}{fell}"
+        return f"cascade: {self.windows} windows, {stopped}, {audit}{found}{fell}"
 
     def to_json(self) -> dict[str, Any]:
         """As events have it."""
@@ -101,7 +99,7 @@ class DriftTest:
         self._began = clock()
         self._lock = threading.Lock()
 
-    def take(self, stage: int, labels: Iterable[int] | None) -> None:
+    def take(self, stage: int, labels: Collection[int] | None) -> None:
         """Take a window: the stage that would stop it, 0 for none, and its labels at or above the threshold; None where
         it was stopped and not scored.
         """
@@ -110,18 +108,22 @@ class DriftTest:
             if stage:
                 self._stopped[STAGES[stage]] += 1
                 self._audited += labels is not None
-            for label in labels or ():
-                self._count(label, missed=bool(stage))
+            if labels:
+                self._count(labels, missed=bool(stage))
 
-    def _count(self, label: int, missed: bool) -> None:
+    def _count(self, labels: Collection[int], missed: bool) -> None:
+        """Take a window with some labels at or above the threshold."""
         now = self._clock()
-        if self._song_s and now < self._heard.get(label, now):
+        new = [label for label in labels if now >= self._heard.get(label, now)]
+        if self._song_s:
+            self._heard |= dict.fromkeys(new, now + self._song_s)
+        if not new:
             return
-        self._heard[label] = now + self._song_s
         self._pairs += 1
         self._missed += missed
         self._sum = max(0.0, self._sum + self._add[missed])
-        self._fallen = self._fallen or (self.audit > 0 and self._sum >= math.log(RARITY))
+        judges = self.audit > 0 and self._song_s > 0
+        self._fallen = self._fallen or (judges and self._sum >= math.log(RARITY))
 
     def status(self) -> DriftStatus:
         """How it is now."""

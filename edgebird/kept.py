@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.cascade import Bound, JudgedWindows, bound_of
-from edgebird.pooling import Pooler
+from edgebird.pooling import LONGEST_S, Pooler
 from edgebird.sources import FileSource
 from edgebird.types import Detection, FloatArray, Window
-from edgebird.windows import Windower
+from edgebird.windows import MIN_TAIL_S, Windower
 
-_MIN_TAIL_S = 0.5  # as in detection
 OVERLAP = 0.5  # of the longer of two detections of one label: they are the same
 _SILENCE = np.empty(0, np.float32)
 
 
 def windows_apart(path: Path, rate: int, samples: int) -> Iterator[Window]:
     """Windows of a recording, one after the other, without overlap. Raises AudioError after those before the damage."""
-    windower = Windower(samples, samples, round(_MIN_TAIL_S * rate))
+    windower = Windower(samples, samples, round(MIN_TAIL_S * rate))
     for block in FileSource(path, rate).blocks():
         yield from windower.push(block)
     yield from windower.finish()
@@ -48,12 +47,12 @@ def _same(one: Detection, other: Detection) -> bool:
     return one.label == other.label and shared >= OVERLAP * max(one.end - one.start, other.end - other.start)
 
 
-def kept_of(judged: JudgedWindows, spans: NDArray[np.int64], threshold: float, longest: int) -> Bound:
+def kept_of(judged: JudgedWindows, spans: NDArray[np.int64], threshold: float, rate: int) -> Bound:
     """The bound of a cascade, and how many detections it keeps.
 
-    spans: [windows, 2], start and end of each in its recording, in samples, in order and without overlap. longest: of a
-    detection, samples.
+    spans: [windows, 2], start and end of each in its recording, in samples, in order and without overlap. rate: in Hz.
     """
+    longest = round(LONGEST_S * rate)
     stopped = np.where(judged.stages[:, np.newaxis] > 0, 0, judged.scores).astype(np.float32)
     wanted: list[list[Detection]] = []
     found: list[list[Detection]] = []

@@ -18,6 +18,7 @@ from edgebird.errors import ScoreError
 from edgebird.types import Detection, FloatArray, Rejected, Window
 
 RARE_HERE = "rare_here"
+LONGEST_S = 60.0  # a longer detection comes in pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import numpy as np
 
 from edgebird.types import AudioBlock, Window
 
+MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored
+
 
 class Windower:
     """Cuts the blocks of one source into windows; how the source was cut into blocks makes no difference.

@@ -22,6 +22,7 @@ from edgebird.cascade import FOLD, GATE, STOPPED, Cascade, CascadeUse
 from edgebird.drift import DriftStatus, DriftTest
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
+from edgebird.parity import check_finite
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     ParallelRuns,
@@ -63,7 +64,9 @@ class Stages:
         in_full: score all. Where a stage did stop it, the scores are zeros, and the stage is negative.
         """
         image = chain.front(windows)
-        passes = chain.gate(image)[:, 0] >= self._cascade.gate_least
+        logits = chain.gate(image)
+        check_finite(logits)  # one that is not would be a window without birds
+        passes = logits[:, 0] >= self._cascade.gate_least
         always = np.ones(len(windows), np.bool_) if in_full else self._audited(windows)
         stages = np.where(passes, 0, GATE)
         at = np.flatnonzero(passes | always)
@@ -212,7 +215,8 @@ def _files(bundle: Bundle, precision: str) -> dict[str, Path]:
 
 def _opened(bundle: Bundle, name: str, options: RuntimeOptions, files: Mapping[str, Path]) -> CascadeRuntime:
     assert options.cascade is not None
-    open_apart(bundle, name, options, "cascade")
+    assert bundle.card.cascade is not None
+    open_apart(bundle, name, options, *bundle.card.cascade.hashes().values())
     streams = (options.threads or usable_cores()) if options.throughput else 1
     if name == "openvino":
         from edgebird.runtimes.ov import open_parts
@@ -226,9 +230,13 @@ def _opened(bundle: Bundle, name: str, options: RuntimeOptions, files: Mapping[s
         parts = {part: _ort_part(path, threads) for part, path in files.items()}
         chains, fixed = [StageChain(rest=parts.pop("rest", None), **parts)] * streams, None
     runtime = CascadeRuntime(name, bundle, chains, options.cascade, fixed)
-    warm_up(runtime, options)
-    for windows in warm_up_windows((1,), bundle.card):
-        runtime.in_full(windows)  # a stage that quiet noise does not reach is slow at first, too
+    try:
+        warm_up(runtime, options)
+        for windows in warm_up_windows((1,), bundle.card):
+            runtime.in_full(windows)  # a stage that quiet noise does not reach is slow at first, too
+    except BaseException:
+        runtime.close()
+        raise
     runtime.drift = DriftTest(options.cascade.audit, options.cascade.song_s)
     return runtime
 

@@ -16,6 +16,7 @@ from edgebird.bundle import CARD_FILE, Bundle, open_bundle
 from edgebird.cascade import (
     FOLD,
     GATE,
+    RECORDINGS,
     STOPPED,
     Cascade,
     CascadeUse,
@@ -28,7 +29,7 @@ from edgebird.cascade import (
 from edgebird.cascade_proof import prove_cascade
 from edgebird.cli.app import make_app
 from edgebird.drift import DriftTest, miss_probability, pairs_until_told
-from edgebird.errors import BundleError, ExportError, RuntimeUnavailableError
+from edgebird.errors import BundleError, ExportError, RuntimeUnavailableError, ScoreError
 from edgebird.export.cascade import gate
 from edgebird.export.cascade.choosing import Costs, choose
 from edgebird.export.cascade.gate import Gate, GateNetwork
@@ -67,6 +68,12 @@ def test_misses_of_one_recording_weigh_more_than_misses_of_many() -> None:
     assert bound_of(JudgedWindows(scores, in_one, recordings), 0.3).kept_least < 0.99
 
 
+def test_many_pairs_of_a_few_recordings_are_no_bound() -> None:
+    """A thousand calls of seven nights say nothing of the eighth."""
+    assert not bound_of(judged(1000, 0, RECORDINGS - 1), 0.3).holds
+    assert bound_of(judged(1000, 0, RECORDINGS), 0.3).holds
+
+
 def test_a_window_below_the_threshold_is_no_miss_and_a_detection_that_is_lost_is_told() -> None:
     scores = np.array([[0.9], [0.2], [0.9], [0.1]], np.float32)
     spans = np.array([[0, 10], [10, 20], [30, 40], [40, 50]])
@@ -88,12 +95,12 @@ def test_the_cheapest_thresholds_miss_nothing_that_they_were_chosen_with() -> No
     hits = (rng.random(1000) < 0.1).astype(int)
     logits = (rng.normal(0, 1, 1000) + 6 * hits).astype(np.float32)
     first = (0.05 + 0.6 * hits + 0.02 * rng.random(1000)).astype(np.float32)[:, None]
-    choice = choose(logits, first, hits, Costs(1, 10, 30), np.array([0.6]))
+    choice = choose(logits, first, hits, Costs(1, 10, 30), (np.array([0.6]), 0.0))
     stages = choice.stages(logits, first)
     assert not stages[hits > 0].any()
     assert (stages[hits == 0] > 0).mean() > 0.95
     assert choice.cost < 0.25
-    alone = choose(logits, first, hits, Costs(1, 10, 0), np.array([0.6]))
+    alone = choose(logits, first, hits, Costs(1, 10, 0), (np.array([0.6]), 0.0))
     assert alone.fold_least is None
     assert set(alone.stages(logits, first)) <= {0, GATE}
 
@@ -214,9 +221,19 @@ def test_windows_end_where_a_stage_stops_them_and_audited_ones_are_scored_all_th
         np.testing.assert_allclose(in_full(runtime)(sound), whole, atol=1e-6)
         status = audited.drift.status()
         assert status.windows == status.audited == len(sound)
-        assert status.missed == status.pairs == (whole >= 0.3).sum()
+        assert status.missed == status.pairs == (whole >= 0.3).any(axis=1).sum()
         for one in (runtime, audited):
             one.close()
+
+
+def test_an_image_that_is_not_finite_is_no_quiet_night(cascaded: Bundle) -> None:
+    """The engine's fault is told as one; a gate that compares it with a number finds no bird."""
+    runtime = opened(with_thresholds(cascaded, 0.0, 0.0))
+    sound = windows(cascaded, 1).copy()
+    sound[0, 5] = np.nan
+    with pytest.raises(ScoreError, match="not finite"):
+        runtime.infer(sound)
+    runtime.close()
 
 
 def test_a_cascade_is_refused_where_it_is_not_or_cannot_run(bundle: Bundle, cascaded: Bundle) -> None:
@@ -259,15 +276,19 @@ def test_verify_proves_the_bound_again_on_any_audio(cascaded: Bundle, tmp_path: 
     assert not bound.holds
     ((_, _, bound),) = prove_cascade(with_thresholds(cascaded, -99.0, 0.0), [audio], "ort-cpu", "fp32", 1)
     assert bound.missed == 0
+    with pytest.raises(RuntimeUnavailableError, match="runs on CPUs"):
+        list(prove_cascade(cascaded, [audio], "null"))
 
 
 # ----------------------------------------------------------------------------------------------------------- the drift
 def told_after(kept: float, audit: float, most: int, seed: int) -> int | None:
     """After how many pairs that are seen a fall is told, with a share of all pairs kept."""
-    random, test = np.random.default_rng(seed), DriftTest(audit)
+    now = [0.0]
+    random, test = np.random.default_rng(seed), DriftTest(audit, 60, lambda: now[0])
     for count in range(1, most + 1):
         missed = random.random() < miss_probability(kept, audit)
         test.take(GATE if missed else 0, [0])
+        now[0] += 60
         if test.status().fallen:
             return count
     return None
@@ -293,6 +314,13 @@ def test_one_song_is_one_pair_at_a_station_and_the_days_follow_the_rate() -> Non
     now[0] = 86400.0
     days = test.status().to_tell_days
     assert days == pytest.approx(pairs_until_told(0.05) / 2)
+
+
+def test_many_labels_of_one_window_are_one_miss() -> None:
+    """A dawn chorus in one window that was missed by chance is no fall."""
+    test = DriftTest(0.05, song_s=60, clock=lambda: 0.0)
+    test.take(GATE, list(range(20)))
+    assert (test.status().pairs, test.status().missed, test.status().fallen) == (1, 1, False)
 
 
 def test_a_stopped_window_that_nobody_scored_is_no_pair() -> None:

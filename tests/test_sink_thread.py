@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from edgebird.detection import LONGEST_S, Settings
+from edgebird.detection import Settings
 from edgebird.errors import OutputError, UsageError, WrongOutputError
 from edgebird.events import Event
 from edgebird.live import assembly
 from edgebird.live.listener import Listener, ListenOptions
 from edgebird.live.pulled import PacedSource, PulledSource
 from edgebird.live.station import Station, StationOptions
+from edgebird.pooling import LONGEST_S
 from edgebird.settings.model import ClipSettings
 from edgebird.sinks import Memory, Sink
 from edgebird.sinks.clips import ClipSink

@@ -36,6 +36,8 @@ class Left:
 def run_of(bundle: Bundle, detection: object, further: Mapping[str, Any]) -> Run:
     """By what recordings are done. detection: a dataclass of settings. further: what else changes what is written."""
     settings = {name: _plain(value) for name, value in _fields(detection) if name not in _OF_THE_MACHINE}
+    if not settings.get("cascade"):  # so that what was done before there were cascades stays done
+        settings = {name: value for name, value in settings.items() if name not in ("cascade", "cascade_audit")}
     settings |= {name: _plain(value) for name, value in further.items()}
     if getattr(detection, "runtime", "") == "null":  # which scores nothing
         settings["runtime"] = "null"

@@ -56,6 +56,8 @@ def run(
     from edgebird.bundle import open_bundle
     from edgebird.verification import verify
 
+    if cascade and not audio:
+        raise UsageError("--cascade: give --audio recordings that nothing was fitted to")
     opened = open_bundle(bundle)
     results = []
     for result in verify(opened, runtime, precision, threads, shell.say):
@@ -91,10 +93,8 @@ def _cascade(
     """The bound of each precision, printed unless quiet."""
     from edgebird.cascade_proof import prove_cascade
 
-    if not audio:
-        raise UsageError("--cascade: give --audio recordings that nothing was fitted to")
     proofs = {}
-    for name, engine, bound in prove_cascade(bundle, audio, runtime, precision, threads, shell.say):
+    for name, engine, bound in prove_cascade(bundle, audio or (), runtime, precision, threads, shell.say):
         proofs[name] = bound
         if not quiet:
             shell.result(f"cascade, {name} on {engine}: {'PASSED' if bound.holds else 'FAILED'}\n  {bound.told()}")

@@ -13,7 +13,7 @@ from edgebird.bundle import Bundle, open_bundle
 from edgebird.capture.blocks import block_s
 from edgebird.card import Card
 from edgebird.conditioning import sound_options
-from edgebird.detection import LONGEST_S, cascade_use, source_settings
+from edgebird.detection import cascade_use, source_settings
 from edgebird.errors import BundleError, EdgebirdError, UsageError
 from edgebird.formats import require_fitting
 from edgebird.live.arrival import pipe_s
@@ -29,6 +29,7 @@ from edgebird.live.listener import Listener
 from edgebird.live.process import Capture
 from edgebird.live.pulled import PacedSource, PcmFormat, PulledSource, pcm_blocks
 from edgebird.live.station import StationOptions
+from edgebird.pooling import LONGEST_S
 from edgebird.recordings import warn_of_assumed_zone
 from edgebird.runtimes import Runtime, RuntimeOptions, open_runtime
 from edgebird.settings.model import NEEDS_PLACE, DetectionSettings, SourceSettings, StationSettings

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from edgebird.cascade import FOLD, GATE
 from edgebird.types import FloatArray
 
-_ALLOWED = 0.001  # of the pairs may be missed where thresholds are chosen: fewer than the bound allows
-_MARGIN = 0.5  # below the weakest window that must pass, in logits
+_MARGIN = 0.2  # below the weakest window that must pass, in logits
 _STEPS = 60
 
 
@@ -46,20 +45,20 @@ class PassingThresholds:
 
 
 def choose(
-    logits: FloatArray, first: FloatArray, hits: NDArray[np.int_], costs: Costs, further: NDArray[Any]
+    logits: FloatArray, first: FloatArray, hits: NDArray[np.int_], costs: Costs, more: tuple[NDArray[Any], float]
 ) -> PassingThresholds:
     """The cheapest thresholds that keep nearly all pairs.
 
     logits, hits [windows]: of the gate; how many labels the full model has at or above the threshold. first: [windows,
-    classes], the first fold's scores. further: [more], the fold's best scores of those windows the gate was fitted to
-    in which the full model hears something: the fold was not fitted to them. Where costs.rest is 0 there is no second
-    stage.
+    classes], the first fold's scores. more: the fold's best scores of those windows the gate was fitted to in which
+    the full model hears something, for the fold was not fitted to them; and the share of the pairs that each stage may
+    miss. Where costs.rest is 0 there is no second stage.
     """
-    best = first.max(axis=1)
+    best, (further, allowed) = first.max(axis=1), more
     heard = np.concatenate([best[hits > 0], further])
-    fold_least = _lowered(np.sort(heard)[int(_ALLOWED * len(heard))]) if costs.rest and len(heard) else None
+    fold_least = _lowered(np.sort(heard)[int(allowed * len(heard))]) if costs.rest and len(heard) else None
     choices = []
-    for gate_least in _candidates(logits, hits):
+    for gate_least in _candidates(logits, hits, allowed):
         passing = logits >= gate_least
         cost = costs.gate + float(passing.mean()) * costs.first
         if fold_least is not None:
@@ -70,11 +69,11 @@ def choose(
     return PassingThresholds(cheapest.gate_least, cheapest.fold_least, cheapest.cost / whole)
 
 
-def _candidates(logits: FloatArray, hits: NDArray[np.int_]) -> NDArray[np.float64]:
+def _candidates(logits: FloatArray, hits: NDArray[np.int_], allowed: float) -> NDArray[np.float64]:
     """Thresholds of the gate that miss hardly any pair, with a margin, down to one that stops nothing."""
     lowest = logits.min() - _MARGIN
     order = np.argsort(logits)
-    must = logits[order][np.cumsum(hits[order]) > int(_ALLOWED * hits.sum())]  # these pass
+    must = logits[order][np.cumsum(hits[order]) > int(allowed * hits.sum())]  # these pass
     return np.linspace(lowest, max(lowest, must[0] - _MARGIN), _STEPS) if len(must) else np.array([lowest])
 
 

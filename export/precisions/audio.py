@@ -22,10 +22,9 @@ from edgebird.export.precisions.shipped import Shipped, shipped
 from edgebird.files import file_sha256
 from edgebird.sources import FileSource, find_audio
 from edgebird.types import FloatArray
-from edgebird.windows import Windower
+from edgebird.windows import MIN_TAIL_S, Windower
 
 MOST_WINDOWS = 96  # of all recordings given, of each kind; of more every second, every fourth, ... window is taken
-MIN_TAIL_S = 0.5  # a shorter rest at the end is not scored, as in detection
 _HELD_OUT = 3  # every third recording
 _CHANGED = 8  # windows for each that is added changed
 _IN_DEMO = "242A2604603691DD_20250503_031400"  # heard in the demo's recording, and golden
