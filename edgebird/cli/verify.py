@@ -38,9 +38,7 @@ def run(
     ] = None,
     cascade: Annotated[
         bool,
-        typer.Option(
-            "--cascade", help="With --audio: prove the bound of the bundle's cascade again on these recordings."
-        ),
+        typer.Option("--cascade", help="Also prove what the cascade keeps, on the recordings given."),
     ] = False,
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
