@@ -111,7 +111,7 @@ def test_a_gate_learns_loud_from_empty_images_and_its_graph_says_the_same(
     monkeypatch.setattr(gate, "LEAST_STEPS", 60)
     monkeypatch.setattr(gate, "EPOCHS", 1)
     rng = np.random.default_rng(0)
-    images = rng.random((200, 1, 64, 96)).astype(np.float16) * np.float16(0.3)
+    images = 0.3 * rng.random((200, 1, 64, 96)).astype(np.float32)
     best = (np.arange(200) % 4 == 0).astype(np.float32)
     images[best > 0, :, 20:30, 30:50] = 1
     fitted = gate.fit(images, best, fold=10**9)
@@ -121,12 +121,12 @@ def test_a_gate_learns_loud_from_empty_images_and_its_graph_says_the_same(
     path.write_bytes(fitted.to_onnx(64, 96).SerializeToString())
     ort = require("onnxruntime")
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": images[:8].astype(np.float32)})[0][:, 0]
+    found = session.run(None, {"image": images[:8]})[0][:, 0]
     np.testing.assert_allclose(found, logits[:8], atol=1e-4)
 
 
 def test_a_gate_that_would_cost_too_much_is_refused() -> None:
-    images = np.zeros((4, 1, 64, 96), np.float16)
+    images = np.zeros((4, 1, 64, 96), np.float32)
     with pytest.raises(ExportError, match="not worth it"):
         gate.fit(images, np.zeros(4, np.float32), fold=10_000)
 
