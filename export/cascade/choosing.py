@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgebird.cascade import FOLD, GATE
 from edgebird.types import FloatArray
 
-_MARGIN = 0.2  # below the weakest window that must pass, in logits
+_MARGIN = 0.5  # below the weakest window that must pass, in logits
 _STEPS = 60
 
 
