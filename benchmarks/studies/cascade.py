@@ -24,6 +24,7 @@ import numpy as np
 import soundfile
 
 from edgebird.benchmarks.method import orders
+from edgebird.bundle import open_bundle
 
 
 @dataclass(slots=True)
@@ -89,7 +90,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     here = Path(__file__).resolve().parents[2]
-    engine = ["--runtime", args.runtime, "--precision", args.precision]
+    cascade = open_bundle(args.bundle).card.cascade
+    if cascade is None:
+        raise SystemExit(f"{args.bundle} has no cascade")
+    engine = ["--runtime", args.runtime, "--precision", args.precision, "--threshold", str(cascade.threshold)]
     common = ["--bundle", str(args.bundle.absolute()), *engine]
     ways = [DetectWay("in full", here, common), DetectWay("--cascade", here, [*common, "--cascade"])]
     if args.before:
