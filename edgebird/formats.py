@@ -15,6 +15,7 @@ from typing import Protocol
 
 from edgebird.errors import UsageError
 from edgebird.events import Event, encodable, to_json
+from edgebird.remote.path import RemotePath
 from edgebird.types import FloatArray, Label, Origin, Window
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -152,7 +153,7 @@ class Raven:
 
     def _path(self, path: Path) -> str:
         """Raven looks for a relative path beside the table, wherever that is."""
-        base = self._options.relative_to
+        base = None if isinstance(path, RemotePath) else self._options.relative_to
         return str(path.absolute()) if base is None else os.path.relpath(path.absolute(), base.absolute())
 
     def _follow(self, origin: Origin, event: Event) -> None:

@@ -115,6 +115,8 @@ def test_a_dataset_in_a_bucket_is_as_one_on_a_disk_whatever_ended_the_run(
     assert detect(*wanted) == (0, "3 of 3 recordings are done already\n")
     code, told, _ = edgebird("export-table", out, "--format", "jsonl")
     assert (code, told.count('"summary"')) == (0, 3)
+    code, told, _ = edgebird("export-table", out, "--format", "csv")
+    assert f",{wanted[0]}/" in told, "the path of a recording is none"
     folder = place(Path(out))
     assert isinstance(folder, RemotePath)
     for name in folder.find():
@@ -122,6 +124,65 @@ def test_a_dataset_in_a_bucket_is_as_one_on_a_disk_whatever_ended_the_run(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((folder / name).open().read())
     assert everything(tmp_path / "copy") == everything(tmp_path / "whole")
+
+
+class ListedHost:
+    """What `_on_host` asks of fsspec: folders by path -> what they have, or what listing them raises."""
+
+    def __init__(self, folders: dict[str, list[tuple[str, str]] | OSError], links: dict[str, str]) -> None:
+        self._folders, self._links, self.ftp = folders, links, self
+
+    def normalize(self, folder: str) -> str:
+        return self._links.get(folder, folder)
+
+    def ls(self, folder: str, detail: bool) -> list[dict[str, str]]:
+        listed = self._folders[self.normalize(folder)]
+        if isinstance(listed, OSError):
+            raise listed
+        return [{"name": f"{folder}/{name}", "type": kind} for name, kind in listed]
+
+    def info(self, path: str) -> dict[str, str]:
+        if path not in self._links:
+            raise FileNotFoundError(path)
+        return {"name": path, "type": "directory"}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A season would end with exit code 0 and half of it never scored."""
+    folders: dict[str, list[tuple[str, str]] | OSError] = {
+        "/a": [("r1", "directory"), ("r2", "directory"), ("gone.wav", "link"), ("again", "link"), (".x", "directory")],
+        "/a/r1": [("x.wav", "file")],
+        "/a/r2": PermissionError("no"),
+        "/a/.x": [],
+    }
+    host = ListedHost(folders, {"/a/again": "/a"})
+    assert list(storage._on_host(host, "/a", "sftp://h")) == ["r1/x.wav"]
+    assert "sftp://h/a/r2: left out, no permission" in caplog.text
+    folders["/a/r2"] = OSError("Socket is closed")
+    with pytest.raises(OSError, match="Socket is closed"):
+        storage._on_host(host, "/a", "sftp://h")
+
+
+@pytest.mark.parametrize(
+    "url", ["sftp://user:pa/ss@host/rec", "sftp://user:secret@host:port/rec", "SFTP://user:1/ss@host/rec"]
+)
+def test_an_address_that_is_none_is_not_told(url: str) -> None:
+    """A password may be in it."""
+    with pytest.raises(UsageError, match="wanted USER:PASSWORD@HOST") as refused:
+        place(Path(url))
+    assert not {"secret", "pa", "ss"} & set(str(refused.value).replace("/", " ").replace("@", " ").split())
+
+
+def test_what_is_kept_on_this_machine_alone_refuses_a_url(tmp_path: Path) -> None:
+    """A folder called `s3:` would be made here, and results land in it."""
+    from edgebird.remote.path import here
+    from edgebird.settings.build import station_settings
+
+    with pytest.raises(UsageError, match="of this machine"):
+        here(Path("s3://season/t.csv"), "--submission")
+    with pytest.raises(UsageError, match="a path of this machine"):
+        station_settings(None, {"bundle": tmp_path, "output.log": "s3://season/log"}, ())
+    assert here(tmp_path, "--submission") == tmp_path
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])

@@ -31,15 +31,18 @@ def main(site: Path, licence: Path) -> None:
     """Print it."""
     print(_HEAD)
     for one in sorted(distributions(path=[str(site)]), key=lambda one: one.name.lower()):
-        if one.name != "edgebird":
-            print(f"Files: usr/lib/edgebird/lib/*/site-packages/{_folder(one)}*\n{_who(one)}\n")
+        if one.name != "edgebird" and (folders := _folders(one)):
+            files = "\n ".join(f"usr/lib/edgebird/lib/*/site-packages/{folder}*" for folder in folders)
+            print(f"Files: {files}\n{_who(one)}\n")
     text = licence.read_text(encoding="utf-8").strip().splitlines()
     print("License: MIT")
     print("\n".join(f" {line}" if line.strip() else " ." for line in text[2:]))
 
 
-def _folder(one: Distribution) -> str:
-    return one.name.lower().replace("-", "_")
+def _folders(one: Distribution) -> list[str]:
+    """The folders and files that it installs beside one another: `paho` and `paho_mqtt-2.2.0.dist-info`."""
+    tops = {file.parts[0] for file in one.files or ()}
+    return sorted(tops - {"..", "bin", "share", "include", "__pycache__"})
 
 
 def _who(one: Distribution) -> str:

@@ -11,6 +11,7 @@ from edgebird.archives.dataset import Partition, partitions, parts_in, rows_in
 from edgebird.archives.schema import DETECTIONS, EVENT_OF, SUMMARIES, event_of, require_pyarrow
 from edgebird.errors import OutputError
 from edgebird.events import Event
+from edgebird.remote.path import place
 from edgebird.sinks import Recorded, Sink, begun
 from edgebird.sources import FoundAudio
 from edgebird.types import Origin
@@ -61,7 +62,7 @@ class StoredDataset:
         found: dict[str, StoredRecording] = {}
         for name in names:
             for row in rows_in(self._root, SUMMARIES, name):
-                audio = FoundAudio(Path(row["path"]), PurePath(row["recording"]))
+                audio = FoundAudio(place(Path(row["path"])), PurePath(row["recording"]))
                 found[row["recording"]] = StoredRecording(audio, name, row["model_rate"], row["channel"] is not None)
         return sorted(found.values(), key=lambda one: one.found.path)
 

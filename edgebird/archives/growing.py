@@ -35,6 +35,11 @@ class GrowingFile:
             self._put_at = time.monotonic()
             self._took_s = self._put_at - began
 
+    @property
+    def left(self) -> Path | None:
+        """What is here of a file that is elsewhere; None where there is nothing in it."""
+        return self.here if self._there and self.here.exists() and self.here.stat().st_size else None
+
     def drop(self) -> None:
         """Have nothing here any more, if it is elsewhere."""
         if self._there:

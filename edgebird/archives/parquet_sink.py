@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -29,6 +30,8 @@ from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.sinks.folder import require_unique
 from edgebird.sources import FoundAudio
 from edgebird.types import FloatArray, Window
+
+log = logging.getLogger(__name__)
 
 FORMAT = "parquet"
 _UNKNOWN = Fingerprint(0, 0, "")  # that of no file
@@ -155,11 +158,16 @@ class ParquetSink(Sink):
 
     def close(self) -> list[Event]:
         """Put all that is spooled into the dataset."""
+        merged = False
         try:
             self._merge()
+            merged = True
         finally:
             self._spool.close()
-            self._spooled.drop()
+            if merged:
+                self._spooled.drop()
+            elif left := self._spooled.left:
+                log.error("results that could not be put into the dataset are kept in %s", left)
             for journal in (self._journal, *self._others.values()):
                 journal.close()
         return []

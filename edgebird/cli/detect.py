@@ -79,11 +79,13 @@ def run(**options: Any) -> None:
     from edgebird.cli.archive import ArchiveJob
     from edgebird.cli.job import Job, run_job
     from edgebird.conditioning import sound_options
-    from edgebird.remote.path import place
+    from edgebird.remote.path import here, place
     from edgebird.settings.build import recording_settings
     from edgebird.settings.sources import recording_source
 
     wanted, submission = given(_ROWS, options), options["submission"]
+    if submission:
+        here(submission, "--submission")
     detection, output = recording_settings(wanted)
     output = replace(output, out=place(output.out)) if output.out else output
     if submission and "hop" in wanted:

@@ -69,10 +69,12 @@ def run(**options: Any) -> None:
     from edgebird.cli.progress import make_watcher
     from edgebird.detection import Settings
     from edgebird.recordings import Work
+    from edgebird.remote.path import here
     from edgebird.science.embedding import embed, width_of
     from edgebird.sinks import opened
     from edgebird.sources import find_audio
 
+    here(options["out"], "--out")
     bundle, channel = open_bundle(options["bundle"]), channel_of(options["channel"])
     bundle.card.require_sound()
     width_of(bundle.card)

@@ -39,7 +39,7 @@ def run(
     from edgebird.cli import shell
     from edgebird.errors import UsageError
     from edgebird.formats import FORMATS, formatter, require_fitting
-    from edgebird.remote.path import place
+    from edgebird.remote.path import RemotePath, place
     from edgebird.settings.model import OutputSettings
     from edgebird.sinks import Sink, opened
     from edgebird.sinks.build import table_options
@@ -50,6 +50,8 @@ def run(
         raise UsageError(f"--format {form!r}: wanted one of {', '.join(FORMATS)}")
     begin, end = (day.date().isoformat() if day else None for day in (first, last))
     out = place(out) if out else None
+    if relative and isinstance(out, RemotePath):
+        raise UsageError("--relative-paths: from a bucket or host no path leads here: leave it away")
     stored = StoredDataset(place(dataset), Selection(recorder, begin, end))
     if not stored.recordings:
         shell.say("no recordings of this recorder and these days")

@@ -14,7 +14,8 @@ from edgebird.errors import UsageError
 from edgebird.remote.file import RemoteFile
 from edgebird.remote.storage import SCHEMES, RemoteStatus, RemoteStorage, keep_login, storage_of
 
-_URL = re.compile(rf"({'|'.join(SCHEMES)}):/+([^/]+)(?:/(.*))?", re.DOTALL)
+_URL = re.compile(rf"({'|'.join(SCHEMES)}):/+([^/]+)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
+_HOST = re.compile(r"[^:@]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
 
 
 class RemotePath(PosixPath):
@@ -24,8 +25,9 @@ class RemotePath(PosixPath):
     """
 
     def __str__(self) -> str:
-        scheme, _, rest = super().__str__().partition(":/")
-        return f"{scheme}://{rest}"
+        text = super().__str__()
+        scheme, colon, rest = text.partition(":/")
+        return f"{scheme}://{rest}" if colon else text
 
     def __fspath__(self) -> str:
         return str(self)
@@ -108,16 +110,26 @@ class RemotePath(PosixPath):
         self.storage.write(self.below, local)
 
 
+def here(path: Path, what: str) -> Path:
+    """A path of this machine. Raises UsageError for a URL, of which a folder `s3:` would be made here."""
+    if _URL.fullmatch(str(path)):
+        raise UsageError(f"{what}: a file or folder of this machine is wanted; detect --out and export-table take URLs")
+    return path
+
+
 def place(path: Path) -> Path:
     """What a user means by a path: a RemotePath for a URL, from which a login is taken and kept apart.
 
-    Raises UsageError where two logins are given for one host.
+    Raises UsageError where two logins are given for one host, and for an address that is none: it is not told, for a
+    password may be in it.
     """
     match = _URL.fullmatch(str(path))
     if match is None:
         return path
-    scheme, authority, below = match.groups()
+    scheme, authority, below = match[1].lower(), match[2], match[3]
     login, _, where = authority.rpartition("@")
+    if scheme == "sftp" and (not _HOST.fullmatch(where) or "@" in (below or "").partition("/")[0]):
+        raise UsageError("sftp://: wanted USER:PASSWORD@HOST:PORT/FOLDER; in a password / is %2F, @ is %40, % is %25")
     if login and scheme != "sftp":
         raise UsageError(f"{scheme}://{where}: it takes no login in its address, but from where its programs do")
     if login:

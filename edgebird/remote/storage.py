@@ -7,7 +7,7 @@ out of it by `path.place`, and kept here.
 from __future__ import annotations
 
 import errno
-import os
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from edgebird.errors import EdgebirdError, UsageError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 SCHEMES = {"s3": "remote", "sftp": "remote", "gs": "gcs"}  # and the extra that each needs
 _TRIES, _PAUSE_S = 3, 1.0  # of a host whose connection was lost
@@ -55,8 +56,11 @@ def keep_login(host: str, text: str) -> None:
     """Keep the `user` or `user:password` of a URL, whose letters may be percent-encoded. Raises UsageError."""
     user, colon, password = text.partition(":")
     login = Login(unquote(user), unquote(password) if colon else None)
-    if _logins.setdefault(host, login) != login:
-        raise UsageError(f"sftp://{host}: two logins at one host: run them apart")
+    used_without = ("sftp", host) in _storages and host not in _logins
+    if used_without or _logins.setdefault(host, login) != login:
+        raise UsageError(
+            f"sftp://{host}: two logins at one host, or one and none: give one everywhere, or run them apart"
+        )
 
 
 def logins() -> dict[str, Login]:
@@ -101,16 +105,7 @@ class RemoteStorage:
     def find(self, path: str) -> dict[str, RemoteStatus]:
         """All files below a path, by their paths below it."""
         key = self._key(path)
-
-        def found(fs: Any) -> dict[str, RemoteStatus]:
-            made = {}
-            for name, about in fs.find(key, detail=True).items():
-                about = fs.info(name) if about["type"] == "link" else about
-                if about["type"] == "file" and name != key:
-                    made[name[len(key.rstrip("/")) + 1 :]] = _status(about)
-            return made
-
-        return self._call(found)
+        return self._call(lambda fs: _on_host(fs, key, self.name) if self._is_host else _in_bucket(fs, key, self.name))
 
     def read(self, path: str, start: int, end: int) -> bytes:
         """Some bytes of a file; fewer where it ends before."""
@@ -179,10 +174,10 @@ class RemoteStorage:
             return kind(use_listings_cache=False, skip_instance_cache=True)
         host, _, port = self._authority.partition(":")
         login = _logins.get(self._authority, Login(""))
-        options: dict[str, Any] = {"timeout": _PATIENCE_S, "host_key_policy": _known_hosts_alone()}
+        options: dict[str, Any] = {"timeout": _PATIENCE_S}
         options |= {"username": login.user} if login.user else {}
         options |= {"password": login.password} if login.password is not None else {}
-        fs = kind(host, port=int(port or _SSH_PORT), skip_instance_cache=True, **options)
+        fs = _of_known_hosts(kind)(host, port=int(port or _SSH_PORT), skip_instance_cache=True, **options)
         fs.ftp.get_channel().settimeout(_PATIENCE_S)
         fs.client.get_transport().set_keepalive(_ALIVE_S)
         return fs
@@ -193,6 +188,57 @@ class RemoteStorage:
         for login in _logins.values():
             text = text.replace(login.password, "***") if login.password else text
         return " ".join(text.split())[:_LONGEST]
+
+
+def _on_host(fs: Any, top: str, told: str) -> dict[str, RemoteStatus]:
+    """Files below a folder, links followed, by their paths below it.
+
+    Not fsspec's own walk: it takes a folder that cannot be listed, and a connection that is lost, for an empty one.
+    """
+    found: dict[str, RemoteStatus] = {}
+    waiting, seen = [(top, "")], set()
+    while waiting:
+        folder, below = waiting.pop()
+        try:
+            real = fs.ftp.normalize(folder)
+            listed = [] if real in seen else fs.ls(folder, detail=True)
+        except PermissionError:
+            log.warning("%s%s: left out, no permission", told, folder)
+            continue
+        except FileNotFoundError:
+            if folder == top:
+                raise
+            continue  # deleted meanwhile
+        seen.add(real)  # a link to a folder above would otherwise be followed for ever
+        for about in listed:
+            name = about["name"].rstrip("/").rpartition("/")[2]
+            path = f"{folder.rstrip('/')}/{name}"
+            if about["type"] == "link":
+                try:
+                    about = fs.info(path)
+                except FileNotFoundError:
+                    continue  # it leads nowhere
+            if about["type"] == "directory":
+                waiting.append((path, f"{below}{name}/"))
+            elif about["type"] == "file":
+                found[f"{below}{name}"] = _status(about)
+    return found
+
+
+def _in_bucket(fs: Any, key: str, told: str) -> dict[str, RemoteStatus]:
+    """Files below a prefix, by their paths below it."""
+    found, odd = {}, 0
+    for name, about in fs.find(key, detail=True).items():
+        if about["type"] != "file" or name == key:
+            continue
+        below = name[len(key) + 1 :]
+        if below.startswith("/") or "//" in below:
+            odd += 1
+        else:
+            found[below] = _status(about)
+    if odd:
+        log.warning("%s: %d files left out, whose names have a folder without a name", told, odd)
+    return found
 
 
 def _status(about: Mapping[str, Any]) -> RemoteStatus:
@@ -207,17 +253,25 @@ def _status(about: Mapping[str, Any]) -> RemoteStatus:
     return RemoteStatus(int(about.get("size") or 0), mtime_ns, tag, about["type"] == "directory")
 
 
-def _known_hosts_alone() -> Any:
-    """What asks whether a host is in the user's `known_hosts`: fsspec would trust whoever answers."""
+def _of_known_hosts(kind: type[Any]) -> type[Any]:
+    """fsspec's file system of a host, which would trust whoever answers, for the hosts in `known_hosts` alone.
+
+    They are read before: then a host is asked for the kind of key that is known of it.
+    """
     import paramiko
 
-    class _KnownHosts(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # it has no types
-        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
-            keys = paramiko.HostKeys()
-            for file in (os.path.expanduser("~/.ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"):
-                if os.path.exists(file):
-                    keys.load(file)
-            if not keys.check(hostname, key):
-                raise paramiko.SSHException(f"the key of {hostname} is not in known_hosts: log in there with ssh first")
+    class _KnownHosts(kind):
+        def _connect(self) -> None:
+            self.client = paramiko.SSHClient()
+            self.client.load_system_host_keys()
+            if (everybody := Path("/etc/ssh/ssh_known_hosts")).exists():
+                self.client.load_system_host_keys(str(everybody))
+            self.client.set_missing_host_key_policy(_Refusing())
+            self.client.connect(self.host, **self.ssh_kwargs)
+            self.ftp = self.client.open_sftp()
 
-    return _KnownHosts()
+    class _Refusing(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # it has no types
+        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+            raise paramiko.SSHException(f"the key of {hostname} is not in known_hosts: log in there with ssh first")
+
+    return _KnownHosts

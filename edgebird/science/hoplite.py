@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgebird.science.embedding import made_with, width_of
 from edgebird.sinks import Memory, Recorded, Sink
 from edgebird.types import FloatArray, Window
 
+_REFUSALS = (OSError, sqlite3.Error, ValueError, RuntimeError)  # of a full disk, and of its library
 _ROWS = 512  # that are written at once
 _MISSING = "a database of perch-hoplite needs its package: pip install 'edgebird[hoplite]'"
 
@@ -81,7 +83,10 @@ class HopliteSink(Sink):
         self._vectors.append(scores)
         self._any = True
         if len(self._windows) == _ROWS:
-            self._write()
+            try:
+                self._write()
+            except _REFUSALS as error:
+                raise OutputError(f"cannot write {self._path}: {error}") from error
 
     def take(self, event: Event, memory: Memory | None) -> None:
         """Events do not matter."""
@@ -92,18 +97,26 @@ class HopliteSink(Sink):
             self.abandon()
             raise OutputError(f"{self._path}: no window was embedded: nothing is written")
         if self._temporary:
-            self._write()
-            globs = [
-                {"dataset_name": name, "base_path": folder, "file_glob": "**/*", "target_sample_rate_hz": self._rate}
-                for folder, name in self._projects.items()
-            ]
-            for key, value in (("edgebird", self._made), ("audio_sources", {"audio_globs": globs})):
-                self._database.insert_metadata(key, self._metadata(value))
-            self._database.commit()
-            self._database.db.close()
-            self._temporary.rename(self._path)
+            try:
+                self._finish(self._temporary)
+            except _REFUSALS as error:
+                self.abandon()
+                raise OutputError(f"cannot write {self._path}: {error}") from error
             self._temporary = None
         return []
+
+    def _finish(self, folder: Path) -> None:
+        """Write what is left, and give the folder its name."""
+        self._write()
+        globs = [
+            {"dataset_name": name, "base_path": base, "file_glob": "**/*", "target_sample_rate_hz": self._rate}
+            for base, name in self._projects.items()
+        ]
+        for key, value in (("edgebird", self._made), ("audio_sources", {"audio_globs": globs})):
+            self._database.insert_metadata(key, self._metadata(value))
+        self._database.commit()
+        self._database.db.close()
+        folder.rename(self._path)
 
     def abandon(self) -> None:
         """Delete it."""

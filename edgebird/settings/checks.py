@@ -18,6 +18,7 @@ from edgebird.errors import UsageError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_ELSEWHERE = re.compile(r"(?:s3|sftp|gs):/", re.IGNORECASE)
 _TOPIC = re.compile(r"[^/+#\0]+(/[^/+#\0]+)*")
 _TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -43,12 +44,14 @@ def shown(value: Any) -> str:
     return str(value) if isinstance(value, Path) else repr(value)
 
 
-def path() -> Check:
-    """Return the check of a path; it need not exist."""
+def path(elsewhere: bool = False) -> Check:
+    """Return the check of a path; it need not exist. elsewhere: may it be a URL, such as s3://bucket/season?"""
 
     def read(value: Any) -> Path:
         if not isinstance(value, str | Path) or value == "":
             raise ValueError("a path")
+        if not elsewhere and _ELSEWHERE.match(str(value)):  # a folder called `s3:` would be made here
+            raise ValueError("a path of this machine")
         return Path(value)
 
     return Check(read, lambda: "a path", Path)

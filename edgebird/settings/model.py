@@ -279,7 +279,7 @@ class OutputSettings:
     out: Path | None = field(default=None, metadata=set_by(
         Setting("out", "A file per recording or source in this folder, not stdout.", checks.path(),
                 Option("--out", "DIR", FILES, BOTH), note="instead: a file for each source in this folder",
-                example="tables", fixed=True)))
+                example="tables", recordings=checks.path(elsewhere=True), fixed=True)))
     time_columns: bool = field(default=False, metadata=set_by(
         Setting("time-columns", "Tables with the time of day of each detection.", checks.boolean(),
                 Option("--time-columns", panel=FILES, commands=BOTH), example=True, fixed=True)))
