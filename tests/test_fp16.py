@@ -289,6 +289,7 @@ def test_options_that_make_no_sense_are_wrong_usage(options: dict[str, Any], mes
         "db_floor": "window",
         "precision": ["fp32"],
         "calibration": None,
+        "cascade": False,
     }
     with pytest.raises(UsageError, match=message):
         command.run(**(usual | options))
