@@ -260,7 +260,7 @@ def _of_known_hosts(kind: type[Any]) -> type[Any]:
     """
     import paramiko
 
-    class _KnownHosts(kind):
+    class _KnownHosts(kind):  # type: ignore[misc]  # it has no types
         def _connect(self) -> None:
             self.client = paramiko.SSHClient()
             self.client.load_system_host_keys()
