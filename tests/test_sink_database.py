@@ -96,6 +96,7 @@ def test_a_database_of_an_earlier_edgebird_gets_probabilities_and_is_read_before
         assert [one.probability for one in records(connection, Filter(), 10)] == [0.75, None]
         assert [one.score for one in best(connection, Filter(code="comcuc"), 1)] == [0.934567]
     sink.close()
+    stored.close()
     assert query(path, "SELECT probability FROM detections ORDER BY id") == [(None,), (0.75,)]
 
 
