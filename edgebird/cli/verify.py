@@ -65,11 +65,10 @@ def run(
     if (golden := opened.card.golden) and (told := golden.told_silence(opened.card.reference)):
         shell.say(told)
     passed = all(result.passed for result in results)
-    if cascade:
-        proofs = _cascade(opened, audio, runtime, precision, threads, as_json)
-        passed = passed and all(proof.holds for proof in proofs.values())
     content: dict[str, Any] = {"bundle": str(bundle), "passed": passed, "results": [r.to_json() for r in results]}
     if cascade:
+        proofs = _cascade(opened, audio, runtime, precision, threads, as_json)
+        content["passed"] = passed = passed and all(bound.holds for bound in proofs.values())
         content["cascade"] = {name: bound.to_json() for name, bound in proofs.items()}
     elif audio:
         from edgebird.agreement import agreements
