@@ -74,7 +74,12 @@ class Subject:
     @property
     def name(self) -> str:
         """As tables call it."""
-        return f"{self.runtime.name} {self.precision}{' cascade' if drift_of(self.runtime) else ''}"
+        return f"{self.engine} {self.precision}"
+
+    @property
+    def engine(self) -> str:
+        """Its runtime, and whether that scores by stages."""
+        return f"{self.runtime.name}{' cascade' if drift_of(self.runtime) else ''}"
 
     @property
     def is_baseline(self) -> bool:
@@ -90,7 +95,7 @@ class Subject:
         drift = drift_of(self.runtime)
         cascade = {"cascade": {"windows": drift.windows, "stopped": drift.stopped}} if drift else {}
         return {
-            "runtime": self.runtime.name,
+            "runtime": self.engine,
             "provider": self.runtime.provider,
             "precision": self.precision,
             "threads": self.threads,
@@ -134,19 +139,19 @@ def open_subjects(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[
 
     Raises the first reason if nothing at all can run, CheckpointError for a baseline that is none.
     """
-    refused: dict[str, EdgebirdError] = {}
+    refused: list[tuple[str, EdgebirdError]] = []
     subjects: list[Subject] = []
     with ExitStack() as stack:
         for name, precision, opener in _openers(bundle, wanted, tell):
             try:
                 subjects.append(_opened(name, opener, bundle, precision, wanted.threads))
             except (BundleError, RuntimeUnavailableError, ScoreError, ParityError) as error:
-                refused[f"{name} {precision}"] = error
+                refused.append((f"{name} {precision}", error))
             else:
                 stack.callback(subjects[-1].runtime.close)
         if not subjects:
-            raise next(iter(refused.values()))
-        yield subjects, [f"{name}: {error}" for name, error in refused.items()]
+            raise refused[0][1]
+        yield subjects, [f"{name}: {error}" for name, error in refused]
 
 
 def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, str, Callable[[], Runtime]]]:
@@ -158,7 +163,7 @@ def _openers(bundle: Bundle, wanted: Wanted, tell: Tell) -> Iterator[tuple[str, 
             yield runtime, precision, partial(open_runtime, bundle, runtime, options, tell)
             if wanted.cascade:
                 staged = replace(options, cascade=CascadeUse(AUDIT))
-                yield f"{runtime} in a cascade", precision, partial(open_runtime, bundle, runtime, staged, tell)
+                yield runtime, precision, partial(open_runtime, bundle, runtime, staged, tell)
     if wanted.baseline:
         device = wanted.baseline_device
         opener = partial(open_baseline, wanted.baseline, bundle.card, wanted.threads, device)

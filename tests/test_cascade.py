@@ -280,6 +280,17 @@ def test_verify_proves_the_bound_again_on_any_audio(cascaded: Bundle, tmp_path: 
         list(prove_cascade(cascaded, [audio], "null"))
 
 
+def test_bench_opens_a_cascade_beside_the_engine_in_full_and_names_both(cascaded: Bundle) -> None:
+    """Two rows of one name say nothing, and a name that no engine has ended the command."""
+    from edgebird.benchmarks.subjects import Wanted, open_subjects
+
+    wanted = Wanted(("ort-cpu",), ("fp32",), 1, cascade=True)
+    with open_subjects(cascaded, wanted, lambda _line: None) as (subjects, refused):
+        assert [subject.name for subject in subjects] == ["ort-cpu fp32", "ort-cpu cascade fp32"]
+        assert [subject.facts()["runtime"] for subject in subjects] == ["ort-cpu", "ort-cpu cascade"]
+    assert refused == []
+
+
 # ----------------------------------------------------------------------------------------------------------- the drift
 def told_after(kept: float, audit: float, most: int, seed: int) -> int | None:
     """After how many pairs that are seen a fall is told, with a share of all pairs kept."""
