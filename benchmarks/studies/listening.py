@@ -38,17 +38,24 @@ def _children(pid: int) -> Iterator[int]:
             yield from _children(child)
 
 
+def _pause(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Let a process run for so long. Raises UsageError as soon as it ends."""
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+    raise UsageError(f"listen has ended with exit code {code}")
+
+
 def listen(command: Sequence[str], windows: int, hop_s: float, settle_s: float = _SETTLE_S) -> tuple[float, float]:
     """Milliseconds of CPU a window: of the station, and of its capture processes. Raises UsageError if it ends."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            time.sleep(settle_s)
+            _pause(process, settle_s)
             captures = list(_children(process.pid))
             before = _cpu_ms(process.pid), sum(map(_cpu_ms, captures))
-            time.sleep(windows * hop_s)
+            _pause(process, windows * hop_s)
             after = _cpu_ms(process.pid), sum(map(_cpu_ms, captures))
-            if process.poll() is not None:
-                raise UsageError(f"listen has ended with exit code {process.returncode}")
             if list(_children(process.pid)) != captures:
                 raise UsageError("a capture has begun or ended meanwhile")
         finally:
