@@ -59,9 +59,10 @@ def remove_orphans(folder: Path) -> None:
     before this one, or is another computer's.
     """
     with suppress(OSError):
-        for path in folder.glob(".edgebird-*.tmp"):
-            if _is_orphan(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(folder.glob(".edgebird-*.tmp")):
+            with suppress(OSError):  # another thread's has its name by now: what is behind it is looked at all the same
+                if _is_orphan(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_orphan(path: Path) -> bool:

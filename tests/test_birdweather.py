@@ -64,9 +64,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.server_close()
 
 
-def sink_of(server: Any, folder: Path) -> BirdWeatherSink:
-    address = f"http://127.0.0.1:{server.server_port}"
-    return opened(BirdWeatherSink("t0ken", folder / "queue", "2p4", PLACE, address))
+def sink_of(server: Any, folder: Path, *events: Event) -> BirdWeatherSink:
+    """A sink that finds these when it begins: one by one it could be done with the first before it has the second."""
+    sink = BirdWeatherSink("t0ken", folder / "queue", "2p4", PLACE, f"http://127.0.0.1:{server.server_port}")
+    for event in events:
+        sink.take(event, None)
+    return opened(sink)
 
 
 def clip(folder: Path, name: str = "x.flac", **more: Any) -> Event:
@@ -128,10 +131,8 @@ def test_what_waits_is_sent_after_a_restart_and_its_sound_no_second_time(server:
 
 def test_one_that_is_refused_or_whose_clip_is_gone_does_not_stop_the_others(server: Any, tmp_path: Path) -> None:
     server.answers = [422]
-    sink = sink_of(server, tmp_path)
-    sink.take(clip(tmp_path, "a.flac"), None)
-    sink.take(clip(tmp_path, "b.flac", path=str(tmp_path / "gone.flac")), None)
-    sink.take(clip(tmp_path, "c.flac"), None)
+    gone = clip(tmp_path, "b.flac", path=str(tmp_path / "gone.flac"))
+    sink = sink_of(server, tmp_path, clip(tmp_path, "a.flac"), gone, clip(tmp_path, "c.flac"))
     failed, recovered = told(sink, 2)
     assert failed["error"] == "BirdWeather answers 422 Unprocessable Entity"
     assert (recovered["state"], recovered["lost"]) == ("recovered", 2)

@@ -195,6 +195,18 @@ def test_only_what_nobody_writes_any_more_goes(
     assert path.exists() != goes
 
 
+def test_what_vanishes_while_a_folder_is_looked_through_keeps_no_orphan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread gives its file its name between the list and the look at it: the loop ended there."""
+    ours, orphan = (temporary_beside(tmp_path / "x") for _ in range(2))
+    orphan = orphan.with_name(renamed(orphan.name, 4, "0" * 24 + ".tmp"))
+    orphan.touch()
+    monkeypatch.setattr(Path, "glob", lambda _path, _pattern: iter((ours, orphan)))
+    remove_orphans(tmp_path)
+    assert not orphan.exists()
+
+
 def test_a_folder_of_many_clips_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Path] = []
     monkeypatch.setattr(Path, "glob", lambda path, _pattern: looked.append(path) or iter(()))
