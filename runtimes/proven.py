@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 import platform
+from pathlib import Path
 
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
 from edgebird.errors import OutputError, RuntimeUnavailableError
-from edgebird.files import atomic_path, cache_folder
+from edgebird.files import atomic_text, cache_folder
 from edgebird.machine import cpu_name
 from edgebird.parity import prove
 from edgebird.runtimes import Runtime, apart
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def require_proof(runtime: Runtime, bundle: Bundle, precision: str, version: str) -> None:
-    """Score the golden windows, unless an engine of this version passed with this graph on this CPU before.
+    """Score the golden windows, unless an engine of this version has done so with this graph on this CPU before.
 
     Not in a process that only finds out whether an engine survives (see `apart`). Raises RuntimeUnavailableError, with
     the differences, if they are beyond the tolerance, and BundleError without golden windows.
@@ -27,17 +28,31 @@ def require_proof(runtime: Runtime, bundle: Bundle, precision: str, version: str
     card = bundle.card
     facts = [runtime.name, version, precision, bundle.graph_of(precision).sha256, cpu_name(), platform.platform()]
     note = cache_folder() / "proven" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    if not apart.enabled or note.is_file():
+    if not apart.enabled:
         return
-    sizes = card.proof_sizes(runtime.batch_size)
-    proof = prove(runtime.infer, bundle.golden(), sizes, card.tolerance(precision), floor_group(card.db_floor))
-    if not proof.passed:
+    refusal = _noted(note)
+    if refusal is None:
+        sizes = card.proof_sizes(runtime.batch_size)
+        proof = prove(runtime.infer, bundle.golden(), sizes, card.tolerance(precision), floor_group(card.db_floor))
+        refusal = "" if proof.passed else proof.explain("golden", card.codes)
+        _note(note, refusal, runtime.name)
+    if refusal:
         raise RuntimeUnavailableError(
-            f"{runtime.name}: {precision} as this CPU computes it is refused: {proof.explain('golden', card.codes)}: "
-            "use --precision fp32"
+            f"{runtime.name}: {precision} as this CPU computes it is refused: {refusal}: use --precision fp32"
         )
+
+
+def _noted(note: Path) -> str | None:
+    """What came out before: nothing if it passed, else why not; None if nobody knows."""
     try:
-        with atomic_path(note) as temporary:
-            temporary.write_bytes(b"")
+        return note.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _note(note: Path, refusal: str, name: str) -> None:
+    try:
+        with atomic_text(note) as stream:
+            stream.write(refusal)
     except OutputError as error:
-        log.debug("%s: proven at each start: %s", runtime.name, error)
+        log.debug("%s: proven at each start: %s", name, error)
