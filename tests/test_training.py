@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from edgebird.errors import EdgebirdError
+from edgebird.export.checkpoint import read_checkpoint
 from edgebird.export.families.folds.experiments import EXPERIMENTS, SAMPLE_RATE
 from edgebird.export.training.folds import Training, TrainingPlan, finish, train
 from edgebird.export.training.material import CODES, LIST, Take, TrainingMaterial, load_material, save_material
@@ -79,6 +81,21 @@ def test_a_trained_fold_is_a_checkpoint_that_is_exported(tmp_path: Path, half: b
     assert difference < (0.02 if half else 1e-6)
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         assert [row["code"] for row in csv.DictReader(file)] == list(CODES)
+
+
+def test_a_fold_begins_with_what_another_has_learned_and_keeps_its_own_spectrogram(tmp_path: Path) -> None:
+    """As the original's folds began with one network's weights."""
+    first = trained(tmp_path)
+    finish(first, material(), tmp_path, half=False)
+    fold = read_checkpoint(tmp_path / "exp108_eca_nfnet_l0" / "fold_2_model.bin")
+    mel, own = (Training(replace(PLAN, experiment="exp105"), material(), torch.device("cpu")) for _ in range(2))
+    mel.begin_with(fold)
+    for name, tensor in mel.model.state_dict().items():
+        of = first if name.startswith(("backbone", "head", "global_pool")) else own
+        assert torch.equal(tensor, of.model.state_dict()[name]), name
+    wide = Training(replace(PLAN, width=0.25), material(), torch.device("cpu"))
+    with pytest.raises(EdgebirdError, match="no fold of this width"):
+        wide.begin_with(fold)
 
 
 def test_full_width_is_the_original_network() -> None:

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from edgebird.errors import EdgebirdError
+from edgebird.export.checkpoint import Checkpoint, read_checkpoint
 from edgebird.export.families.folds.experiments import EXPERIMENTS
 from edgebird.export.families.folds.network import FoldModel
 from edgebird.export.training.kept_back import judge
@@ -39,6 +40,7 @@ from edgebird.export.training.scaled import fresh, image, save_fold, scaled_arch
 FOLD_NUMBER = {"exp105": 0, "exp106": 3, "exp107": 4, "exp108": 2}  # as the original files are numbered
 CHECKPOINT_STEPS = 200
 WARM_UP, WEIGHT_DECAY, LARGEST_GRADIENT = 100, 0.02, 1.0
+_TAKEN = ("backbone.", "global_pool.", "head.")  # of the fold that another begins with
 _DRAWING = 3  # processes that draw scenes for a GPU, which would wait for them
 
 
@@ -47,7 +49,8 @@ class TrainingPlan:
     """How a fold is trained.
 
     steps: at most. rate: the largest learning rate. seconds: after which it has come to its end, with the rate of the
-    last step, however many steps were taken; 0: never.
+    last step, however many steps were taken; 0: never. bfloat16: compute the backbone in it, as always on a GPU. start:
+    SHA-256 of the fold whose backbone and head it begins with; none: with random ones.
     """
 
     experiment: str
@@ -57,6 +60,8 @@ class TrainingPlan:
     batch: int
     rate: float
     seconds: float = 0.0
+    bfloat16: bool = False
+    start: str = ""
 
 
 class _Draws(Dataset[Draw]):
@@ -93,11 +98,21 @@ class Training:
         )
         self.step, self.elapsed, self.losses = 0, 0.0, list[float]()
 
+    def begin_with(self, fold: Checkpoint) -> None:
+        """Take backbone, pooling and head of another fold. Raises EdgebirdError if it is not of this width."""
+        taken = {name: value for name, value in fold.tensors.items() if name.startswith(_TAKEN)}
+        wanted = {
+            name: tuple(value.shape) for name, value in self.model.state_dict().items() if name.startswith(_TAKEN)
+        }
+        if {name: tuple(value.shape) for name, value in taken.items()} != wanted:
+            raise EdgebirdError(f"{fold.path}: it is no fold of this width and these labels")
+        self.model.load_state_dict(taken, strict=False)
+
     def logits(self, audio: Tensor) -> Tensor:
-        """Of a batch of windows; the backbone in bfloat16 on a GPU, what goes before and behind in float32."""
+        """Of a batch of windows; the backbone in bfloat16 if so planned, what goes before and behind in float32."""
         with torch.autocast(self.device.type, enabled=False):
             picture = image(self.model, audio).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bfloat16):
             features = self.model.backbone(picture)
         pooled: Tensor = self.model.global_pool(features.float())
         logits: Tensor = self.model.head(pooled)
@@ -228,14 +243,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action="store_true", help="on a CPU that has it; a GPU always does")
+    parser.add_argument("--start", type=Path, metavar="FOLD.bin", help="begin with the backbone and head of this one")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.benchmark = True
     args.out.mkdir(parents=True, exist_ok=True)
     material = load_material(args.material)
-    plan = TrainingPlan(args.experiment, args.width, args.seed, args.steps, args.batch, args.rate, args.seconds)
+    start = read_checkpoint(args.start) if args.start else None
+    limits = args.steps, args.batch, args.rate, args.seconds
+    bfloat16 = args.bfloat16 or args.device == "cuda"
+    plan = TrainingPlan(args.experiment, args.width, args.seed, *limits, bfloat16, start.sha256 if start else "")
     training = Training(plan, material, torch.device(args.device))
+    if start:
+        training.begin_with(start)
     train(training, args.out / "resume.pt")
     finish(training, material, args.out, args.half)
 
