@@ -22,7 +22,7 @@ from edgebird.cascade import FOLD, GATE, STOPPED, Cascade, CascadeUse
 from edgebird.drift import DriftStatus, DriftTest
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
-from edgebird.parity import check_finite
+from edgebird.parity import BF16_OF, check_finite
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
     ParallelRuns,
@@ -43,10 +43,10 @@ ENGINES = ("ort-cpu", "openvino")
 
 @dataclass(frozen=True, slots=True)
 class StageChain:
-    """The parts of one stream. rest: None for a single fold."""
+    """The parts of one stream. gate: None where none is fitted yet. rest: None for a single fold."""
 
     front: Part
-    gate: Part
+    gate: Part | None
     first: Part
     rest: Part | None
 
@@ -63,6 +63,7 @@ class Stages:
 
         in_full: score all. Where a stage did stop it, the scores are zeros, and the stage is negative.
         """
+        assert chain.gate is not None
         image = chain.front(windows)
         logits = chain.gate(image)
         check_finite(logits)  # one that is not would be a window without birds
@@ -187,10 +188,12 @@ def open_runtime(
     files = _files(bundle, options.precision)
     if name not in (*ENGINES, "auto"):
         raise RuntimeUnavailableError(f"{name}: a cascade runs on CPUs: --runtime {' or '.join(ENGINES)}")
+    if name == "ort-cpu" and options.precision in BF16_OF:
+        raise RuntimeUnavailableError(f"ort-cpu does not make {options.precision}: --runtime openvino")
     if name != "auto":
         return _opened(bundle, name, options, files)
     reasons = []
-    for candidate in reversed(ENGINES) if options.precision == "int8" else ENGINES:
+    for candidate in _candidates(options.precision):
         try:
             runtime = _opened(bundle, candidate, options, files)
         except RuntimeUnavailableError as error:
@@ -199,6 +202,12 @@ def open_runtime(
         tell(f"runtime {candidate}, in a cascade")
         return runtime
     raise RuntimeUnavailableError("; ".join(reasons))
+
+
+def _candidates(precision: str) -> Sequence[str]:
+    if precision in BF16_OF:
+        return ("openvino",)
+    return ENGINES[::-1] if precision == "int8" else ENGINES
 
 
 def _files(bundle: Bundle, precision: str) -> dict[str, Path]:
@@ -217,18 +226,8 @@ def _opened(bundle: Bundle, name: str, options: RuntimeOptions, files: Mapping[s
     assert options.cascade is not None
     assert bundle.card.cascade is not None
     open_apart(bundle, name, options, *bundle.card.cascade.hashes().values())
-    streams = (options.threads or usable_cores()) if options.throughput else 1
-    if name == "openvino":
-        from edgebird.runtimes.ov import open_parts
-
-        chains, fixed = (
-            [StageChain(rest=parts.pop("rest", None), **parts) for parts in open_parts(files, options, streams)],
-            1,
-        )
-    else:
-        threads = 1 if streams > 1 else options.threads
-        parts = {part: _ort_part(path, threads) for part, path in files.items()}
-        chains, fixed = [StageChain(rest=parts.pop("rest", None), **parts)] * streams, None
+    chains = open_chains(name, files, bundle, options)
+    fixed = 1 if name == "openvino" else None
     runtime = CascadeRuntime(name, bundle, chains, options.cascade, fixed)
     try:
         warm_up(runtime, options)
@@ -239,6 +238,22 @@ def _opened(bundle: Bundle, name: str, options: RuntimeOptions, files: Mapping[s
         raise
     runtime.drift = DriftTest(options.cascade.audit, options.cascade.song_s)
     return runtime
+
+
+def open_chains(name: str, files: Mapping[str, Path], bundle: Bundle, options: RuntimeOptions) -> list[StageChain]:
+    """The parts of a cascade in an engine of ENGINES: with options.throughput for a stream on each core, else for one.
+
+    files: part -> graph. Raises RuntimeUnavailableError.
+    """
+    streams = (options.threads or usable_cores()) if options.throughput else 1
+    if name == "openvino":
+        from edgebird.runtimes.ov_stages import open_stages
+
+        each: list[Mapping[str, Part]] = [*open_stages(files, bundle, options, streams)]
+    else:
+        threads = 1 if streams > 1 else options.threads
+        each = [{part: _ort_part(path, threads) for part, path in files.items()}] * streams
+    return [StageChain(parts["front"], parts.get("gate"), parts["first"], parts.get("rest")) for parts in each]
 
 
 def _ort_part(path: Path, threads: int | None) -> Part:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,7 @@ import numpy as np
 
 from edgebird.bundle import Bundle
 from edgebird.card import Card, floor_group
-from edgebird.errors import BundleError, NotInstalledError, RuntimeUnavailableError
 from edgebird.files import atomic_text, cache_folder, file_sha256
-from edgebird.machine import usable_cores
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import Runtime, RuntimeOptions, open_apart
 from edgebird.runtimes.contract import (
@@ -39,21 +37,24 @@ from edgebird.runtimes.contract import (
     warm_up,
 )
 from edgebird.runtimes.outputs import Outputs
+from edgebird.runtimes.ov_cut import parts_of
+from edgebird.runtimes.ov_device import (
+    ARM,
+    DEVICES,
+    REFUSED,
+    abilities,
+    check_bf16,
+    compiled_for,
+    core_of,
+    reason,
+    settings_of,
+    version,
+)
 from edgebird.runtimes.proven import require_proof
 from edgebird.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-_DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
-_DRIVERS = {
-    "CPU": "this CPU is not one that OpenVINO runs on",
-    "GPU": "install Intel's GPU driver (Debian: intel-opencl-icd), join the group `render`",
-    "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), join the group `render`",
-}
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # any of them; without, bf16 is emulated and slow
-_ARM = ("aarch64", "arm64")
-_BF16_NEEDS = dict.fromkeys(_ARM, "the BF16 of Armv8.6")  # elsewhere x86's
-_REFUSED = "OpenVINO refuses the model"
 _SLOW_TO_COMPILE = ("GPU", "NPU")  # a CPU takes half a second, for which nothing is kept on the disk
 
 
@@ -73,7 +74,7 @@ class OpenVinoRuntime:
         further: Sequence[str] = (),
     ) -> None:
         self.name, self.card, self._outputs = name, card, Outputs(card, further)
-        self.provider = f"OpenVINO {_DEVICES[name]}"
+        self.provider = f"OpenVINO {DEVICES[name]}"
         self._size = size
         self._chains = list(chains)
         runs = [partial(self._run, chain) for chain in chains]
@@ -99,7 +100,7 @@ class OpenVinoRuntime:
     def _run(self, requests: Sequence[Any], windows: FloatArray) -> FloatArray:
         values = [windows]
         *before, last = requests
-        with engine_errors(self.name, "OpenVINO failed", _reason):
+        with engine_errors(self.name, "OpenVINO failed", reason):
             for request in before:
                 values = list(request.infer(values).values())
             # Its outputs by name, which are in no order that is promised. They are copies: what it gives is ours.
@@ -136,198 +137,70 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     in_bf16 = options.precision in BF16_OF
     path = bundle.model(BF16_OF.get(options.precision, options.precision))
     open_apart(bundle, name, options)
-    core, device = _core(name)
+    core, device = core_of(name)
     if in_bf16:
-        _check_bf16(core, device, name)
-    with engine_errors(name, _REFUSED, _reason):
+        check_bf16(core, device, name)
+    with engine_errors(name, REFUSED, reason):
         model = core.read_model(path)
     check_graph(str(path), dict(found for port in (*model.inputs, *model.outputs) for found in _described(port)), card)
     size, shared = card.fixed_batch, floor_group(card.db_floor)
     # An NPU takes no maps of free sizes; a CPU plans those of fixed sizes better.
     if size is None and (device == "NPU" or (device == "CPU" and shared == 1)):
         size = shared
-        with engine_errors(name, _REFUSED, _reason):
+        with engine_errors(name, REFUSED, reason):
             model.reshape([size, card.window_samples])
-    settings = _settings(device, options)
+    settings = settings_of(device, options)
     in_fp16 = options.precision == "fp16" and device == "CPU" and _computes_fp16(core, card)
     if in_bf16 or in_fp16:
-        parts = list(zip(_parts(model, bundle), ("f32", "f16" if in_fp16 else "bf16", "f32"), strict=True))
+        parts = list(zip(parts_of(model, bundle), ("f32", "f16" if in_fp16 else "bf16", "f32"), strict=True))
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
     with _kept_compiled(device, path) as cached:
         settings |= cached
-        compiled = [_compiled(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts]
+        compiled = [
+            compiled_for(core, part, name, settings | {"INFERENCE_PRECISION_HINT": hint}) for part, hint in parts
+        ]
     streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if options.throughput else 1
     chains = [[model.create_infer_request() for model in compiled] for _ in range(streams)]
     runtime = OpenVinoRuntime(chains, name, card, size, options.outputs)
     try:
         warm_up(runtime, options)
         if in_fp16:
-            require_proof(runtime, bundle, options.precision, _version())
+            require_proof(runtime, bundle, options.precision, version())
     except BaseException:
         runtime.close()
         raise
     return runtime
 
 
-def open_parts(
-    files: Mapping[str, Path], options: RuntimeOptions, streams: int
-) -> list[dict[str, Callable[..., FloatArray]]]:
-    """Graphs of one window in float32 on the CPU, for each stream: what each part gives of its inputs, in their
-    order.
-    """
-    name = "openvino"
-    core, device = _core(name)
-    compiled = {}
-    for part, path in files.items():
-        with engine_errors(name, _REFUSED, _reason):
-            model = core.read_model(path)
-            model.reshape({port: [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
-        settings = _settings(device, options) | {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled[part] = _compiled(core, model, name, settings)
-    return [
-        {part: partial(_asked, model.create_infer_request()) for part, model in compiled.items()}
-        for _ in range(streams)
-    ]
-
-
-def _asked(request: Any, *arrays: FloatArray) -> FloatArray:
-    with engine_errors("openvino", "OpenVINO failed", _reason):
-        found: FloatArray = next(iter(request.infer(list(arrays)).values()))
-    return found
-
-
 def probe(name: str) -> str:
     """Run a tiny model; OpenVINO's version, the device's name, the precisions it computes in."""
-    core, device = _core(name)
+    core, device = core_of(name)
     import openvino as ov
     from openvino import opset13
 
     x = opset13.parameter([1], np.float32)
     tiny = ov.Model([opset13.relu(x)], [x], "tiny")
-    compiled = _compiled(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = compiled_for(core, tiny, name, {"INFERENCE_PRECISION_HINT": "f32"})
     compiled.create_infer_request().infer([np.zeros(1, np.float32)])
-    able = [what for what in ("FP32", "BF16", "FP16", "INT8") if what in _abilities(core, device)]
-    return f"OpenVINO {_version()}, {core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(able)}"
-
-
-def _version() -> str:
-    import openvino as ov
-
-    return str(ov.__version__.partition("-")[0])
-
-
-# --------------------------------------------------------------------------------------------------------------- device
-def _core(name: str) -> tuple[Any, str]:
-    """OpenVINO and the device of runtime `name`. Raises RuntimeUnavailableError if either is not there."""
-    try:
-        import openvino as ov
-    except ImportError as error:
-        raise NotInstalledError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
-    core, device = _one_core(ov.Core), _DEVICES[name]
-    found = core.available_devices
-    if not any(known.partition(".")[0] == device for known in found):  # the second GPU is GPU.1
-        raise RuntimeUnavailableError(f"{name}: OpenVINO sees no {device} here, only {found}: {_DRIVERS[device]}")
-    return core, device
-
-
-@cache
-def _one_core(make: Callable[[], Any]) -> Any:
-    """OpenVINO's core, one for the life of the process.
-
-    Its CPU plugin gives the thread an alternate signal stack and takes it away with the core: with two cores, one gone,
-    the next Ctrl-C ran on memory that was freed, and ended the process (OpenVINO 2026.4).
-    """
-    return make()
-
-
-def _abilities(core: Any, device: str) -> list[str]:
-    return list(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
-
-
-def _check_bf16(core: Any, device: str, name: str) -> None:
-    """Raise RuntimeUnavailableError unless the device computes in bf16 by itself."""
-    flags = Path("/proc/cpuinfo")
-    emulated = device == "CPU" and flags.exists() and not _BF16_FLAGS & set(flags.read_text(encoding="utf-8").split())
-    if "BF16" not in _abilities(core, device) or emulated:
-        needs = _BF16_NEEDS.get(platform.machine(), "AVX512-BF16 or AMX-BF16")
-        raise RuntimeUnavailableError(
-            f"{name}: this {device} has no bf16 of its own (a CPU needs {needs}): use --precision fp32"
-        )
+    able = [what for what in ("FP32", "BF16", "FP16", "INT8") if what in abilities(core, device)]
+    return f"OpenVINO {version()}, {core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(able)}"
 
 
 def _computes_fp16(core: Any, card: Card) -> bool:
     """Whether a CPU is to compute the backbone of an FP16 graph in float16: an ARM one that can, and a graph of which
     nothing must stay in float32, for all of a part is in one precision.
     """
-    able = platform.machine() in _ARM and "FP16" in _abilities(core, "CPU")
+    able = platform.machine() in ARM and "FP16" in abilities(core, "CPU")
     return able and bool(card.images and card.maps) and not card.precisions["fp16"].kept
 
 
-def _settings(device: str, options: RuntimeOptions) -> dict[str, Any]:
-    """A CPU has a stream for each thread where throughput counts; other devices choose."""
-    hint = {"PERFORMANCE_HINT": "THROUGHPUT" if options.throughput else "LATENCY"}
-    if device != "CPU":
-        return hint
-    threads = options.threads or usable_cores()
-    streams = {"NUM_STREAMS": threads} if options.throughput else {}
-    return {**hint, **streams, "INFERENCE_NUM_THREADS": threads}
-
-
-# ---------------------------------------------------------------------------------------------------------------- model
 def _described(port: Any) -> Iterator[tuple[str, tuple[str, list[Any]]]]:
     """Each name, with dtype and shape, of an input or output; a free dimension is None."""
     kind = port.get_element_type().to_string()
     shape = [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
     for name in sorted(port.get_names()) or ["?"]:
         yield name, ("float32" if kind == "f32" else kind, shape)
-
-
-def _parts(model: Any, bundle: Bundle) -> tuple[Any, Any, Any]:
-    """Frontend, backbone, and pooling with head: the model cut at the card's images and maps."""
-    card = bundle.card
-    if not (card.images and card.maps):
-        raise BundleError(f"{bundle.path}: bf16 needs a card that names images and maps: export the bundle again")
-    frontend, rest = _cut(model, card.images, bundle)
-    backbone, tail = _cut(rest, card.maps, bundle)
-    return frontend, backbone, tail
-
-
-def _cut(model: Any, names: Sequence[str], bundle: Bundle) -> tuple[Any, Any]:
-    """Two models: one up to the named tensors, one that takes them, in this order. `model` is used up."""
-    import openvino as ov
-    from openvino import opset13
-
-    found = {name: port for node in model.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
-    if missing := [name for name in names if name not in found]:
-        raise BundleError(f"{bundle.path}: its card names {missing[0]!r}, which its graph does not have")
-    ports, inputs = [found[name] for name in names], []
-    for port in ports:
-        taken = opset13.parameter(port.get_partial_shape(), port.get_element_type())
-        for reader in port.get_target_inputs():
-            reader.replace_source_output(taken.output(0))
-        inputs.append(taken)
-    return ov.Model(ports, model.get_parameters(), "first"), ov.Model(model.get_results(), inputs, "rest")
-
-
-def _compiled(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
-    """A compiled model. Raises RuntimeUnavailableError if the device or precision is not what was asked for."""
-    device, wanted = _DEVICES[name], settings["INFERENCE_PRECISION_HINT"]
-    with engine_errors(name, _REFUSED, _reason):
-        compiled = core.compile_model(model, device, settings)
-        runs = [str(where).partition(".")[0] for where in compiled.get_property("EXECUTION_DEVICES")]
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    if (runs, precision) != ([device], wanted):
-        raise RuntimeUnavailableError(
-            f"{name}: asked for {wanted} on {device}, OpenVINO took {precision} on {', '.join(runs)}"
-        )
-    return compiled
-
-
-def _reason(error: Exception) -> str:
-    """The last line: those before it say where in OpenVINO's source it happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no reason given"
 
 
 # ---------------------------------------------------------------------------------------------------------------- cache
@@ -341,7 +214,7 @@ def _kept_compiled(device: str, path: Path) -> Iterator[dict[str, str]]:
     if device not in _SLOW_TO_COMPILE:
         yield {}
         return
-    folder = cache_folder() / f"openvino-{_version()}" / file_sha256(path)[:16]
+    folder = cache_folder() / f"openvino-{version()}" / file_sha256(path)[:16]
     noted = folder / "sha256"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from edgebird.bundle import Bundle, GoldenData, open_bundle
+from edgebird.errors import RuntimeUnavailableError
 from edgebird.export.families.folds import windows
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # users have it not: what cannot be written is seen at the end too
@@ -31,6 +32,18 @@ def require(module: str) -> ModuleType:
         if module in promised or "all" in promised:
             pytest.fail(f"{module} was promised by EDGEBIRD_REQUIRE: {error}")
         pytest.skip(f"{module} is not installed", allow_module_level=True)
+
+
+def needs_bf16() -> None:
+    """Skip where the CPU has no bf16; fail where EDGEBIRD_REQUIRE promises it."""
+    from edgebird.runtimes.ov_device import check_bf16, core_of
+
+    try:
+        check_bf16(*core_of("openvino"), "openvino")
+    except RuntimeUnavailableError as error:
+        if "bf16" in os.environ.get("EDGEBIRD_REQUIRE", "").split(","):
+            pytest.fail(f"bf16 was promised by EDGEBIRD_REQUIRE: {error}")
+        pytest.skip(str(error))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,10 +38,11 @@ from edgebird.export.cascade.gate import Gate, GateNetwork
 from edgebird.export.cascade.making import write_stages
 from edgebird.files import file_sha256
 from edgebird.kept import kept_of
+from edgebird.parity import BF16_OF
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.runtimes.cascade import CascadeRuntime, in_full
 from edgebird.types import FloatArray
-from tests.conftest import require
+from tests.conftest import needs_bf16, require
 
 torch = require("torch")
 
@@ -145,6 +148,7 @@ def cascaded(in_int8: tuple[Bundle, list[str]], tmp_path_factory: pytest.TempPat
     judge = folder / "cascade.gate.onnx"
     network = GateNetwork((2, 2, 2, 2), 0.5, 2.0)
     judge.write_bytes(Gate(network, 0.01).to_onnx(128, 313).SerializeToString())
+    stages |= {made: stages[name] for made, name in BF16_OF.items()}
     files = {
         name: {part: StageFile(path.name, file_sha256(path)) for part, path in parts.items()}
         for name, parts in stages.items()
@@ -184,6 +188,54 @@ def test_what_reaches_the_end_has_the_full_models_scores(cascaded: Bundle, name:
     finally:
         full.close()
         staged.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "int8+bf16"])
+def test_backbones_of_stages_are_in_bf16_and_all_else_in_float32(
+    cascaded: Bundle, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """A frontend in bf16 would be another model. Where the CPU has no bf16, all is in float32, cut in the same way."""
+    require("openvino")
+    from edgebird.runtimes import ov, ov_device, ov_stages
+
+    hints = list[str]()
+
+    def as_float32(core: Any, model: Any, name: str, settings: dict[str, Any]) -> Any:
+        hints.append(settings["INFERENCE_PRECISION_HINT"])
+        return ov_device.compiled_for(core, model, name, settings | {"INFERENCE_PRECISION_HINT": "f32"})
+
+    for module in (ov, ov_stages):
+        monkeypatch.setattr(module, "compiled_for", as_float32)
+        monkeypatch.setattr(module, "check_bf16", lambda *_: None)
+    full = open_runtime(cascaded, "openvino", RuntimeOptions(precision, 1))
+    assert hints == ["f32", "bf16", "f32"]
+    hints.clear()
+    staged = opened(cascaded, "auto", precision=precision)
+    front, first, rest, gate = ["f32"], ["bf16", "f32"], ["f32", "bf16", "f32"], ["f32"]
+    assert hints == [*front, *first, *rest, *gate]
+    try:
+        sound = windows(cascaded)
+        np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
+    finally:
+        full.close()
+        staged.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "int8+bf16"])
+def test_stages_in_bf16_score_as_the_full_model_in_bf16(cascaded: Bundle, precision: str) -> None:
+    needs_bf16()
+    full = open_runtime(cascaded, "openvino", RuntimeOptions(precision, 1))
+    staged = opened(cascaded, "openvino", precision=precision)
+    try:
+        sound = windows(cascaded)
+        np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
+    finally:
+        full.close()
+        staged.close()
+    with pytest.raises(RuntimeUnavailableError, match=f"ort-cpu does not make {re.escape(precision)}"):
+        opened(cascaded, "ort-cpu", precision=precision)
 
 
 def test_the_stages_hold_no_second_copy_of_the_weights(cascaded: Bundle) -> None:

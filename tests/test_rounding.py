@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from edgebird.export.precisions.nodes import Geometry  # noqa: E402
 from edgebird.export.precisions.rounding import PERIOD, Range, choose_range, round_kernel  # noqa: E402
-from edgebird.runtimes.ov import _one_core  # noqa: E402
+from edgebird.runtimes.ov_device import _one_core  # noqa: E402
 
 
 def test_the_range_of_a_one_sided_tensor_uses_all_levels() -> None:

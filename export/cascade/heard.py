@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgebird.errors import ExportError
 from edgebird.export.cascade.material import SoundWindow
-from edgebird.machine import usable_cores
-from edgebird.runtimes.ort_session import session_of
+from edgebird.runtimes.cascade import StageChain
 from edgebird.types import FloatArray
 
 
@@ -47,56 +45,58 @@ class _Row:
     logits: dict[str, float]
 
 
-def hear(
-    sounds: Iterable[SoundWindow], stages: Mapping[str, Mapping[str, Path]], gate: Path | None = None
-) -> HeardWindows:
-    """Score windows by the stages of each precision, all of them to the end, one on each core.
+def hear(sounds: Iterable[SoundWindow], chains: Mapping[str, Sequence[StageChain]]) -> HeardWindows:
+    """Score windows by the stages of each precision, all of them to the end, as many at once as there are chains.
 
-    stages: precision -> part -> graph. gate: judges the images, which are not kept then. Raises ExportError for no
-    window.
+    chains: precision -> the parts in an engine, as many for each. Where they have a gate it judges the images, which
+    are not kept then. Raises ExportError for no window.
     """
-    parts = {name: {part: _part(path) for part, path in files.items()} for name, files in stages.items()}
-    judge = _part(gate) if gate else None
+    streams = min(len(each) for each in chains.values())
+    free: SimpleQueue[dict[str, StageChain]] = SimpleQueue()
+    for index in range(streams):
+        free.put({name: each[index] for name, each in chains.items()})
     rows: list[_Row] = []
-    with ThreadPoolExecutor(usable_cores(), "edgebird-cascade") as pool:
+    with ThreadPoolExecutor(streams, "edgebird-cascade") as pool:
         waiting: deque[Future[_Row]] = deque()
         for sound in sounds:
-            waiting.append(pool.submit(_hear_one, sound, parts, judge))
-            if len(waiting) > 2 * usable_cores():  # no more sound is in memory than that
+            waiting.append(pool.submit(_hear_with, free, sound))
+            if len(waiting) > 2 * streams:  # no more sound is in memory than that
                 rows.append(waiting.popleft().result())
         rows += [future.result() for future in waiting]
     if not rows:
         raise ExportError("the cascade is not written: of the recordings for one of its uses no window can be read")
     images = [row.image for row in rows if row.image is not None]
+    judged = [name for name, each in chains.items() if each[0].gate]
     return HeardWindows(
         np.array([row.sound.recording for row in rows]),
         np.array([(row.sound.window.start, row.sound.window.end) for row in rows], np.int64),
         np.stack(images) if images else np.empty(0, np.float32),
-        {name: np.stack([row.scores[name] for row in rows]) for name in parts},
-        {name: np.stack([row.first[name] for row in rows]) for name in parts},
-        {name: np.array([row.logits[name] for row in rows], np.float32) for name in parts} if judge else {},
+        {name: np.stack([row.scores[name] for row in rows]) for name in chains},
+        {name: np.stack([row.first[name] for row in rows]) for name in chains},
+        {name: np.array([row.logits[name] for row in rows], np.float32) for name in judged},
     )
 
 
-def _hear_one(
-    sound: SoundWindow, parts: Mapping[str, Mapping[str, Callable[..., Any]]], judge: Callable[..., Any] | None
-) -> _Row:
+def _hear_with(free: SimpleQueue[dict[str, StageChain]], sound: SoundWindow) -> _Row:
+    """Hear a window with a stream that nobody uses."""
+    chains = free.get()
+    try:
+        return _hear_one(sound, chains)
+    finally:
+        free.put(chains)
+
+
+def _hear_one(sound: SoundWindow, chains: Mapping[str, StageChain]) -> _Row:
     samples = sound.window.samples[np.newaxis]
     scores, firsts, logits, kept = {}, {}, {}, None
-    for name, run in parts.items():
-        image = run["front"](samples)
-        first = run["first"](image)
-        if judge:
-            logits[name] = float(judge(image)[0, 0])
+    for name, chain in chains.items():
+        image = chain.front(samples)
+        first = chain.first(image)
+        if chain.gate:
+            logits[name] = float(chain.gate(image)[0, 0])
         elif name == "fp32":
             kept = image[0]
         firsts[name] = first[0]
-        scores[name] = run["rest"](samples, image, first)[0] if "rest" in run else first[0]
+        scores[name] = chain.rest(samples, image, first)[0] if chain.rest else first[0]
     window = replace(sound.window, samples=samples[0, :0])  # the sound is not kept
     return _Row(SoundWindow(sound.recording, window), kept, scores, firsts, logits)
-
-
-def _part(path: Path) -> Callable[..., Any]:
-    session = session_of(path, threads=1, spinning=False)
-    names = [given.name for given in session.get_inputs()]
-    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgebird.bundle import GoldenData
+from edgebird.bundle import Bundle, GoldenData
 from edgebird.card import Card, floor_group
 from edgebird.cascade import (
     RECORDINGS,
@@ -23,15 +23,14 @@ from edgebird.cascade import (
 )
 from edgebird.errors import ExportError, ParityError
 from edgebird.export.cascade.choosing import Costs, PassingThresholds, choose
+from edgebird.export.cascade.engines import StageEngines
 from edgebird.export.cascade.gate import Gate, fit
 from edgebird.export.cascade.heard import HeardWindows, hear
-from edgebird.export.cascade.material import CHOOSE, FIT, JUDGE, SoundWindow, given_material, scenes
+from edgebird.export.cascade.material import CHOOSE, FIT, JUDGE, given_material, scenes
 from edgebird.export.cascade.stages import Cuts, between, cut, cuts_of, with_free_batch
 from edgebird.export.precisions.backbone import multiplications
 from edgebird.files import file_sha256
 from edgebird.kept import kept_of
-from edgebird.parity import compare
-from edgebird.types import Window
 
 GATE_FILE = "cascade.gate.onnx"
 _SPENT = 0.4  # of the misses that the bound will allow: so much is allowed where thresholds are chosen
@@ -52,10 +51,11 @@ def make_cascade(
     if floor_group(card.db_floor) > 1:
         raise ExportError("--cascade: windows that share a floor are scored in groups: export with --db-floor window")
     cuts, stages = write_stages(folder, card)
-    _check_stages(stages, card, golden)
+    engines = StageEngines(Bundle(folder, card), stages, golden, tell)
     material = given_material(recordings, card, tell) if recordings else scenes(card, golden)
     tell(f"cascade   hears {material.evidence}: they are scored in full, which takes a while")
-    fitted, chosen = hear(material.of(FIT), stages), hear(material.of(CHOOSE), stages)
+    fp32 = engines.open(["fp32"])
+    fitted, chosen = hear(material.of(FIT), fp32), hear(material.of(CHOOSE), fp32)
     model = onnx.load(str(folder / card.precisions["fp32"].file))
     costs, fold = _costs(model, cuts)
     gate = fit(fitted.images, fitted.scores["fp32"].max(axis=1), fold)
@@ -66,11 +66,11 @@ def make_cascade(
         f"cascade   gate of {gate.share:.1%} of a fold; on what they were chosen with, stages take {choice.cost:.0%} "
         "of the work"
     )
-    judging = hear(material.of(JUDGE), stages, folder / GATE_FILE)
+    judging = hear(material.of(JUDGE), engines.open(engines.names, folder / GATE_FILE))
     bounds = _prove(judging, choice, threshold, card, tell)
     return Cascade(
         gate=_file(folder / GATE_FILE),
-        stages={name: {part: _file(path) for part, path in files.items()} for name, files in stages.items()},
+        stages={name: {part: _file(path) for part, path in engines.files[name].items()} for name in bounds},
         image=cuts.image,
         first=cuts.first,
         threshold=threshold,
@@ -113,18 +113,6 @@ def _work(model: onnx.ModelProto, work: Mapping[str, int], inputs: Sequence[str]
     return sum(work.get(node.name, 0) for node in model.graph.node if node.output[0] in needed)
 
 
-def _check_stages(stages: Mapping[str, Mapping[str, Path]], card: Card, golden: GoldenData) -> None:
-    """Raise ParityError unless the stages, one behind the other, score golden windows as the original network did."""
-    each = zip(golden.names, golden.windows(), strict=True)
-    sounds = [SoundWindow(name, Window(window, 0, len(window))) for name, window in each]
-    heard = hear(sounds, stages)
-    for name, scores in heard.scores.items():
-        tolerance = card.tolerance(name)
-        parity = compare(golden.scores, scores, tolerance)
-        if not parity.passes(tolerance):
-            raise ParityError(f"the stages of {name} do not score as the network does: {parity.max_abs:.1e} off")
-
-
 def _choose(
     gate: Gate, fitted: HeardWindows, chosen: HeardWindows, threshold: float, costs: Costs
 ) -> PassingThresholds:
@@ -139,24 +127,37 @@ def _choose(
 def _prove(
     judging: HeardWindows, choice: PassingThresholds, threshold: float, card: Card, tell: Tell
 ) -> dict[str, Bound]:
-    """The bound of each precision. Raises ExportError for too few pairs, ParityError where one does not hold."""
+    """The bound of each precision. One that an engine makes of a graph is told and left out where it does not hold.
+
+    Raises ExportError for too few pairs, ParityError where the bound of a precision with a graph does not hold.
+    """
     _, numbers = np.unique(judging.recordings, return_inverse=True)
     bounds = {}
     for name, scores in judging.scores.items():
         stages = choice.stages(judging.logits[name], judging.first[name])
         bound = kept_of(JudgedWindows(scores, stages, numbers), judging.spans, threshold, card.sample_rate)
-        if bound.pairs < pairs_wanted() or bound.recordings_with < RECORDINGS:
-            raise ExportError(
-                f"the cascade is not written: the full model hears {bound.pairs} pairs (a window and a label of "
-                f"{threshold:g} or more) in {bound.recordings_with} of the recordings that judge; {pairs_wanted()} in "
-                f"{RECORDINGS} are needed if none is missed, {pairs_wanted(1)} if one is: give more --calibration "
-                "recordings with birds, of which two of five judge"
-            )
         tell(f"cascade   {name}: {bound.told()}")
-        if not bound.holds:
-            raise ParityError(
-                f"the cascade is not written: at {name} it keeps {bound.kept_least:.1%} at least, {WANTED:.0%} are "
-                f"promised ({bound.missed} of {bound.pairs} pairs missed): give more --calibration recordings"
-            )
+        try:
+            _require(bound, name, threshold)
+        except (ExportError, ParityError) as error:
+            if name in card.precisions:
+                raise
+            tell(f"cascade   none at {name}: {error}")
+            continue
         bounds[name] = bound
     return bounds
+
+
+def _require(bound: Bound, name: str, threshold: float) -> None:
+    if bound.pairs < pairs_wanted() or bound.recordings_with < RECORDINGS:
+        raise ExportError(
+            f"the cascade is not written: the full model hears {bound.pairs} pairs (a window and a label of "
+            f"{threshold:g} or more) in {bound.recordings_with} of the recordings that judge; {pairs_wanted()} in "
+            f"{RECORDINGS} are needed if none is missed, {pairs_wanted(1)} if one is: give more --calibration "
+            "recordings with birds, of which two of five judge"
+        )
+    if not bound.holds:
+        raise ParityError(
+            f"the cascade is not written: at {name} it keeps {bound.kept_least:.1%} at least, {WANTED:.0%} are "
+            f"promised ({bound.missed} of {bound.pairs} pairs missed): give more --calibration recordings"
+        )
