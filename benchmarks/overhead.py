@@ -44,7 +44,7 @@ def measure(bundle: Bundle, subject: Subject, material: Material, hop_s: float) 
 def _bare(bundle: Bundle, subject: Subject, material: Material) -> Step:
     from edgebird.runtimes.ort_session import session_of
 
-    session = session_of(bundle.model(subject.precision), threads=subject.threads, spinning=False)
+    session = session_of(bundle.model(subject.precision), threads=subject.threads, frugal=True)
     inputs = {bundle.card.input.name: material.windows[0].samples[None]}
     outputs = [bundle.card.output.name]
     return lambda: session.run(outputs, inputs)

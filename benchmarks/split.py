@@ -71,7 +71,7 @@ def _cut(bundle: Bundle, subject: Subject, batch: int, material: Material) -> di
     card = bundle.card
     model = Extractor(onnx.load_model(bundle.model(subject.precision)))
     frontend_graph = model.extract_model([card.input.name], list(card.images)).SerializeToString()
-    part = session_of(frontend_graph, threads=subject.threads, spinning=False)
+    part = session_of(frontend_graph, threads=subject.threads, frugal=True)
     windows = np.stack([window.samples for window in next(material.groups(batch))])
     inputs = {card.input.name: windows}
     steps = [lambda: subject.runtime.infer(windows), lambda: part.run(None, inputs)]

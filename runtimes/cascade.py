@@ -252,12 +252,12 @@ def open_chains(name: str, files: Mapping[str, Path], bundle: Bundle, options: R
         each: list[Mapping[str, Part]] = [*open_stages(files, bundle, options, streams)]
     else:
         threads = 1 if streams > 1 else options.threads
-        each = [{part: _ort_part(path, threads) for part, path in files.items()}] * streams
+        each = [{part: _ort_part(path, threads, streams == 1) for part, path in files.items()}] * streams
     return [StageChain(parts["front"], parts.get("gate"), parts["first"], parts.get("rest")) for parts in each]
 
 
-def _ort_part(path: Path, threads: int | None) -> Part:
-    session = session_of(path, "ort-cpu", threads, spinning=False)
+def _ort_part(path: Path, threads: int | None, frugal: bool) -> Part:
+    session = session_of(path, "ort-cpu", threads, frugal=frugal)
     names = [given.name for given in session.get_inputs()]
 
     def run(*arrays: FloatArray) -> FloatArray:

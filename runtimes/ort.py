@@ -178,7 +178,7 @@ def _warmed(
     model, precision = bundle.model(options.precision), options.precision
     streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
     try:
-        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, spinning=False)
+        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, streams == 1)
     except LeftToCpuError as error:
         told = explained(error, name, PROVIDERS[name].name, bundle, precision, settings)
         raise RuntimeUnavailableError(told) from error

@@ -282,6 +282,15 @@ def test_threads_are_those_that_were_asked_for() -> None:
         assert session_of(TINY, threads=asked).get_session_options().intra_op_num_threads == given
 
 
+@pytest.mark.parametrize("frugal", [False, True])
+def test_a_station_does_not_keep_what_a_window_needed(frugal: bool) -> None:
+    """25 MB of a Raspberry Pi's memory, for the two seconds until the next window."""
+    require("onnxruntime")
+    options = session_of(TINY, frugal=frugal).get_session_options()
+    assert options.enable_cpu_mem_arena != frugal
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(not frugal))
+
+
 def test_a_graph_the_engine_refuses_is_one_line(engine: str, tones: Bundle, tmp_path: Path) -> None:
     (tmp_path / "model.fp32.onnx").write_bytes(b"\x08\x08 not a graph")
     (tmp_path / "card.json").write_text(json.dumps(asdict(replace(tones.card, golden=None))))
