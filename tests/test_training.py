@@ -88,11 +88,17 @@ def test_a_fold_begins_with_what_another_has_learned_and_keeps_its_own_spectrogr
     first = trained(tmp_path)
     finish(first, material(), tmp_path, half=False)
     fold = read_checkpoint(tmp_path / "exp108_eca_nfnet_l0" / "fold_2_model.bin")
-    mel, own = (Training(replace(PLAN, experiment="exp105"), material(), torch.device("cpu")) for _ in range(2))
-    mel.begin_with(fold)
-    for name, tensor in mel.model.state_dict().items():
+    pcen, own = (Training(replace(PLAN, experiment="exp107"), material(), torch.device("cpu")) for _ in range(2))
+    pcen.begin_with(fold)
+    for name, tensor in pcen.model.state_dict().items():
         of = first if name.startswith(("backbone", "head", "global_pool")) else own
-        assert torch.equal(tensor, of.model.state_dict()[name]), name
+        turned = of is first and tensor.ndim == 4
+        assert torch.equal(tensor.mT if turned else tensor, of.model.state_dict()[name]), name
+    image = torch.rand(1, 1, 96, 128)
+    with torch.no_grad():
+        wanted = first.model.head(first.model.global_pool(first.model.backbone(image)))
+        found = pcen.model.head(pcen.model.global_pool(pcen.model.backbone(image.mT)))
+    assert torch.allclose(found, wanted, atol=1e-5), "it sees in its image what the other saw in its own"
     wide = Training(replace(PLAN, width=0.25), material(), torch.device("cpu"))
     with pytest.raises(EdgebirdError, match="no fold of this width"):
         wide.begin_with(fold)

@@ -18,7 +18,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ FOLD_NUMBER = {"exp105": 0, "exp106": 3, "exp107": 4, "exp108": 2}  # as the ori
 CHECKPOINT_STEPS = 200
 WARM_UP, WEIGHT_DECAY, LARGEST_GRADIENT = 100, 0.02, 1.0
 _TAKEN = ("backbone.", "global_pool.", "head.")  # of the fold that another begins with
+_KERNEL = 4  # dimensions of one
 _DRAWING = 3  # processes that draw scenes for a GPU, which would wait for them
 
 
@@ -99,13 +100,18 @@ class Training:
         self.step, self.elapsed, self.losses = 0, 0.0, list[float]()
 
     def begin_with(self, fold: Checkpoint) -> None:
-        """Take backbone, pooling and head of another fold. Raises EdgebirdError if it is not of this width."""
+        """Take backbone, pooling and head of another fold. Raises EdgebirdError if it is not of this width.
+
+        The image of PCEN has time where that of the log mel has frequency: there kernels are turned.
+        """
         taken = {name: value for name, value in fold.tensors.items() if name.startswith(_TAKEN)}
         wanted = {
             name: tuple(value.shape) for name, value in self.model.state_dict().items() if name.startswith(_TAKEN)
         }
         if {name: tuple(value.shape) for name, value in taken.items()} != wanted:
             raise EdgebirdError(f"{fold.path}: it is no fold of this width and these labels")
+        if _has_pcen(fold.tensors) != _has_pcen(self.model.state_dict()):
+            taken = {name: value.mT if value.ndim == _KERNEL else value for name, value in taken.items()}
         self.model.load_state_dict(taken, strict=False)
 
     def logits(self, audio: Tensor) -> Tensor:
@@ -167,6 +173,10 @@ class Training:
         self.model.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
         self.step, self.elapsed, self.losses = stored["step"], stored["elapsed"], stored["losses"]
+
+
+def _has_pcen(tensors: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith("pcen.") for name in tensors)
 
 
 def train(training: Training, resume: Path, every: int = CHECKPOINT_STEPS) -> FoldModel:
