@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgebird.errors import NotInstalledError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
 from edgebird.runtimes import RuntimeOptions
@@ -31,11 +33,24 @@ def core_of(name: str) -> tuple[Any, str]:
         import openvino as ov
     except ImportError as error:
         raise NotInstalledError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
+    _first_array()
     core, device = _one_core(ov.Core), DEVICES[name]
     found = core.available_devices
     if not any(known.partition(".")[0] == device for known in found):  # the second GPU is GPU.1
         raise RuntimeUnavailableError(f"{name}: OpenVINO sees no {device} here, only {found}: {_DRIVERS[device]}")
     return core, device
+
+
+@cache
+def _first_array() -> None:
+    """Read a tensor's data, once in the life of the process and on one thread.
+
+    OpenVINO 2026.4.1 prepares something there when it is first asked for, and waits in it for Python's lock: two
+    threads that each began with that waited for each other, for ever.
+    """
+    import openvino as ov
+
+    _ = ov.Tensor(np.zeros(1, np.float32)).data
 
 
 @cache

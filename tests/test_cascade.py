@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ from edgebird.cascade import (
 from edgebird.cascade_proof import prove_cascade
 from edgebird.cli.app import make_app
 from edgebird.drift import DriftTest, miss_probability, pairs_until_told
-from edgebird.errors import BundleError, ExportError, RuntimeUnavailableError, ScoreError
+from edgebird.errors import BundleError, ExportError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.export.cascade import gate
-from edgebird.export.cascade.choosing import Costs, choose
+from edgebird.export.cascade.choosing import Costs, PassingThresholds, choose
 from edgebird.export.cascade.gate import Gate, GateNetwork
-from edgebird.export.cascade.making import write_stages
+from edgebird.export.cascade.making import make_cascade, write_stages
 from edgebird.files import file_sha256
 from edgebird.kept import kept_of
 from edgebird.parity import BF16_OF
@@ -341,6 +342,75 @@ def test_bench_opens_a_cascade_beside_the_engine_in_full_and_names_both(cascaded
         assert [subject.name for subject in subjects] == ["ort-cpu fp32", "ort-cpu cascade fp32"]
         assert [subject.facts()["runtime"] for subject in subjects] == ["ort-cpu", "ort-cpu cascade"]
     assert refused == []
+
+
+# ---------------------------------------------------------------------------------------------------------- the export
+@pytest.fixture(scope="module")
+def site(in_int8: tuple[Bundle, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty recordings of ten seconds: golden windows, each begun elsewhere and louder than in the others."""
+    folder = tmp_path_factory.mktemp("site")
+    sound = in_int8[0].golden().windows()
+    for number in range(20):
+        two = np.roll(sound[[number % 12, (number + 5) % 12]].reshape(-1), 7919 * number) * (0.3 + 0.03 * number)
+        soundfile.write(folder / f"night_{number:02}.wav", two, 32000, "FLOAT")
+    return folder
+
+
+@pytest.fixture
+def made(
+    in_int8: tuple[Bundle, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[Path]], tuple[Bundle, list[str]]]:
+    """Makes the cascade of the narrow ensemble, with a gate that has learned next to nothing."""
+    import shutil
+
+    monkeypatch.setattr(gate, "LEAST_STEPS", 20)
+    monkeypatch.setattr(gate, "EPOCHS", 1)
+    monkeypatch.setattr(gate, "MOST_SHARE", 0.5)  # of a narrow fold even the smallest gate is much
+    folder = Path(shutil.copytree(in_int8[0].path, tmp_path / "made"))
+
+    def make(recordings: list[Path]) -> tuple[Bundle, list[str]]:
+        told: list[str] = []
+        card = in_int8[0].card
+        card = replace(card, precisions={"fp32": card.precisions["fp32"]})
+        cascade = make_cascade(folder, card, in_int8[0].golden(), recordings, 0.1, told.append)
+        (folder / CARD_FILE).write_bytes(replace(card, cascade=cascade).to_bytes())
+        return open_bundle(folder), told
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_cascade_is_made_with_a_bound_that_verify_finds_again(
+    made: Callable[[list[Path]], tuple[Bundle, list[str]]], site: Path
+) -> None:
+    """The whole of `export --cascade`: fitted, chosen and judged on recordings of which each is for one use."""
+    bundle, told = made([site])
+    cascade = bundle.card.cascade
+    assert cascade is not None
+    assert cascade.evidence == "20 recordings"
+    assert (cascade.bounds["fp32"].recordings, cascade.bounds["fp32"].windows) == (8, 16)
+    for name, bound in cascade.bounds.items():
+        assert bound.holds, name
+        assert bound.pairs >= pairs_wanted(bound.missed)
+        assert set(cascade.stages[name]) == {"front", "first", "rest"}
+    assert 0 < cascade.share < 0.5
+    assert any("at least 9" in line for line in told)
+    ((_, _, again),) = prove_cascade(bundle, sorted(site.glob("*.wav")), "ort-cpu", "fp32", 1)
+    assert again.windows == 40
+    if "bf16" not in cascade.bounds:
+        assert any(line.startswith("cascade   none at bf16: ") for line in told), "nobody knows why"
+
+
+@pytest.mark.slow
+def test_a_cascade_without_enough_to_judge_it_or_that_misses_is_not_written(
+    made: Callable[[list[Path]], tuple[Bundle, list[str]]], site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ExportError, match=r"hears \d+ pairs .* in \d of the recordings that judge; 299 in 8 are"):
+        made(sorted(site.glob("*.wav"))[:6])
+    passing = PassingThresholds(99.0, 0.0, 0.1)
+    monkeypatch.setattr("edgebird.export.cascade.making.choose", lambda *_: passing)
+    with pytest.raises(ParityError, match=r"at fp32 it keeps 0.0% at least, 99% are promised"):
+        made([site])
 
 
 # ----------------------------------------------------------------------------------------------------------- the drift
