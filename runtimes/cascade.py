@@ -252,7 +252,7 @@ def open_chains(name: str, files: Mapping[str, Path], bundle: Bundle, options: R
         each: list[Mapping[str, Part]] = [*open_stages(files, bundle, options, streams)]
     else:
         threads = 1 if streams > 1 else options.threads
-        each = [{part: _ort_part(path, threads, streams == 1) for part, path in files.items()}] * streams
+        each = [{part: _ort_part(path, threads, not options.throughput) for part, path in files.items()}] * streams
     return [StageChain(parts["front"], parts.get("gate"), parts["first"], parts.get("rest")) for parts in each]
 
 

@@ -176,9 +176,10 @@ def _warmed(
 ) -> OrtRuntime:
     """The runtime of a session with these settings of its provider, checked against the card and warmed up."""
     model, precision = bundle.model(options.precision), options.precision
-    streams = (options.threads or usable_cores()) if name == "ort-cpu" and options.throughput else 1
+    frugal = name != "ort-cpu" or not options.throughput
+    streams = 1 if frugal else (options.threads or usable_cores())
     try:
-        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, streams == 1)
+        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, frugal)
     except LeftToCpuError as error:
         told = explained(error, name, PROVIDERS[name].name, bundle, precision, settings)
         raise RuntimeUnavailableError(told) from error

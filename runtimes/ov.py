@@ -152,7 +152,8 @@ def open_runtime(bundle: Bundle, name: str, options: RuntimeOptions) -> Runtime:
     settings = settings_of(device, options)
     in_fp16 = options.precision == "fp16" and device == "CPU" and _computes_fp16(core, card)
     if in_bf16 or in_fp16:
-        parts = list(zip(parts_of(model, bundle), ("f32", "f16" if in_fp16 else "bf16", "f32"), strict=True))
+        lower = "f16" if in_fp16 else "bf16"
+        parts = [(part, lower if is_backbone else "f32") for part, is_backbone in parts_of(model, bundle)]
     else:
         parts = [(model, "dynamic" if options.precision == "fp16" and device != "CPU" else "f32")]
     with _kept_compiled(device, path) as cached:

@@ -13,26 +13,27 @@ from edgebird.bundle import Bundle
 from edgebird.errors import BundleError
 
 
-def parts_of(model: Any, bundle: Bundle) -> list[Any]:
-    """Frontend, backbone, and pooling with head: the model cut at the card's images and maps. `model` is used up.
+def parts_of(model: Any, bundle: Bundle) -> list[tuple[Any, bool]]:
+    """Frontend, backbone, and pooling with head, each with whether it is the backbone. `model` is used up.
 
-    Of a stage of a cascade only those that it has; one that is given its images has no frontend.
+    The model is cut at the card's images and maps; a stage of a cascade at those that it has. A stage that is given its
+    images has no frontend. Raises BundleError where there is no backbone to be found.
     """
     card = bundle.card
     if not (card.images and card.maps):
         raise BundleError(f"{bundle.path}: bf16 needs a card that names images and maps: export the bundle again")
     found, given = set(_ports(model)), {name for port in model.inputs for name in port.get_names()}
-    stage = bool(given - {card.input.name})
-    images, maps = (
-        [name for name in names if name not in given and (name in found or not stage)]
-        for names in (card.images, card.maps)
-    )
+    images, maps = card.images, card.maps
+    if given != {card.input.name}:
+        images, maps = (tuple(name for name in names if name in found - given) for names in (images, maps))
+    if not maps:
+        raise BundleError(f"{bundle.path}: its card names no map that a stage of its cascade has")
     parts = []
-    for names in (images, maps):
-        if names:
-            first, model = _cut(model, names, bundle)
-            parts.append(first)
-    return [*parts, model]
+    if images:
+        frontend, model = _cut(model, images, bundle)
+        parts.append((frontend, False))
+    backbone, tail = _cut(model, maps, bundle)
+    return [*parts, (backbone, True), (tail, False)]
 
 
 def _ports(model: Any) -> dict[str, Any]:

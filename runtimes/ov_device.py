@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # any of th
 ARM = ("aarch64", "arm64")
 _BF16_NEEDS = dict.fromkeys(ARM, "the BF16 of Armv8.6")  # elsewhere x86's
 REFUSED = "OpenVINO refuses the model"
+_LOCK = threading.Lock()  # two threads that open their first engine at once
 
 
 def core_of(name: str) -> tuple[Any, str]:
@@ -33,8 +35,9 @@ def core_of(name: str) -> tuple[Any, str]:
         import openvino as ov
     except ImportError as error:
         raise NotInstalledError(f"{name} needs OpenVINO: pip install 'edgebird[openvino]' ({error})") from error
-    _first_array()
-    core, device = _one_core(ov.Core), DEVICES[name]
+    with _LOCK:
+        _first_array()
+        core, device = _one_core(ov.Core), DEVICES[name]
     found = core.available_devices
     if not any(known.partition(".")[0] == device for known in found):  # the second GPU is GPU.1
         raise RuntimeUnavailableError(f"{name}: OpenVINO sees no {device} here, only {found}: {_DRIVERS[device]}")

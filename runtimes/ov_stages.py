@@ -68,10 +68,10 @@ def _compiled(
         model = core.read_model(path)
         model.reshape({port: [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
         inputs = [port.get_any_name() for port in model.inputs]
-        parts = parts_of(model, bundle) if in_bf16 else [model]
+        parts = parts_of(model, bundle) if in_bf16 else [(model, False)]
     pieces = []
-    for index, part in enumerate(parts):
-        hint = "bf16" if in_bf16 and index == len(parts) - 2 else "f32"
+    for part, is_backbone in parts:
+        hint = "bf16" if is_backbone else "f32"
         settings = settings_of("CPU", options) | {"INFERENCE_PRECISION_HINT": hint}
         taken, given = ([port.get_any_name() for port in ports] for ports in (part.inputs, part.outputs))
         pieces.append((compiled_for(core, part, _NAME, settings), taken, given))

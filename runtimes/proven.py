@@ -8,9 +8,10 @@ import logging
 import platform
 from pathlib import Path
 
+from edgebird import __version__
 from edgebird.bundle import Bundle
 from edgebird.card import floor_group
-from edgebird.errors import OutputError, RuntimeUnavailableError
+from edgebird.errors import OutputError, RuntimeUnavailableError, ScoreError
 from edgebird.files import atomic_text, cache_folder
 from edgebird.machine import cpu_name
 from edgebird.parity import prove
@@ -26,15 +27,20 @@ def require_proof(runtime: Runtime, bundle: Bundle, precision: str, version: str
     the differences, if they are beyond the tolerance, and BundleError without golden windows.
     """
     card = bundle.card
+    golden, tolerance = card.golden.sha256 if card.golden else "", card.tolerance(precision)
     facts = [runtime.name, version, precision, bundle.graph_of(precision).sha256, cpu_name(), platform.platform()]
+    facts += [golden, str(tolerance), __version__]
     note = cache_folder() / "proven" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     if not apart.enabled:
         return
     refusal = _noted(note)
     if refusal is None:
         sizes = card.proof_sizes(runtime.batch_size)
-        proof = prove(runtime.infer, bundle.golden(), sizes, card.tolerance(precision), floor_group(card.db_floor))
-        refusal = "" if proof.passed else proof.explain("golden", card.codes)
+        try:
+            proof = prove(runtime.infer, bundle.golden(), sizes, tolerance, floor_group(card.db_floor))
+            refusal = "" if proof.passed else proof.explain("golden", card.codes)
+        except ScoreError as error:
+            refusal = str(error)
         _note(note, refusal, runtime.name)
     if refusal:
         raise RuntimeUnavailableError(

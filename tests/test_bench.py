@@ -235,8 +235,10 @@ def test_what_listening_takes_is_that_of_a_station_that_runs(tones: Bundle, tmp_
     station, capture = listening.listen([*command, str(recording)], windows=2, hop_s=1.0, settle_s=5.0)
     assert 0 < station < 500
     assert capture == 0  # a file has no process of its own
-    with pytest.raises(UsageError, match=r"^listen has ended with exit code 1$"):
-        listening.listen([*command, str(tmp_path / "nowhere.wav")], windows=1, hop_s=0.1, settle_s=60.0)  # at once
+    with pytest.raises(
+        UsageError, match=r"^listen has ended with exit code 1$"
+    ):  # at once: nobody waits an hour for it
+        listening.listen([*command, str(tmp_path / "nowhere.wav")], windows=1, hop_s=0.1, settle_s=3600.0)
 
 
 def test_windows_that_share_a_floor_are_refused_where_they_have_no_meaning(tmp_path: Path) -> None:

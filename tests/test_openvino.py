@@ -25,11 +25,8 @@ require("openvino")
 from edgebird.runtimes import ov, ov_device  # noqa: E402
 
 
-def test_two_threads_cannot_wait_for_each_other_over_the_first_array() -> None:
-    """OpenVINO prepares its first array under a lock of its own: an export stood still for ever, one time in three.
-
-    So whoever is given a core finds that done.
-    """
+def test_openvinos_first_array_is_read_before_a_core_is_given() -> None:
+    """It is prepared under a lock of its own, and two threads that began with it waited for each other for ever."""
     ov_device._first_array.cache_clear()
     ov_device.core_of("openvino")
     assert ov_device._first_array.cache_info().currsize == 1

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edgebird.bundle import Bundle, GoldenData
-from edgebird.errors import ParityError, RuntimeUnavailableError
-from edgebird.export.cascade.heard import hear
+from edgebird.errors import EdgebirdError, ParityError, RuntimeUnavailableError, ScoreError
+from edgebird.export.cascade.heard import HeardWindows, hear
 from edgebird.export.cascade.material import SoundWindow
 from edgebird.parity import BF16_OF, compare
-from edgebird.runtimes import RuntimeOptions
-from edgebird.runtimes.cascade import StageChain, open_chains
+from edgebird.runtimes import RuntimeOptions, probe_apart
+from edgebird.runtimes.cascade import open_chains
 from edgebird.types import Window
+
+FAULTS = (RuntimeUnavailableError, ParityError, ScoreError)  # for which a precision that is made of a graph is left out
 
 
 class StageEngines:
     """The stages of each precision, each seen to score golden windows as the original network did.
 
-    bundle: the one that is being made. files: precision -> part -> graph. golden: its golden data. Raises ParityError
-    for a precision with a graph of its own; one that an engine makes of it is told, and left out, where this machine
-    does not make it or it is too far off.
+    bundle: the one that is being made. files: precision -> part -> graph. golden: its golden data. A precision that an
+    engine makes of a graph is told, and left out, where this machine does not make it or it is too far off. Raises
+    ParityError for one with a graph of its own.
     """
 
     def __init__(
@@ -32,33 +34,37 @@ class StageEngines:
     ) -> None:
         self._bundle, self._golden = bundle, golden
         self.files = dict(files)
-        self.names = list(files)
+        self.made = dict.fromkeys(made for made, name in BF16_OF.items() if name in files)
         for name in files:
             self._check(name)
-        for made, name in BF16_OF.items():
-            if name not in files or made in bundle.card.precisions[name].refuses:
-                continue
-            self.files[made] = files[name]
+        for name in list(self.made):
+            self.files[name] = files[BF16_OF[name]]
             try:
-                self._check(made)
-                self.names.append(made)
-            except (RuntimeUnavailableError, ParityError) as error:
-                tell(f"cascade   none at {made}: {error}")
+                self._require_engine(name)
+                self._check(name)
+            except FAULTS as error:
+                tell(f"cascade   none at {name}: {error}")
+                del self.made[name], self.files[name]
 
-    def open(self, names: Iterable[str], gate: Path | None = None) -> dict[str, Sequence[StageChain]]:
-        """Of these precisions, for a stream on each core. gate: judges the images."""
-        return {name: self._open(name, {} if gate is None else {"gate": gate}) for name in names}
-
-    def _open(self, name: str, more: Mapping[str, Path]) -> Sequence[StageChain]:
+    def hear(self, sounds: Iterable[SoundWindow], name: str, gate: Path | None = None) -> HeardWindows:
+        """Hear windows by the stages of a precision, a stream on each core. gate: judges the images."""
         engine = "openvino" if name in BF16_OF else "ort-cpu"
-        options = RuntimeOptions(name, throughput=True)
-        return open_chains(engine, {**self.files[name], **more}, self._bundle, options)
+        files = {**self.files[name], **({} if gate is None else {"gate": gate})}
+        return hear(sounds, open_chains(engine, files, self._bundle, RuntimeOptions(name, throughput=True)))
+
+    def _require_engine(self, name: str) -> None:
+        """Raise RuntimeUnavailableError unless this machine makes a precision; an engine that crashes does so apart."""
+        if told := self._bundle.card.precisions[BF16_OF[name]].refuses.get(name):
+            raise RuntimeUnavailableError(f"the export refuses it: {told}")
+        ((_, answer),) = probe_apart(["openvino"])
+        if isinstance(answer, EdgebirdError):
+            raise RuntimeUnavailableError(str(answer))
 
     def _check(self, name: str) -> None:
         """Raise ParityError unless the stages, one behind the other, score golden windows as they should."""
         tolerance, golden = self._bundle.card.tolerance(name), self._golden
         each = zip(golden.names, golden.windows(), strict=True)
         sounds = [SoundWindow(what, Window(window, 0, len(window))) for what, window in each]
-        parity = compare(golden.scores, hear(sounds, self.open([name])).scores[name], tolerance)
+        parity = compare(golden.scores, self.hear(sounds, name).scores, tolerance)
         if not parity.passes(tolerance):
             raise ParityError(f"the stages of {name} do not score as the network does: {parity.max_abs:.1e} off")

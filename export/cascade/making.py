@@ -23,9 +23,9 @@ from edgebird.cascade import (
 )
 from edgebird.errors import ExportError, ParityError
 from edgebird.export.cascade.choosing import Costs, PassingThresholds, choose
-from edgebird.export.cascade.engines import StageEngines
+from edgebird.export.cascade.engines import FAULTS, StageEngines
 from edgebird.export.cascade.gate import Gate, fit
-from edgebird.export.cascade.heard import HeardWindows, hear
+from edgebird.export.cascade.heard import HeardWindows
 from edgebird.export.cascade.material import CHOOSE, FIT, JUDGE, given_material, scenes
 from edgebird.export.cascade.stages import Cuts, between, cut, cuts_of, with_free_batch
 from edgebird.export.precisions.backbone import multiplications
@@ -54,11 +54,10 @@ def make_cascade(
     engines = StageEngines(Bundle(folder, card), stages, golden, tell)
     material = given_material(recordings, card, tell) if recordings else scenes(card, golden)
     tell(f"cascade   hears {material.evidence}: they are scored in full, which takes a while")
-    fp32 = engines.open(["fp32"])
-    fitted, chosen = hear(material.of(FIT), fp32), hear(material.of(CHOOSE), fp32)
+    fitted, chosen = (engines.hear(material.of(use), "fp32") for use in (FIT, CHOOSE))
     model = onnx.load(str(folder / card.precisions["fp32"].file))
     costs, fold = _costs(model, cuts)
-    gate = fit(fitted.images, fitted.scores["fp32"].max(axis=1), fold)
+    gate = fit(fitted.images, fitted.scores.max(axis=1), fold)
     (folder / GATE_FILE).write_bytes(gate.to_onnx(*fitted.images.shape[2:]).SerializeToString())
     costs = replace(costs, gate=costs.gate + gate.share * fold)
     choice = _choose(gate, fitted, chosen, threshold, costs)
@@ -66,8 +65,16 @@ def make_cascade(
         f"cascade   gate of {gate.share:.1%} of a fold; on what they were chosen with, stages take {choice.cost:.0%} "
         "of the work"
     )
-    judging = hear(material.of(JUDGE), engines.open(engines.names, folder / GATE_FILE))
-    bounds = _prove(judging, choice, threshold, card, tell)
+    bounds = {}
+    for name in engines.files:
+        try:
+            judging = engines.hear(material.of(JUDGE), name, folder / GATE_FILE)
+            bounds[name] = _prove(judging, choice, threshold, card.sample_rate)
+            tell(f"cascade   {name}: {bounds[name].told()}")
+        except (ExportError, *FAULTS) as error:
+            if name not in engines.made:
+                raise type(error)(f"the cascade is not written: at {name} {error}") from error
+            tell(f"cascade   none at {name}: {error}")
     return Cascade(
         gate=_file(folder / GATE_FILE),
         stages={name: {part: _file(path) for part, path in engines.files[name].items()} for name in bounds},
@@ -116,48 +123,29 @@ def _work(model: onnx.ModelProto, work: Mapping[str, int], inputs: Sequence[str]
 def _choose(
     gate: Gate, fitted: HeardWindows, chosen: HeardWindows, threshold: float, costs: Costs
 ) -> PassingThresholds:
-    heard = {use: its.scores["fp32"] >= threshold for use, its in ((FIT, fitted), (CHOOSE, chosen))}
+    heard = {use: its.scores >= threshold for use, its in ((FIT, fitted), (CHOOSE, chosen))}
     pairs = round(_JUDGED * sum(int(hits.sum()) for hits in heard.values()))
     allowed = _SPENT * most_missed(pairs) / max(pairs, 1)
-    further = fitted.first["fp32"].max(axis=1)[heard[FIT].any(axis=1)]
+    further = fitted.first.max(axis=1)[heard[FIT].any(axis=1)]
     logits, hits = gate.logits(chosen.images), heard[CHOOSE].sum(axis=1)
-    return choose(logits, chosen.first["fp32"], hits, costs, (further, allowed / 2))
+    return choose(logits, chosen.first, hits, costs, (further, allowed / 2))
 
 
-def _prove(
-    judging: HeardWindows, choice: PassingThresholds, threshold: float, card: Card, tell: Tell
-) -> dict[str, Bound]:
-    """The bound of each precision. One that an engine makes of a graph is told and left out where it does not hold.
-
-    Raises ExportError for too few pairs, ParityError where the bound of a precision with a graph does not hold.
-    """
+def _prove(judging: HeardWindows, choice: PassingThresholds, threshold: float, rate: int) -> Bound:
+    """The bound of a precision. Raises ExportError for too few pairs, ParityError where it does not hold."""
     _, numbers = np.unique(judging.recordings, return_inverse=True)
-    bounds = {}
-    for name, scores in judging.scores.items():
-        stages = choice.stages(judging.logits[name], judging.first[name])
-        bound = kept_of(JudgedWindows(scores, stages, numbers), judging.spans, threshold, card.sample_rate)
-        tell(f"cascade   {name}: {bound.told()}")
-        try:
-            _require(bound, name, threshold)
-        except (ExportError, ParityError) as error:
-            if name in card.precisions:
-                raise
-            tell(f"cascade   none at {name}: {error}")
-            continue
-        bounds[name] = bound
-    return bounds
-
-
-def _require(bound: Bound, name: str, threshold: float) -> None:
+    stages = choice.stages(judging.logits, judging.first)
+    bound = kept_of(JudgedWindows(judging.scores, stages, numbers), judging.spans, threshold, rate)
     if bound.pairs < pairs_wanted() or bound.recordings_with < RECORDINGS:
         raise ExportError(
-            f"the cascade is not written: the full model hears {bound.pairs} pairs (a window and a label of "
-            f"{threshold:g} or more) in {bound.recordings_with} of the recordings that judge; {pairs_wanted()} in "
-            f"{RECORDINGS} are needed if none is missed, {pairs_wanted(1)} if one is: give more --calibration "
-            "recordings with birds, of which two of five judge"
+            f"the full model hears {bound.pairs} pairs (a window and a label of {threshold:g} or more) in "
+            f"{bound.recordings_with} of the recordings that judge; {pairs_wanted()} in {RECORDINGS} are needed if "
+            f"none is missed, {pairs_wanted(1)} if one is: give more --calibration recordings with birds, of which two "
+            "of five judge"
         )
     if not bound.holds:
         raise ParityError(
-            f"the cascade is not written: at {name} it keeps {bound.kept_least:.1%} at least, {WANTED:.0%} are "
-            f"promised ({bound.missed} of {bound.pairs} pairs missed): give more --calibration recordings"
+            f"it keeps {bound.kept_least:.1%} at least, {WANTED:.0%} are promised ({bound.missed} of {bound.pairs} "
+            "pairs missed): give more --calibration recordings"
         )
+    return bound

@@ -50,7 +50,7 @@ class TrainingPlan:
     """How a fold is trained.
 
     steps: at most. rate: the largest learning rate. seconds: after which it has come to its end, with the rate of the
-    last step, however many steps were taken; 0: never. bfloat16: compute the backbone in it, as always on a GPU. start:
+    last step, however many steps were taken; 0: never. bfloat16: compute the backbone in it. start:
     SHA-256 of the fold whose backbone and head it begins with; none: with random ones.
     """
 
@@ -109,7 +109,7 @@ class Training:
             name: tuple(value.shape) for name, value in self.model.state_dict().items() if name.startswith(_TAKEN)
         }
         if {name: tuple(value.shape) for name, value in taken.items()} != wanted:
-            raise EdgebirdError(f"{fold.path}: it is no fold of this width and these labels")
+            raise EdgebirdError(f"{fold.path}: it is no fold of this width and so many labels")
         if _has_pcen(fold.tensors) != _has_pcen(self.model.state_dict()):
             taken = {name: value.mT if value.ndim == _KERNEL else value for name, value in taken.items()}
         self.model.load_state_dict(taken, strict=False)

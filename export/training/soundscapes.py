@@ -5,9 +5,9 @@
 
 OUT/site has 75 recordings of four minutes, a bird in two windows of five. OUT/scape_10.flac has ten minutes with a bird
 in one window of ten, and so on for other shares; where there is none, it is wind, rain, a river, waves, a factory,
-other animals, or silence. The noises are the place's: the nights have their first halves, the ten minutes their second
-ones. Calls and animals of the nights were trained on, each for one of 25 groups of neighbouring nights alone; those of
-the ten minutes were kept back.
+animals and birds of no label, or silence. The noises are the place's: the nights have their first halves, the ten
+minutes their second ones. Calls and animals of the nights were trained on, each for one of 25 groups of neighbouring
+nights alone; those of the ten minutes were kept back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import soundfile
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from edgebird.errors import EdgebirdError
 from edgebird.export.families.folds.experiments import SAMPLE_RATE, WINDOW_SAMPLES
 from edgebird.export.training.material import Take, TrainingMaterial, load_material
 from edgebird.types import FloatArray
@@ -32,6 +33,7 @@ _NIGHTLY = 40  # per cent
 _LONG_S = 4.0  # a noise is a place's if it goes on for so long
 _PIECE = 6 * WINDOW_SAMPLES
 _FADE = SAMPLE_RATE // 2
+_AROUND = round(0.3 * SAMPLE_RATE)  # of a call
 _SILENT, _ANIMAL = 0.2, 0.15  # shares of pieces without noise, of windows with another animal
 
 
@@ -52,11 +54,15 @@ def sounds_of(material: TrainingMaterial, role: str, half: int) -> PlaceSounds:
     """Calls and animals of a role; halves of the noises of both."""
     random = np.random.default_rng(0)
     calls = [
-        part for clip in material.of(role) for code in clip.calls for part in _parts(material, clip, clip.calls[code])
+        _part(material, clip, span, _AROUND)
+        for clip in material.of(role)
+        for code in clip.calls
+        for span in clip.calls[code]
     ]
     animals, noises = [], []
     for clip in material.clips:
-        for part in _parts(material, clip, clip.quiet):
+        for span in clip.quiet:
+            part = _part(material, clip, span, 0)
             if len(part) >= 2 * _LONG_S * SAMPLE_RATE:
                 noises.append(np.array_split(part, 2)[half])
             elif clip.role == role and not clip.name.startswith("made"):
@@ -66,25 +72,25 @@ def sounds_of(material: TrainingMaterial, role: str, half: int) -> PlaceSounds:
     return PlaceSounds(calls, animals, noises)
 
 
-def _parts(material: TrainingMaterial, clip: Take, spans: Sequence[tuple[int, int]]) -> list[FloatArray]:
-    """Spans of a clip with what is 0.3 s around them, at full scale; a bird's song is cut to a window."""
-    edge, parts = round(0.3 * SAMPLE_RATE), []
-    for begin, end in spans:
-        start, stop = clip.start + max(0, begin - edge), clip.start + min(clip.length, end + edge)
-        part = material.audio[start:stop].astype(np.float32)
-        parts.append(part / max(float(np.abs(part).max()), 1.0))
-    return parts
+def _part(material: TrainingMaterial, clip: Take, span: tuple[int, int], around: int) -> FloatArray:
+    """A span of a clip with so many samples around it, as far as there are some, at full scale."""
+    start, stop = clip.start + max(0, span[0] - around), clip.start + min(clip.length, span[1] + around)
+    part = material.audio[start:stop].astype(np.float32)
+    scaled: FloatArray = part / max(float(np.abs(part).max()), 1.0)
+    return scaled
 
 
 def made(sounds: PlaceSounds, seconds: int, per_cent: int, random: Generator) -> NDArray[np.int16]:
-    """So many seconds, with a bird in so many of its windows."""
+    """So many seconds, with a bird in so many of its windows. Raises EdgebirdError where there is no call for them."""
     size = seconds * SAMPLE_RATE
     audio = _background(sounds.noises, size, random)
     windows = size // WINDOW_SAMPLES
+    if per_cent and not sounds.calls:
+        raise EdgebirdError("no call for the birds: a group of nights has none")
     birds = set(random.permutation(windows)[: round(windows * per_cent / 100)].tolist())
     for window in range(windows):
         kind = sounds.calls if window in birds else sounds.animals if random.random() < _ANIMAL else ()
-        if kind:
+        if len(kind):
             _add(audio, kind[int(random.integers(len(kind)))], window * WINDOW_SAMPLES, random)
     dither = random.uniform(-1, 1, size)
     return np.clip(np.round(audio * 32767 + dither), -32768, 32767).astype(np.int16)
