@@ -179,7 +179,7 @@ def _warmed(
     frugal = name != "ort-cpu" or not options.throughput
     streams = 1 if frugal else (options.threads or usable_cores())
     try:
-        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, frugal)
+        session = session_of(model, name, 1 if streams > 1 else options.threads, settings, frugal=frugal)
     except LeftToCpuError as error:
         told = explained(error, name, PROVIDERS[name].name, bundle, precision, settings)
         raise RuntimeUnavailableError(told) from error

@@ -337,7 +337,8 @@ def test_an_adopted_model_in_int8_is_proven_or_refused_by_its_worst_class_and_wi
     made = bundle.card.precisions["int8"]
     assert made.share is not None
     assert made.share > 0
-    assert made.proofs.keys() == {"golden, quantized", "held out, quantized"}
+    made_here = {name for name in made.proofs if name.endswith("int8+bf16")}  # where the CPU has bf16
+    assert made.proofs.keys() - made_here == {"golden, quantized", "held out, quantized"}
     assert verdicts(bundle) == [True, True]
 
 

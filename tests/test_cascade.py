@@ -444,7 +444,7 @@ def test_a_cascade_without_enough_to_judge_it_or_that_misses_is_not_written(
     passing = PassingThresholds(99.0, 0.0, 0.1)
     monkeypatch.setattr("edgebird.export.cascade.making.choose", lambda *_: passing)
     with pytest.raises(
-        ParityError, match=r"^the cascade is not written: at fp32 it keeps 0.0% at least, 99% are promised"
+        ParityError, match=r"^the cascade is not written: at fp32 it keeps 0.00% at least, 99% are promised"
     ):
         made([site])
 

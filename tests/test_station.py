@@ -429,7 +429,10 @@ def test_samples_on_standard_input_that_are_no_sound_are_a_gap(rate: int) -> Non
         form = PcmFormat.parse(f"f32le:{rate}:1")
         notes = run([PulledSource("stdin", lambda: pcm_blocks(stream, form, None, RATE), RATE, live=True)], None)
     gaps = [(gap["start_s"], gap["end_s"], gap["reason"]) for gap in notes.of("gap", "stdin")]
-    assert gaps == [(2.0, 2.1, "not_finite"), (3.9, 4.0, "not_finite")]
+    assert {reason for _, _, reason in gaps} == {"not_finite"}
+    assert gaps[0][0] == 2.0
+    assert gaps[-1][1] == 4.0
+    assert sum(end - start for start, end, _ in gaps) <= 0.2 + 1e-9, "at most the block that a sample came in"
     assert notes.of("summary", "stdin")[0]["audio_s"] == 4.0
 
 

@@ -20,7 +20,7 @@ from edgebird.export.training.material import CODES, LIST, Take, TrainingMateria
 from edgebird.export.training.mixing import Drawer, SceneMixer
 from edgebird.export.training.packages import resources
 from edgebird.export.training.scaled import fresh, image, scaled_architecture
-from edgebird.export.training.soundscapes import GROUPS, PlaceSounds, made, sounds_of
+from edgebird.export.training.soundscapes import PlaceSounds, made, sounds_of
 from tests.seeded import full_architecture, loaded
 
 PLAN = TrainingPlan("exp108", 0.125, seed=3, steps=3, batch=2, rate=1e-3)
@@ -165,7 +165,7 @@ def test_a_file_of_a_qt_resource_file_is_found_by_its_path() -> None:
     assert dict(resources(header + tree + data + names)) == {"a/b.ogg": b"sound"}
 
 
-def test_sound_of_a_place_has_as_many_birds_as_it_says_and_none_of_another_night() -> None:
+def test_sound_of_a_place_has_as_many_birds_as_it_says() -> None:
     """A saving measured where birds are rare would be another where they are not."""
     tone = np.sin(np.arange(SAMPLE_RATE) * 0.3).astype(np.float32)
     sounds = PlaceSounds([tone], [], [np.zeros(10 * SAMPLE_RATE, np.float32)])
@@ -174,9 +174,6 @@ def test_sound_of_a_place_has_as_many_birds_as_it_says_and_none_of_another_night
         assert int((np.abs(audio).max(axis=1) > 300).sum()) == birds
     with pytest.raises(EdgebirdError, match="no call for the birds"):
         made(PlaceSounds([], [tone], sounds.noises), 60, 25, np.random.default_rng(0))
-    groups = [PlaceSounds([tone] * 60, [tone] * 30, sounds.noises).group(number) for number in range(GROUPS)]
-    assert sum(len(group.calls) for group in groups) == 60
-    assert all(group.noises is sounds.noises for group in groups)
 
 
 def test_nothing_of_a_call_is_in_what_has_no_bird() -> None:

@@ -145,7 +145,7 @@ def _prove(judging: HeardWindows, choice: PassingThresholds, threshold: float, r
         )
     if not bound.holds:
         raise ParityError(
-            f"it keeps {bound.kept_least:.1%} at least, {WANTED:.0%} are promised ({bound.missed} of {bound.pairs} "
+            f"it keeps {bound.kept_least:.2%} at least, {WANTED:.0%} are promised ({bound.missed} of {bound.pairs} "
             "pairs missed): give more --calibration recordings"
         )
     return bound

@@ -6,8 +6,8 @@
 OUT/site has 75 recordings of four minutes, a bird in two windows of five. OUT/scape_10.flac has ten minutes with a bird
 in one window of ten, and so on for other shares; where there is none, it is wind, rain, a river, waves, a factory,
 animals and birds of no label, or silence. The noises are the place's: the nights have their first halves, the ten
-minutes their second ones. Calls and animals of the nights were trained on, each for one of 25 groups of neighbouring
-nights alone; those of the ten minutes were kept back.
+minutes their second ones. The same birds and animals are heard in all nights, as at a place; what they call there was
+trained on, what they call in the ten minutes was kept back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgebird.export.families.folds.experiments import SAMPLE_RATE, WINDOW_SAMPL
 from edgebird.export.training.material import Take, TrainingMaterial, load_material
 from edgebird.types import FloatArray
 
-NIGHTS, GROUPS, NIGHT_S, SCAPE_S = 75, 25, 240, 600
+NIGHTS, NIGHT_S, SCAPE_S = 75, 240, 600
 SHARES = (0, 5, 10, 20, 50, 100)  # per cent of the windows with a bird
 _NIGHTLY = 40  # per cent
 _LONG_S = 4.0  # a noise is a place's if it goes on for so long
@@ -45,14 +45,9 @@ class PlaceSounds:
     animals: Sequence[FloatArray]
     noises: Sequence[FloatArray]
 
-    def group(self, number: int) -> PlaceSounds:
-        """The same place, with the calls and animals of a group of nights."""
-        return PlaceSounds(self.calls[number::GROUPS], self.animals[number::GROUPS], self.noises)
-
 
 def sounds_of(material: TrainingMaterial, role: str, half: int) -> PlaceSounds:
     """Calls and animals of a role; halves of the noises of both."""
-    random = np.random.default_rng(0)
     calls = [
         _part(material, clip, span, _AROUND)
         for clip in material.of(role)
@@ -67,8 +62,6 @@ def sounds_of(material: TrainingMaterial, role: str, half: int) -> PlaceSounds:
                 noises.append(np.array_split(part, 2)[half])
             elif clip.role == role and not clip.name.startswith("made"):
                 animals.append(part)
-    for parts in (calls, animals):
-        random.shuffle(parts)
     return PlaceSounds(calls, animals, noises)
 
 
@@ -86,7 +79,7 @@ def made(sounds: PlaceSounds, seconds: int, per_cent: int, random: Generator) ->
     audio = _background(sounds.noises, size, random)
     windows = size // WINDOW_SAMPLES
     if per_cent and not sounds.calls:
-        raise EdgebirdError("no call for the birds: a group of nights has none")
+        raise EdgebirdError("no call for the birds")
     birds = set(random.permutation(windows)[: round(windows * per_cent / 100)].tolist())
     for window in range(windows):
         kind = sounds.calls if window in birds else sounds.animals if random.random() < _ANIMAL else ()
@@ -132,8 +125,7 @@ def main() -> None:
     trained, kept_back = sounds_of(material, "train", 0), sounds_of(material, "test", 1)
     (args.out / "site").mkdir(parents=True, exist_ok=True)
     for night in range(NIGHTS):
-        sounds = trained.group(night // (NIGHTS // GROUPS))
-        audio = made(sounds, NIGHT_S, _NIGHTLY, np.random.default_rng(night))
+        audio = made(trained, NIGHT_S, _NIGHTLY, np.random.default_rng(night))
         soundfile.write(args.out / "site" / f"night_{night:02}.flac", audio, SAMPLE_RATE)
     for share in SHARES:
         audio = made(kept_back, SCAPE_S, share, np.random.default_rng(1000))
