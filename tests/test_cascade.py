@@ -185,11 +185,15 @@ def windows(bundle: Bundle, count: int = 3) -> FloatArray:
 @pytest.mark.parametrize(("name", "precision"), [("ort-cpu", "fp32"), ("openvino", "fp32"), ("ort-cpu", "int8")])
 def test_what_reaches_the_end_has_the_full_models_scores(cascaded: Bundle, name: str, precision: str) -> None:
     require("openvino" if name == "openvino" else "onnxruntime")
-    full = open_runtime(cascaded, name, RuntimeOptions(precision, 1))
-    staged = opened(cascaded, name, precision=precision)
+    scores_alike(cascaded, name, precision)
+
+
+def scores_alike(bundle: Bundle, name: str, precision: str) -> None:
+    """Hold the stages to the full model in the same engine and precision."""
+    full = open_runtime(bundle, name, RuntimeOptions(precision, 1))
+    staged = opened(bundle, name, precision=precision)
     try:
-        sound = windows(cascaded)
-        np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
+        np.testing.assert_allclose(staged.infer(windows(bundle)), full.infer(windows(bundle)), atol=1e-6)
     finally:
         full.close()
         staged.close()
@@ -212,24 +216,7 @@ def cut_as_for_bf16(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hints
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("folds", "parts"),
-    [
-        (("exp105",), [["f32"], ["bf16", "f32"], ["f32"]]),
-        (("exp105", "exp106"), [["f32"], ["bf16", "f32"], ["bf16", "f32"], ["f32"]]),
-    ],
-)
-def test_one_fold_and_folds_with_one_image_are_cut_for_bf16_too(
-    narrow_folds: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    folds: tuple[str, ...],
-    parts: list[list[str]],
-) -> None:
-    """One fold has no rest; where all folds see the image of the first, the rest has no spectrogram of its own."""
-    bundle = export_bundle(ExportRequest(tuple(narrow_folds[name] for name in folds), tmp_path / "bundle"))
-    bundle = with_cascade(bundle.path)
+def cut_for_bf16_scores_alike(bundle: Bundle, parts: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     hints = cut_as_for_bf16(monkeypatch)
     staged = opened(bundle, "openvino", precision="bf16")
     assert hints == [hint for part in parts for hint in part]
@@ -237,6 +224,22 @@ def test_one_fold_and_folds_with_one_image_are_cut_for_bf16_too(
     np.testing.assert_allclose(staged.infer(windows(bundle)), full.infer(windows(bundle)), atol=1e-6)
     staged.close()
     full.close()
+
+
+@pytest.mark.slow
+def test_one_fold_is_cut_for_bf16_without_a_rest(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_for_bf16_scores_alike(with_cascade(bundle_copy), [["f32"], ["bf16", "f32"], ["f32"]], monkeypatch)
+
+
+@pytest.mark.slow
+def test_folds_that_see_one_image_are_cut_for_bf16_with_one_spectrogram(
+    narrow_folds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is given the first fold's image, and has no spectrogram of its own."""
+    folds = (narrow_folds["exp105"], narrow_folds["exp106"])
+    bundle = with_cascade(export_bundle(ExportRequest(folds, tmp_path / "bundle")).path)
+    parts = [["f32"], ["bf16", "f32"], ["bf16", "f32"], ["f32"]]
+    cut_for_bf16_scores_alike(bundle, parts, monkeypatch)
 
 
 @pytest.mark.slow
@@ -264,14 +267,7 @@ def test_backbones_of_stages_are_in_bf16_and_all_else_in_float32(
 @pytest.mark.parametrize("precision", ["bf16", "int8+bf16"])
 def test_stages_in_bf16_score_as_the_full_model_in_bf16(cascaded: Bundle, precision: str) -> None:
     needs_bf16()
-    full = open_runtime(cascaded, "openvino", RuntimeOptions(precision, 1))
-    staged = opened(cascaded, "openvino", precision=precision)
-    try:
-        sound = windows(cascaded)
-        np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
-    finally:
-        full.close()
-        staged.close()
+    scores_alike(cascaded, "openvino", precision)
     with pytest.raises(RuntimeUnavailableError, match=f"ort-cpu does not make {re.escape(precision)}"):
         opened(cascaded, "ort-cpu", precision=precision)
 
