@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import soundfile
+from hypothesis import HealthCheck, settings
 
 from edgebird.bundle import Bundle, GoldenData, open_bundle
 from edgebird.errors import RuntimeUnavailableError
@@ -21,6 +22,11 @@ from edgebird.export.families.folds import windows
 os.environ.pop("PYTHONUNBUFFERED", None)  # users have it not: what cannot be written is seen at the end too
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: with a thread on each core, torch's would wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# How long an example takes says what else the machine does, or that it is emulated, and nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def require(module: str) -> ModuleType:
