@@ -37,10 +37,11 @@ class StageEngines:
         self.made = dict.fromkeys(made for made, name in BF16_OF.items() if name in files)
         for name in files:
             self._check(name)
+        asked = dict(probe_apart(["openvino"])) if self.made else {}  # apart: it may crash where it is imported
         for name in list(self.made):
             self.files[name] = files[BF16_OF[name]]
             try:
-                self._require_engine(name)
+                self._require_engine(name, asked["openvino"])
                 self._check(name)
             except FAULTS as error:
                 tell(f"cascade   none at {name}: {error}")
@@ -52,11 +53,10 @@ class StageEngines:
         files = {**self.files[name], **({} if gate is None else {"gate": gate})}
         return hear(sounds, open_chains(engine, files, self._bundle, RuntimeOptions(name, throughput=True)))
 
-    def _require_engine(self, name: str) -> None:
-        """Raise RuntimeUnavailableError unless this machine makes a precision; an engine that crashes does so apart."""
+    def _require_engine(self, name: str, answer: str | EdgebirdError) -> None:
+        """Raise RuntimeUnavailableError unless a precision may be made here. answer: OpenVINO's, when it was asked."""
         if told := self._bundle.card.precisions[BF16_OF[name]].refuses.get(name):
             raise RuntimeUnavailableError(f"the export refuses it: {told}")
-        ((_, answer),) = probe_apart(["openvino"])
         if isinstance(answer, EdgebirdError):
             raise RuntimeUnavailableError(str(answer))
 

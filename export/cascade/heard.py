@@ -65,7 +65,9 @@ def hear(sounds: Iterable[SoundWindow], chains: Sequence[StageChain]) -> HeardWi
                 rows.append(waiting.popleft().result())
         rows += [future.result() for future in waiting]
     if not rows:
-        raise ExportError("the cascade is not written: of the recordings for one of its uses no window can be read")
+        raise ExportError(
+            "a cascade needs windows for each use, and of the recordings for one of them none can be read"
+        )
     return HeardWindows(
         np.array([row.sound.recording for row in rows]),
         np.array([(row.sound.window.start, row.sound.window.end) for row in rows], np.int64),
