@@ -77,21 +77,22 @@ class Bound:
 class Cascade:
     """What a card says of its cascade.
 
-    gate: the graph that judges an image. stages: precision -> part -> graph. The part `front` makes the image of audio,
+    gate: the graph that judges an image. head: the one that judges the first fold's scores; None where there is no such
+    stage, as with a single fold. stages: precision -> part -> graph. The part `front` makes the image of audio,
     `first` the first fold's scores of the image, `rest` all scores; a single fold has no `rest`. Their weights are in
     the precision's own graph. image, first: tensors at which it is cut. threshold: of the pairs; nothing below may be
-    a detection. gate_least, fold_least: the gate's logit, and the first fold's highest score, that a window needs to
-    pass; None where there is no such stage. share: the gate's multiplications, of one fold's. evidence: what the
-    bounds were found with. bounds: by precision.
+    a detection. gate_least, head_least: the logits that a window needs to pass; None where there is no head. share:
+    the gate's multiplications, of one fold's. evidence: what the bounds were found with. bounds: by precision.
     """
 
     gate: StageFile
+    head: StageFile | None
     stages: Mapping[str, Mapping[str, StageFile]]
     image: str
     first: str
     threshold: float
     gate_least: float
-    fold_least: float | None
+    head_least: float | None
     share: float
     evidence: str
     bounds: Mapping[str, Bound] = field(default_factory=dict)
@@ -104,12 +105,13 @@ class Cascade:
             for precision, parts in content["stages"].items()
         }
         bounds = {precision: Bound(**bound) for precision, bound in content["bounds"].items()}
-        return cls(**{**content, "gate": StageFile(**content["gate"]), "stages": stages, "bounds": bounds})
+        judges = {name: StageFile(**file) if (file := content[name]) else None for name in ("gate", "head")}
+        return cls(**{**content, **judges, "stages": stages, "bounds": bounds})
 
     def hashes(self) -> dict[str, str]:
         """Name and SHA-256 of its files."""
-        files = (self.gate, *(file for parts in self.stages.values() for file in parts.values()))
-        return {file.file: file.sha256 for file in files}
+        files = [self.gate, *(file for parts in self.stages.values() for file in parts.values())]
+        return {file.file: file.sha256 for file in (*files, *([self.head] if self.head else []))}
 
 
 def told_stopped(stopped: Mapping[str, int], windows: int) -> str:

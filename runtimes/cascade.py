@@ -43,11 +43,12 @@ ENGINES = ("ort-cpu", "openvino")
 
 @dataclass(frozen=True, slots=True)
 class StageChain:
-    """The parts of one stream. gate: None where none is fitted yet. rest: None for a single fold."""
+    """The parts of one stream. gate, head: None where none is fitted yet. head, rest: None for a single fold."""
 
     front: Part
     gate: Part | None
     first: Part
+    head: Part | None
     rest: Part | None
 
 
@@ -65,9 +66,7 @@ class Stages:
         """
         assert chain.gate is not None
         image = chain.front(windows)
-        logits = chain.gate(image)
-        check_finite(logits)  # one that is not would be a window without birds
-        passes = logits[:, 0] >= self._cascade.gate_least
+        passes = _passes(chain.gate(image), self._cascade.gate_least)
         always = np.ones(len(windows), np.bool_) if in_full else self._audited(windows)
         stages = np.where(passes, 0, GATE)
         at = np.flatnonzero(passes | always)
@@ -75,9 +74,11 @@ class Stages:
         if len(at):
             first = chain.first(image[at])
             if chain.rest is not None:
-                weak = first.max(axis=1) < (self._cascade.fold_least or 0)
-                stages[at] = np.where(weak & (stages[at] == 0), FOLD, stages[at])
-                further = ~weak | always[at]
+                assert chain.head is not None
+                assert self._cascade.head_least is not None
+                heard = _passes(chain.head(first), self._cascade.head_least)
+                stages[at] = np.where(~heard & (stages[at] == 0), FOLD, stages[at])
+                further = heard | always[at]
                 at, first = at[further], first[further]
             if len(at):
                 scores[at] = first if chain.rest is None else chain.rest(windows[at], image[at], first)
@@ -91,6 +92,13 @@ class Stages:
             return np.zeros(len(windows), np.bool_)
         draws = [zlib.crc32(np.ascontiguousarray(window).data) / 2**32 for window in windows]
         return np.array(draws) < self._audit
+
+
+def _passes(logits: FloatArray, least: float) -> NDArray[np.bool_]:
+    """Which windows pass, of the logits [n, 1] of a judge."""
+    check_finite(logits)  # one that is not would be a window without birds
+    passes: NDArray[np.bool_] = logits[:, 0] >= least
+    return passes
 
 
 class CascadeRuntime:
@@ -219,7 +227,8 @@ def _files(bundle: Bundle, precision: str) -> dict[str, Path]:
         have = ", ".join(cascade.stages)
         raise BundleError(f"{bundle.path}: its cascade has a bound at {have}, and none at {precision}")
     parts = {part: bundle.path / stage.file for part, stage in cascade.stages[precision].items()}
-    return {**parts, "gate": bundle.path / cascade.gate.file}
+    judges = {"gate": cascade.gate, "head": cascade.head}
+    return parts | {name: bundle.path / file.file for name, file in judges.items() if file}
 
 
 def _opened(bundle: Bundle, name: str, options: RuntimeOptions, files: Mapping[str, Path]) -> CascadeRuntime:
@@ -253,7 +262,10 @@ def open_chains(name: str, files: Mapping[str, Path], bundle: Bundle, options: R
     else:
         threads = 1 if streams > 1 else options.threads
         each = [{part: _ort_part(path, threads, not options.throughput) for part, path in files.items()}] * streams
-    return [StageChain(parts["front"], parts.get("gate"), parts["first"], parts.get("rest")) for parts in each]
+    return [
+        StageChain(parts["front"], parts.get("gate"), parts["first"], parts.get("head"), parts.get("rest"))
+        for parts in each
+    ]
 
 
 def _ort_part(path: Path, threads: int | None, frugal: bool) -> Part:

@@ -1,20 +1,20 @@
-"""Which windows pass: the gate's and the first fold's thresholds, chosen on recordings that the gate was not fitted
-to.
-"""
+"""Which windows pass: the gate's and the head's thresholds, chosen on recordings that neither was fitted to."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebird.cascade import FOLD, GATE
+from edgebird.cascade import FOLD, GATE, most_missed
 from edgebird.types import FloatArray
 
-_MARGIN = 0.5  # below the weakest window that must pass, in logits
-_STEPS = 60
+CERTAINTY = 0.95  # with which the recordings that judge are to find the bound
+_STEPS = 60  # thresholds of each stage
+_DRAWS = 400  # of the recordings
+_LOWEST, _HIGHEST = 4.0, 0.05  # thresholds that are looked at: bandwidths below the lowest window, share of them lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,57 +27,131 @@ class Costs:
     first: float
     rest: float
 
+    @property
+    def whole(self) -> float:
+        """Of a window that is stopped by nothing."""
+        return self.gate + self.first + self.rest
+
 
 @dataclass(frozen=True, slots=True)
 class PassingThresholds:
-    """gate_least, fold_least: as in `Cascade`. cost: of what is stopped by nothing, how much a window takes."""
+    """gate_least, head_least: as in `Cascade`. cost: of what is stopped by nothing, how much a window takes."""
 
     gate_least: float
-    fold_least: float | None
+    head_least: float | None
     cost: float
 
-    def stages(self, logits: FloatArray, first: FloatArray) -> NDArray[np.int_]:
-        """Which stage stops each window; 0 for none. logits [windows]; first [windows, classes]."""
-        stages = np.where(logits >= self.gate_least, 0, GATE)
-        if self.fold_least is not None:
-            stages = np.where((stages == 0) & (first.max(axis=1) < self.fold_least), FOLD, stages)
+    def stages(self, gate: FloatArray, head: FloatArray) -> NDArray[np.int_]:
+        """Which stage stops each window; 0 for none. gate, head: logits [windows, 1]."""
+        stages = np.where(gate[:, 0] >= self.gate_least, 0, GATE)
+        if self.head_least is not None:
+            stages = np.where((stages == 0) & (head[:, 0] < self.head_least), FOLD, stages)
         return stages
 
 
-def choose(
-    logits: FloatArray, first: FloatArray, hits: NDArray[np.int_], costs: Costs, more: tuple[NDArray[Any], float]
-) -> PassingThresholds:
-    """The cheapest thresholds that keep nearly all pairs.
+@dataclass(frozen=True, slots=True, eq=False)
+class ChoosingWindows:
+    """What thresholds are chosen with.
 
-    logits, hits [windows]: of the gate; how many labels the full model has at or above the threshold. first: [windows,
-    classes], the first fold's scores. more: the fold's best scores of those windows the gate was fitted to in which
-    the full model hears something, for the fold was not fitted to them; and the share of the pairs that each stage may
-    miss. Where costs.rest is 0 there is no second stage.
+    gate, head [windows, 1]: logits; head [windows, 0] where there is none. hits [windows]: how many labels the full
+    model has at or above the threshold. recordings [windows]: what each is of.
     """
-    best, (further, allowed) = first.max(axis=1), more
-    heard = np.concatenate([best[hits > 0], further])
-    fold_least = _lowered(np.sort(heard)[int(allowed * len(heard))]) if costs.rest and len(heard) else None
-    choices = []
-    for gate_least in _candidates(logits, hits, allowed):
-        passing = logits >= gate_least
-        cost = costs.gate + float(passing.mean()) * costs.first
-        if fold_least is not None:
-            cost += float((passing & (best >= fold_least)).mean()) * costs.rest
-        choices.append(PassingThresholds(float(gate_least), fold_least, cost))
-    whole = costs.gate + costs.first + costs.rest
-    cheapest = min(choices, key=lambda choice: choice.cost)
-    return PassingThresholds(cheapest.gate_least, cheapest.fold_least, cheapest.cost / whole)
+
+    gate: FloatArray
+    head: FloatArray
+    hits: NDArray[np.int_]
+    recordings: NDArray[np.str_]
 
 
-def _candidates(logits: FloatArray, hits: NDArray[np.int_], allowed: float) -> NDArray[np.float64]:
-    """Thresholds of the gate that miss hardly any pair, with a margin, down to one that stops nothing."""
-    lowest = logits.min() - _MARGIN
-    order = np.argsort(logits)
-    must = logits[order][np.cumsum(hits[order]) > int(allowed * hits.sum())]  # these pass
-    return np.linspace(lowest, max(lowest, must[0] - _MARGIN), _STEPS) if len(must) else np.array([lowest])
+@dataclass(frozen=True, slots=True)
+class JudgingSize:
+    """About how much will judge."""
+
+    recordings: int
+    windows: int
 
 
-def _lowered(score: float) -> float:
-    """A score with the margin below it."""
-    kept = np.clip(score, 1e-6, 1 - 1e-6)
-    return float(1 / (1 + np.exp(_MARGIN - np.log(kept / (1 - kept)))))
+def choose(heard: ChoosingWindows, costs: Costs, judging: JudgingSize) -> PassingThresholds:
+    """The cheapest thresholds with which the bound will be found in those recordings that judge.
+
+    The chance of that is counted as CERTAINTY says (`_chances`). Where no thresholds reach it, it is the lowest ones.
+    """
+    if not heard.hits.any():
+        return PassingThresholds(float(heard.gate.min()), float(heard.head.min()) if heard.head.size else None, 1.0)
+    gates = _candidates(heard.gate[:, 0], heard.hits)
+    heads = _candidates(heard.head[:, 0], heard.hits) if heard.head.shape[1] else None
+    chances = _chances(heard, gates, heads, judging)
+    passing = heard.gate >= gates  # [windows, gates]
+    cost = np.repeat(costs.gate + passing.mean(axis=0)[:, np.newaxis] * costs.first, chances.shape[1], axis=1)
+    if heads is not None:
+        cost += (passing.T.astype(np.float32) @ (heard.head >= heads)) / len(passing) * costs.rest
+    cost[chances < CERTAINTY] = np.inf
+    cost[0, 0] = min(cost[0, 0], costs.whole)
+    gate, head = np.unravel_index(np.argmin(cost), cost.shape)
+    least = None if heads is None else float(heads[head])
+    return PassingThresholds(float(gates[gate]), least, float(cost[gate, head] / costs.whole))
+
+
+def _candidates(logits: FloatArray, hits: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Thresholds from one that stops nothing to one that loses too many windows."""
+    heard = logits[hits > 0]
+    lowest = heard.min() - _LOWEST * _bandwidth(heard)
+    return np.array([min(lowest, logits.min()), *np.linspace(lowest, np.quantile(heard, _HIGHEST), _STEPS - 1)])
+
+
+def _bandwidth(logits: FloatArray) -> float:
+    """Of windows of other recordings, how far they may be from these: Silverman's rule of thumb (1986), eq. 3.31."""
+    quarter, three = np.quantile(logits, (0.25, 0.75))
+    spread = min(float(logits.std()), float(three - quarter) / 1.34) or float(logits.std())
+    return float(max(0.9 * spread * len(logits) ** -0.2, 1e-3))
+
+
+def _losses(logits: FloatArray, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[windows, thresholds]: the chance that a window like this is below each, normal around its logit."""
+    return _normal((thresholds - logits[:, np.newaxis]) / _bandwidth(logits))
+
+
+def _normal(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    erf: NDArray[np.float64] = np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2))
+    return (1 + erf) / 2
+
+
+def _chances(
+    heard: ChoosingWindows, gates: NDArray[np.float64], heads: NDArray[np.float64] | None, judging: JudgingSize
+) -> NDArray[np.float64]:
+    """[gates, heads]: the chance that the bound will hold, for each pair of thresholds.
+
+    The recordings are drawn again, so few of them that a draw scatters as those that will judge do around these. Of a
+    draw's share of lost pairs comes a Poisson number of pairs that will be missed.
+    """
+    rows = np.flatnonzero(heard.hits)
+    hits, (_, recording) = heard.hits[rows], np.unique(heard.recordings[rows], return_inverse=True)
+    by_gate = _losses(heard.gate[rows, 0], gates)
+    by_head = np.zeros((len(rows), 1)) if heads is None else _losses(heard.head[rows, 0], heads)
+    count = int(recording.max()) + 1
+    lost = np.zeros((count, len(gates), by_head.shape[1]))
+    pairs = np.bincount(recording, hits)
+    for one in range(count):
+        mine = recording == one
+        gone, weights = by_gate[mine], hits[mine, np.newaxis]
+        lost[one] = (
+            (weights * gone).sum(axis=0)[:, np.newaxis]
+            + (weights * by_head[mine]).sum(axis=0)
+            - (weights * gone).T @ by_head[mine]
+        )
+    wanted = round(float(pairs.sum()) * judging.windows / len(heard.hits))
+    few = max(1, round(1 / (1 / count + 1 / max(judging.recordings, 1))))
+    drawn = np.random.default_rng(0).integers(count, size=(_DRAWS, few))
+    times = np.stack([np.bincount(draw, minlength=count) for draw in drawn])
+    share = np.tensordot(times, lost, 1) / np.maximum(times @ pairs, 1)[:, np.newaxis, np.newaxis]
+    chances: NDArray[np.float64] = _poisson(share * wanted, most_missed(wanted)).mean(axis=0)
+    return chances
+
+
+def _poisson(mean: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """The chance of so many events at most; 0 for a negative number."""
+    total, term = np.zeros_like(mean), np.exp(-mean)
+    for count in range(most + 1):
+        total += term
+        term = term * mean / (count + 1)
+    return total

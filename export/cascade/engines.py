@@ -47,11 +47,11 @@ class StageEngines:
                 tell(f"cascade   none at {name}: {error}")
                 del self.made[name], self.files[name]
 
-    def hear(self, sounds: Iterable[SoundWindow], name: str, gate: Path | None = None) -> HeardWindows:
-        """Hear windows by the stages of a precision, a stream on each core. gate: judges the images."""
+    def hear(self, sounds: Iterable[SoundWindow], name: str, judges: Mapping[str, Path] | None = None) -> HeardWindows:
+        """Hear windows by the stages of a precision, a stream on each core. judges: `gate`, `head` -> graph."""
         engine = "openvino" if name in BF16_OF else "ort-cpu"
-        files = {**self.files[name], **({} if gate is None else {"gate": gate})}
-        return hear(sounds, open_chains(engine, files, self._bundle, RuntimeOptions(name, throughput=True)))
+        files, options = {**self.files[name], **(judges or {})}, RuntimeOptions(name, throughput=True)
+        return hear(sounds, open_chains(engine, files, self._bundle, options))
 
     def _require_engine(self, name: str, answer: str | EdgebirdError) -> None:
         """Raise RuntimeUnavailableError unless a precision may be made here. answer: OpenVINO's, when it was asked."""

@@ -1,6 +1,7 @@
 """The gate: a small network on the spectrogram image that says whether the full model would report anything.
 
-It learns the highest score of each window, as a probability: no labels are needed.
+It learns the highest score of each window, as a probability: no labels are needed. While it learns, it foretells the
+score of every label too, so that it looks for birds, and not for what is beside them in few recordings.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
 from edgebird.card import OPSET
 from edgebird.errors import ExportError
+from edgebird.export.cascade.weighing import weights_of
 from edgebird.export.graph import BATCH
 from edgebird.types import FloatArray
 
 MOST_SHARE = 0.02  # of one fold's multiplications
-_WIDTHS = ((8, 16, 32, 32), (6, 12, 24, 24), (4, 8, 16, 16), (2, 4, 8, 8), (1, 2, 4, 4))
+_WIDTHS = ((12, 24, 48, 48), (8, 16, 32, 32), (6, 12, 24, 24), (4, 8, 16, 16), (2, 4, 8, 8), (1, 2, 4, 4))
 EPOCHS, _BATCH, _RATE = 25, 48, 4e-3
 LEAST_STEPS = 500  # of few windows
+_EACH = 0.5  # how much the scores of single labels count beside the highest one
 _EPSILON = 1e-6
 IN, OUT = "image", "logit"
 
@@ -38,12 +42,16 @@ class GateNetwork(nn.Module):
         )
         self.head = nn.Linear(2 * widths[-1], 1)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """[batch, features]."""
         x = (image - self.mean) * self.scale
         for layer in self.layers:
             x = torch.relu(layer(x))
-        logits: torch.Tensor = self.head(torch.cat((x.amax(dim=(2, 3)), x.mean(dim=(2, 3))), dim=1))
+        return torch.cat((x.amax(dim=(2, 3)), x.mean(dim=(2, 3))), dim=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        logits: torch.Tensor = self.head(self.features(image))
         return logits
 
     def multiplications(self, height: int, width: int) -> int:
@@ -65,35 +73,26 @@ class Gate:
     network: GateNetwork
     share: float
 
-    def logits(self, images: FloatArray) -> FloatArray:
-        """[windows] of images [windows, 1, H, W]."""
-        with torch.no_grad():
-            parts = [
-                self.network(torch.from_numpy(images[start : start + _BATCH]))[:, 0].numpy()
-                for start in range(0, len(images), _BATCH)
-            ]
-        return np.concatenate(parts)
-
     def to_onnx(self, height: int, width: int) -> ModelProto:
         """The same as a graph, `image` float32 [batch, 1, H, W] -> `logit` float32 [batch, 1]."""
         return _graph(self.network, height, width)
 
 
-def fit(images: FloatArray, best: FloatArray, fold: int, seed: int = 0) -> Gate:
+def fit(images: NDArray[np.floating], scores: FloatArray, fold: int, seed: int = 0) -> Gate:
     """Fit the largest gate that is cheap enough.
 
-    images: [windows, 1, H, W]. best: the highest score of each, [windows]. fold: multiplications of one fold for a
+    images: [windows, 1, H, W]. scores: the full model's, [windows, classes]. fold: multiplications of one fold for a
     window.
     Raises ExportError where even the smallest is too dear.
     """
     height, width = images.shape[2:]
-    sample = images[:: max(1, len(images) // 256)]
+    sample = images[:: max(1, len(images) // 256)].astype(np.float32)
     torch.manual_seed(seed)
     for widths in _WIDTHS:
         network = GateNetwork(widths, float(sample.mean()), 1 / max(float(sample.std()), _EPSILON))
         share = network.multiplications(height, width) / fold
         if share <= MOST_SHARE:
-            _train(network, images, best, seed)
+            _train(network, images, scores, seed)
             return Gate(network, share)
     raise ExportError(
         f"a cascade is not worth it: the smallest gate takes {share:.0%} of the fold's multiplications, "
@@ -101,16 +100,17 @@ def fit(images: FloatArray, best: FloatArray, fold: int, seed: int = 0) -> Gate:
     )
 
 
-def _train(network: GateNetwork, images: FloatArray, best: FloatArray, seed: int) -> None:
+def _train(network: GateNetwork, images: NDArray[np.floating], scores: FloatArray, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    wanted = torch.from_numpy(np.ascontiguousarray(best, np.float32))
-    # As much is learned of windows with a bird as of those without, however rare they are.
-    heard = wanted >= 0.5 * float(wanted.max())
-    share = float(heard.float().mean().clamp(0.1, 0.9))
-    weights = torch.where(heard, 0.5 / share, 0.5 / (1 - share))
+    wanted = torch.from_numpy(np.ascontiguousarray(scores, np.float32))
+    best = wanted.amax(dim=1)
+    weights = weights_of(best)
+    each = nn.Linear(network.head.in_features, wanted.shape[1])  # of every label
+    with torch.no_grad():
+        each.bias.copy_(torch.logit(wanted.mean(dim=0), 1e-3))
     per_epoch = -(-len(images) // _BATCH)
     steps = max(LEAST_STEPS, EPOCHS * per_epoch)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW([*network.parameters(), *each.parameters()], lr=_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
     network.train()
     order = torch.empty(0, dtype=torch.long)
@@ -118,15 +118,19 @@ def _train(network: GateNetwork, images: FloatArray, best: FloatArray, seed: int
         if len(order) < min(_BATCH, len(images)):
             order = torch.randperm(len(images), generator=random)
         rows, order = order[:_BATCH], order[_BATCH:]
-        batch = torch.from_numpy(images[rows.numpy()])
-        loss = nn.functional.binary_cross_entropy_with_logits(
-            network(_changed(batch, random))[:, 0], wanted[rows], weight=weights[rows]
-        )
+        batch = torch.from_numpy(images[rows.numpy()].astype(np.float32))
+        features = network.features(_changed(batch, random))
+        loss = _loss(network.head(features)[:, 0], best[rows], weights[rows])
+        loss = loss + _EACH * wanted.shape[1] * _loss(each(features), wanted[rows], weights[rows, None])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     network.eval()
+
+
+def _loss(logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return nn.functional.binary_cross_entropy_with_logits(logits, wanted, weight=weights)
 
 
 def _changed(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:

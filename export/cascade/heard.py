@@ -21,28 +21,30 @@ from edgebird.types import FloatArray
 class HeardWindows:
     """What was heard in windows.
 
-    recordings [windows]: names. spans [windows, 2]: start and end, samples. images: float32 [windows, 1, H, W]; none
-    where a gate judged. scores, first [windows, classes]: the full model's, and the first fold's. logits [windows]: the
-    gate's; none without one.
+    recordings [windows]: names. spans [windows, 2]: start and end, samples. scores, first [windows, classes]: the full
+    model's, and the first fold's. images: float16 [windows, 1, H, W]; [windows, 0] where a gate judged. gate, head
+    [windows, 1]: their logits; [windows, 0] without one.
     """
 
     recordings: NDArray[np.str_]
     spans: NDArray[np.int64]
-    images: FloatArray
     scores: FloatArray
     first: FloatArray
-    logits: FloatArray
+    images: NDArray[np.float16]
+    gate: FloatArray
+    head: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """Of one window. image, logits: one or the other."""
+    """Of one window, as in HeardWindows."""
 
     sound: SoundWindow
-    image: FloatArray
     scores: FloatArray
     first: FloatArray
-    logits: FloatArray
+    image: NDArray[np.float16]
+    gate: FloatArray
+    head: FloatArray
 
 
 _NOTHING = np.empty(0, np.float32)
@@ -51,7 +53,7 @@ _NOTHING = np.empty(0, np.float32)
 def hear(sounds: Iterable[SoundWindow], chains: Sequence[StageChain]) -> HeardWindows:
     """Score windows by the stages of a precision, all of them to the end, as many at once as there are chains.
 
-    Where the chains have a gate it judges the images, which are not kept then. Raises ExportError for no window.
+    Where the chains have a gate, or a head, it judges. Raises ExportError for no window.
     """
     free: SimpleQueue[StageChain] = SimpleQueue()
     for chain in chains:
@@ -71,10 +73,11 @@ def hear(sounds: Iterable[SoundWindow], chains: Sequence[StageChain]) -> HeardWi
     return HeardWindows(
         np.array([row.sound.recording for row in rows]),
         np.array([(row.sound.window.start, row.sound.window.end) for row in rows], np.int64),
-        np.stack([row.image for row in rows]),
         np.stack([row.scores for row in rows]),
         np.stack([row.first for row in rows]),
-        np.concatenate([row.logits for row in rows]),
+        np.stack([row.image for row in rows]),
+        np.stack([row.gate for row in rows]),
+        np.stack([row.head for row in rows]),
     )
 
 
@@ -86,8 +89,10 @@ def _hear_with(free: SimpleQueue[StageChain], sound: SoundWindow) -> _Row:
         image = chain.front(samples)
         first = chain.first(image)
         scores = chain.rest(samples, image, first) if chain.rest else first
-        kept, logits = (_NOTHING, chain.gate(image)[0]) if chain.gate else (image[0], _NOTHING)
+        gate = chain.gate(image)[0] if chain.gate else _NOTHING
+        head = chain.head(first)[0] if chain.head else _NOTHING
     finally:
         free.put(chain)
     window = replace(sound.window, samples=_NOTHING)  # the sound is not kept
-    return _Row(SoundWindow(sound.recording, window), kept, scores[0], first[0], logits)
+    kept = _NOTHING if chain.gate else image[0]
+    return _Row(SoundWindow(sound.recording, window), scores[0], first[0], kept.astype(np.float16), gate, head)

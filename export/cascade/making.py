@@ -11,20 +11,12 @@ import onnx
 
 from edgebird.bundle import Bundle, GoldenData
 from edgebird.card import Card, floor_group
-from edgebird.cascade import (
-    RECORDINGS,
-    WANTED,
-    Bound,
-    Cascade,
-    JudgedWindows,
-    StageFile,
-    most_missed,
-    pairs_wanted,
-)
+from edgebird.cascade import RECORDINGS, WANTED, Bound, Cascade, JudgedWindows, StageFile, pairs_wanted
 from edgebird.errors import ExportError, ParityError
-from edgebird.export.cascade.choosing import Costs, PassingThresholds, choose
+from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize, PassingThresholds, choose
 from edgebird.export.cascade.engines import FAULTS, StageEngines
-from edgebird.export.cascade.gate import Gate, fit
+from edgebird.export.cascade.gate import fit
+from edgebird.export.cascade.head import fit_head
 from edgebird.export.cascade.heard import HeardWindows
 from edgebird.export.cascade.material import CHOOSE, FIT, JUDGE, given_material, scenes
 from edgebird.export.cascade.stages import Cuts, between, cut, cuts_of, with_free_batch
@@ -32,9 +24,7 @@ from edgebird.export.precisions.backbone import multiplications
 from edgebird.files import file_sha256
 from edgebird.kept import kept_of
 
-GATE_FILE = "cascade.gate.onnx"
-_SPENT = 0.4  # of the misses that the bound will allow: so much is allowed where thresholds are chosen
-_JUDGED = 2 / 3  # pairs that will judge, of those that fit and choose
+GATE_FILE, HEAD_FILE = "cascade.gate.onnx", "cascade.head.onnx"
 
 Tell = Callable[[str], None]
 
@@ -54,21 +44,22 @@ def make_cascade(
     engines = StageEngines(Bundle(folder, card), stages, golden, tell)
     material = given_material(recordings, card, tell) if recordings else scenes(card, golden)
     tell(f"cascade   hears {material.evidence}: they are scored in full, which takes a while")
-    fitted, chosen = (engines.hear(material.of(use), "fp32") for use in (FIT, CHOOSE))
     model = onnx.load(str(folder / card.precisions["fp32"].file))
     costs, fold = _costs(model, cuts)
-    gate = fit(fitted.images, fitted.scores.max(axis=1), fold)
-    (folder / GATE_FILE).write_bytes(gate.to_onnx(*fitted.images.shape[2:]).SerializeToString())
-    costs = replace(costs, gate=costs.gate + gate.share * fold)
-    choice = _choose(gate, fitted, chosen, threshold, costs)
+    judges, share = _fit(folder, engines.hear(material.of(FIT), "fp32"), fold, costs.rest > 0)
+    costs = replace(costs, gate=costs.gate + share * fold)
+    choosing = engines.hear(material.of(CHOOSE), "fp32", judges)
+    hits = (choosing.scores >= threshold).sum(axis=1)
+    heard = ChoosingWindows(choosing.gate, choosing.head, hits, choosing.recordings)
+    choice = choose(heard, costs, JudgingSize(*material.size(JUDGE)))
     tell(
-        f"cascade   gate of {gate.share:.1%} of a fold; on what they were chosen with, stages take {choice.cost:.0%} "
+        f"cascade   gate of {share:.1%} of a fold; on what they were chosen with, stages take {choice.cost:.0%} "
         "of the work"
     )
     bounds = {}
     for name in engines.files:
         try:
-            judging = engines.hear(material.of(JUDGE), name, folder / GATE_FILE)
+            judging = engines.hear(material.of(JUDGE), name, judges)
             bounds[name] = _prove(judging, choice, threshold, card.sample_rate)
             tell(f"cascade   {name}: {bounds[name].told()}")
         except (ExportError, *FAULTS) as error:
@@ -76,14 +67,15 @@ def make_cascade(
                 raise type(error)(f"the cascade is not written: at {name} {error}") from error
             tell(f"cascade   none at {name}: {error}")
     return Cascade(
-        gate=_file(folder / GATE_FILE),
+        gate=_file(judges["gate"]),
+        head=_file(judges["head"]) if "head" in judges else None,
         stages={name: {part: _file(path) for part, path in engines.files[name].items()} for name in bounds},
         image=cuts.image,
         first=cuts.first,
         threshold=threshold,
         gate_least=choice.gate_least,
-        fold_least=choice.fold_least,
-        share=gate.share,
+        head_least=choice.head_least,
+        share=share,
         evidence=material.evidence,
         bounds=bounds,
     )
@@ -120,21 +112,21 @@ def _work(model: onnx.ModelProto, work: Mapping[str, int], inputs: Sequence[str]
     return sum(work.get(node.name, 0) for node in model.graph.node if node.output[0] in needed)
 
 
-def _choose(
-    gate: Gate, fitted: HeardWindows, chosen: HeardWindows, threshold: float, costs: Costs
-) -> PassingThresholds:
-    heard = {use: its.scores >= threshold for use, its in ((FIT, fitted), (CHOOSE, chosen))}
-    pairs = round(_JUDGED * sum(int(hits.sum()) for hits in heard.values()))
-    allowed = _SPENT * most_missed(pairs) / max(pairs, 1)
-    further = fitted.first.max(axis=1)[heard[FIT].any(axis=1)]
-    logits, hits = gate.logits(chosen.images), heard[CHOOSE].sum(axis=1)
-    return choose(logits, chosen.first, hits, costs, (further, allowed / 2))
+def _fit(folder: Path, heard: HeardWindows, fold: int, more: bool) -> tuple[dict[str, Path], float]:
+    """Fit the gate and, where there is more behind the first fold, the head: files, the gate's share of a fold."""
+    gate = fit(heard.images, heard.scores, fold)
+    models = {GATE_FILE: gate.to_onnx(*heard.images.shape[2:])}
+    if more:
+        models[HEAD_FILE] = fit_head(heard.first, heard.scores.max(axis=1)).to_onnx()
+    for name, model in models.items():
+        (folder / name).write_bytes(model.SerializeToString())
+    return {name.split(".")[1]: folder / name for name in models}, gate.share
 
 
 def _prove(judging: HeardWindows, choice: PassingThresholds, threshold: float, rate: int) -> Bound:
     """The bound of a precision. Raises ExportError for too few pairs, ParityError where it does not hold."""
     _, numbers = np.unique(judging.recordings, return_inverse=True)
-    stages = choice.stages(judging.logits, judging.first)
+    stages = choice.stages(judging.gate, judging.head)
     bound = kept_of(JudgedWindows(judging.scores, stages, numbers), judging.spans, threshold, rate)
     if bound.pairs < pairs_wanted() or bound.recordings_with < RECORDINGS:
         raise ExportError(

@@ -22,7 +22,7 @@ from edgebird.types import FloatArray, Window
 FIT, CHOOSE, JUDGE = "fit", "choose", "judge"
 _TURN = (FIT, JUDGE, CHOOSE, FIT, JUDGE)  # what blocks of recordings are for, one after the other
 _BLOCKS = 25  # of recordings that follow one another by their names: neighbours, often of one night, are together
-_MOST = {FIT: 2400, CHOOSE: 1200, JUDGE: 20_000}  # windows: images of the first two are kept in memory
+_MOST = {FIT: 6000, CHOOSE: 6000, JUDGE: 20_000}  # windows: images of the first are kept in memory, 80 KB each
 _SCENES = {FIT: 900, CHOOSE: 500, JUDGE: 900}  # made of recordings that come with edgebird
 _SETS = {FIT: "calibration", CHOOSE: "held-out", JUDGE: "golden"}
 
@@ -49,11 +49,19 @@ class CascadeMaterial:
 
     def of(self, use: str) -> Iterator[SoundWindow]:
         """Those for a use, evenly thinned out where there are very many; none twice."""
-        names = [name for name, its in self.uses.items() if its == use]
+        names = self._names(use)
         each = max(1, _MOST[use] // max(1, len(names)))
         for name in names:
             step = max(1, -(-self.counts(name) // each))
             yield from (SoundWindow(name, window) for window in islice(self.windows(name), 0, step * each, step))
+
+    def size(self, use: str) -> tuple[int, int]:
+        """How many recordings, and about how many windows of them, are for a use."""
+        names = self._names(use)
+        return len(names), min(_MOST[use], sum(map(self.counts, names)))
+
+    def _names(self, use: str) -> list[str]:
+        return [name for name, its in self.uses.items() if its == use]
 
 
 def given_material(recordings: Sequence[Path], card: Card, tell: Callable[[str], None]) -> CascadeMaterial:

@@ -1,13 +1,13 @@
-"""Sound of one place, made of real recordings: nights to fit a cascade to, and ten minutes with few birds or many.
+"""Sound of one place, made of real recordings: nights to fit a cascade to, and half hours with few birds or many.
 
     python -m edgebird.export.training.material PACKAGES material.npz
     python -m edgebird.export.training.soundscapes material.npz OUT
 
-OUT/site has 75 recordings of four minutes, a bird in two windows of five. OUT/scape_10.flac has ten minutes with a bird
-in one window of ten, and so on for other shares; where there is none, it is wind, rain, a river, waves, a factory,
-animals and birds of no label, or silence. The noises are the place's: the nights have their first halves, the ten
-minutes their second ones. The same birds and animals are heard in all nights, as at a place; what they call there was
-trained on, what they call in the ten minutes was kept back.
+OUT/site has 150 recordings of eight minutes, a bird in two windows of five. OUT/scape_10.flac has half an hour with a
+bird in one window of ten, and so on for other shares; where there is none, it is wind, rain, a river, waves, a factory,
+animals and birds of no label, or silence. The noises are the place's: the nights have their first halves, the half
+hours their second ones. The same birds and animals are heard in all nights, as at a place; what they call there was
+trained on, what they call in the half hours was kept back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgebird.export.families.folds.experiments import SAMPLE_RATE, WINDOW_SAMPL
 from edgebird.export.training.material import Take, TrainingMaterial, load_material
 from edgebird.types import FloatArray
 
-NIGHTS, NIGHT_S, SCAPE_S = 75, 240, 600
+NIGHTS, NIGHT_S, SCAPE_S = 150, 480, 1800
 SHARES = (0, 5, 10, 20, 50, 100)  # per cent of the windows with a bird
 _NIGHTLY = 40  # per cent
 _LONG_S = 4.0  # a noise is a place's if it goes on for so long
