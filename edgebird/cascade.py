@@ -105,7 +105,8 @@ class Cascade:
             for precision, parts in content["stages"].items()
         }
         bounds = {precision: Bound(**bound) for precision, bound in content["bounds"].items()}
-        judges = {name: StageFile(**file) if (file := content[name]) else None for name in ("gate", "head")}
+        head = StageFile(**file) if (file := content["head"]) else None
+        judges = {"gate": StageFile(**content["gate"]), "head": head}
         return cls(**{**content, **judges, "stages": stages, "bounds": bounds})
 
     def hashes(self) -> dict[str, str]:
@@ -125,6 +126,16 @@ class CascadeUse:
 
     audit: float
     song_s: float = 0.0
+
+
+def sure_of(first: FloatArray, threshold: float) -> NDArray[np.bool_]:
+    """Windows that no head stops, [windows], of the first fold's scores [windows, classes].
+
+    Their highest score is half way from the threshold to 1, or more: of a bird that was not heard while the head was
+    fitted it knows nothing.
+    """
+    sure: NDArray[np.bool_] = first.max(axis=1) >= (1 + threshold) / 2
+    return sure
 
 
 def stage_of(scores: FloatArray) -> int:
@@ -189,7 +200,8 @@ def pairs_wanted(missed: int = 0) -> int:
 
 def most_missed(pairs: int) -> int:
     """With how many of so many pairs missed the bound still holds; -1 if not even with none."""
-    missed = -1
-    while pairs_wanted(missed + 1) <= pairs:
-        missed += 1
-    return missed
+    few, many = -1, math.ceil(pairs * (1 - WANTED)) + 1  # the binomial bound never holds at the share itself
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if 1 - share_bound(middle, pairs) >= WANTED else (few, middle)
+    return few

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgebird.bundle import Bundle
 from edgebird.card import SCORES
-from edgebird.cascade import FOLD, GATE, STOPPED, Cascade, CascadeUse
+from edgebird.cascade import FOLD, GATE, STOPPED, Cascade, CascadeUse, sure_of
 from edgebird.drift import DriftStatus, DriftTest
 from edgebird.errors import BundleError, RuntimeUnavailableError
 from edgebird.machine import usable_cores
@@ -74,9 +74,10 @@ class Stages:
         if len(at):
             first = chain.first(image[at])
             if chain.rest is not None:
+                check_finite(first)  # an engine may take what is not for a low score
                 assert chain.head is not None
                 assert self._cascade.head_least is not None
-                heard = _passes(chain.head(first), self._cascade.head_least)
+                heard = _passes(chain.head(first), self._cascade.head_least) | sure_of(first, self._cascade.threshold)
                 stages[at] = np.where(~heard & (stages[at] == 0), FOLD, stages[at])
                 further = heard | always[at]
                 at, first = at[further], first[further]
@@ -227,6 +228,8 @@ def _files(bundle: Bundle, precision: str) -> dict[str, Path]:
         have = ", ".join(cascade.stages)
         raise BundleError(f"{bundle.path}: its cascade has a bound at {have}, and none at {precision}")
     parts = {part: bundle.path / stage.file for part, stage in cascade.stages[precision].items()}
+    if ("rest" in parts) != (cascade.head is not None):
+        raise BundleError(f"{bundle.path}: its cascade has a rest without a head, or a head without a rest")
     judges = {"gate": cascade.gate, "head": cascade.head}
     return parts | {name: bundle.path / file.file for name, file in judges.items() if file}
 

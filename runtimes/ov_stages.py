@@ -42,7 +42,7 @@ def open_stages(
 ) -> list[dict[str, OpenVinoPart]]:
     """Graphs of one window for each stream. All in float32, but for the backbones of a precision of BF16_OF.
 
-    files: part -> graph; the gate, and what makes the image, stay in float32.
+    files: part -> graph; the gate, the head, and what makes the image, stay in float32.
     """
     core, device = core_of(_NAME)
     in_bf16 = options.precision in BF16_OF

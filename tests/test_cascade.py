@@ -27,8 +27,10 @@ from edgebird.cascade import (
     JudgedWindows,
     StageFile,
     bound_of,
+    most_missed,
     pairs_wanted,
     stage_of,
+    sure_of,
 )
 from edgebird.cascade_proof import prove_cascade
 from edgebird.cli.app import make_app
@@ -45,7 +47,7 @@ from edgebird.files import file_sha256
 from edgebird.kept import kept_of
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import RuntimeOptions, open_runtime
-from edgebird.runtimes.cascade import CascadeRuntime, in_full
+from edgebird.runtimes.cascade import CascadeRuntime, StageChain, Stages, in_full
 from edgebird.types import FloatArray
 from tests.conftest import needs_bf16, require
 
@@ -64,6 +66,15 @@ def test_as_many_pairs_as_the_binomial_bound_needs_are_needed(missed: int, least
     assert pairs_wanted(missed) == least
     assert bound_of(judged(least, missed, least), 0.3).holds
     assert not bound_of(judged(least - 1, missed, least), 0.3).holds
+
+
+def test_how_many_may_be_missed_is_what_is_wanted_the_other_way_round() -> None:
+    for missed in (-1, 0, 1, 5, 40):
+        pairs = pairs_wanted(missed + 1)
+        assert most_missed(pairs) == missed + 1
+        assert most_missed(pairs - 1) == missed
+    assert most_missed(0) == -1
+    assert most_missed(60_000) > 500  # at once
 
 
 def test_misses_of_one_recording_weigh_more_than_misses_of_many() -> None:
@@ -100,44 +111,56 @@ def test_nothing_heard_is_no_bound() -> None:
 JUDGING = JudgingSize(60, 2400)
 
 
-def heard_of(rng: np.random.Generator, recordings: int, sure: float = 6.0) -> ChoosingWindows:
-    """Windows of recordings, a bird in one of four; some recordings are harder. sure: logits between them."""
+def heard_of(rng: np.random.Generator, recordings: int, apart: float = 6.0) -> ChoosingWindows:
+    """Windows of recordings, a bird in one of four; some recordings are harder. apart: logits between them."""
     recording = np.repeat(np.arange(recordings), 40)
     hits = (rng.random(len(recording)) < 0.25).astype(int)
     ease = rng.normal(0, 0.5, recordings)[recording] * hits
-    logits = [(rng.normal(0, 1, len(recording)) + sure * hits + ease).astype(np.float32)[:, None] for _ in range(2)]
-    return ChoosingWindows(logits[0], logits[1], hits, recording.astype(str))
+    logits = [(rng.normal(0, 1, len(recording)) + apart * hits + ease).astype(np.float32)[:, None] for _ in range(2)]
+    return ChoosingWindows(logits[0], logits[1], np.zeros(len(hits), bool), hits, recording.astype(str))
 
 
 def test_windows_that_are_far_apart_end_early_and_none_with_a_bird() -> None:
     heard = heard_of(np.random.default_rng(0), 30, 12.0)
     choice = choose(heard, Costs(1, 10, 30), JUDGING)
-    stages = choice.stages(heard.gate, heard.head)
+    stages = choice.stages(heard.gate, heard.head, heard.sure)
     assert not stages[heard.hits > 0].any()
     assert (stages[heard.hits == 0] > 0).mean() > 0.95
     assert choice.cost < 0.35
     alone = choose(replace(heard, head=heard.head[:, :0]), Costs(1, 10, 0), JUDGING)
     assert alone.head_least is None
-    assert set(alone.stages(heard.gate, heard.head)) == {0, GATE}
+    assert set(alone.stages(heard.gate, heard.head, heard.sure)) == {0, GATE}
 
 
-def test_thresholds_are_chosen_so_that_other_recordings_find_the_bound_nearly_always() -> None:
-    """An export hears recordings for an hour before it judges: it may not fail then for a threshold on the edge."""
-    rng, found, stopped = np.random.default_rng(1), [], []
-    for _ in range(25):
+def test_thresholds_are_chosen_so_that_other_recordings_mostly_find_the_bound() -> None:
+    """An export hears recordings for an hour before it judges: it may not fail then for a threshold on the edge.
+
+    Thresholds at the weakest window with a bird, and none below, would hold in about half of the sites.
+    """
+    rng, held, stopped = np.random.default_rng(7), [], []
+    for _ in range(60):
         heard, others = heard_of(rng, 30), heard_of(rng, 60)
-        stages = choose(heard, Costs(1, 10, 30), JUDGING).stages(others.gate, others.head)
-        scores = others.hits.astype(np.float32)[:, None]
-        found.append(bound_of(JudgedWindows(scores, stages, np.unique(others.recordings, return_inverse=True)[1]), 0.5))
+        stages = choose(heard, Costs(1, 10, 30), JUDGING).stages(others.gate, others.head, others.sure)
+        scores, numbers = others.hits.astype(np.float32)[:, None], others.recordings.astype(int)
+        held.append(bound_of(JudgedWindows(scores, stages, numbers), 0.5).holds)
         stopped.append((stages[others.hits == 0] > 0).mean())
-    assert sum(bound.holds for bound in found) >= 22
+    assert np.mean(held) > 0.75
     assert min(stopped) > 0.9
+
+
+def test_what_the_first_fold_is_sure_of_is_lost_at_no_threshold() -> None:
+    heard = heard_of(np.random.default_rng(0), 30)
+    sure = heard.hits > 0
+    choice = choose(replace(heard, sure=sure, head=-heard.head), Costs(1, 10, 30), JUDGING)
+    stages = choice.stages(heard.gate, -heard.head, sure)
+    assert not (stages[sure] == FOLD).any()
+    assert (stages[~sure] > 0).mean() > 0.95
 
 
 def test_where_nothing_is_heard_all_pass() -> None:
     heard = replace(heard_of(np.random.default_rng(0), 8), hits=np.zeros(320, int))
     choice = choose(heard, Costs(1, 10, 30), JUDGING)
-    assert not choice.stages(heard.gate, heard.head).any()
+    assert not choice.stages(heard.gate, heard.head, heard.sure).any()
     assert choice.cost == 1
 
 
@@ -168,6 +191,23 @@ def test_a_head_learns_whose_scores_rise_without_a_bird_and_its_graph_says_the_s
     logits = computed(head.to_onnx(), tmp_path, scores=first)
     assert logits[best > 0].min() > logits[best == 0].max()
     np.testing.assert_allclose(logits, head(torch.from_numpy(first)).detach(), atol=1e-4)
+
+
+def test_a_head_knows_nothing_of_a_bird_that_was_not_heard_and_lets_it_pass() -> None:
+    """A vagrant, or whoever comes back in spring: a label that was silent while the head was fitted."""
+    rng = np.random.default_rng(0)
+    best = (rng.random(600) < 0.3).astype(np.float32)
+    first = rng.uniform(0, 0.05, (600, 12)).astype(np.float32)
+    first[np.arange(600), rng.integers(0, 8, 600)] = np.where(best > 0, 0.9, first[:, 0])
+    first[:, 8:] = 1e-6
+    head = fit_head(first, best)
+    later = rng.uniform(0, 0.05, (400, 12)).astype(np.float32)
+    later[np.arange(400), rng.integers(8, 12, 400)] = 0.95
+    with torch.no_grad():
+        empty, new = (head(torch.from_numpy(each)).numpy() for each in (first[best == 0], later))
+    assert new.min() > empty.min() - 5, "far less than of an empty window"
+    assert sure_of(later, 0.4).all()
+    assert not sure_of(first[best == 0], 0.4).any()
 
 
 def computed(model: onnx.ModelProto, folder: Path, **inputs: FloatArray) -> FloatArray:
@@ -368,6 +408,23 @@ def test_an_image_that_is_not_finite_is_no_quiet_night(cascaded: Bundle) -> None
     with pytest.raises(ScoreError, match="not finite"):
         runtime.infer(sound)
     runtime.close()
+
+
+def test_scores_that_are_not_finite_are_no_quiet_night_whatever_a_head_makes_of_them(cascaded: Bundle) -> None:
+    """OpenVINO's Clip takes what is not a number for its lower end, and the head then for an empty window."""
+    classes, cascade = len(cascaded.card.labels), cascaded.card.cascade
+    assert cascade is not None
+
+    def part(value: float, *shape: int) -> Callable[..., FloatArray]:
+        return lambda *given: np.full((len(given[0]), *shape), value, np.float32)
+
+    chain = StageChain(part(0, 1, 4, 4), part(0, 1), part(np.nan, classes), part(-999, 1), part(0.5, classes))
+    with pytest.raises(ScoreError, match="not finite"):
+        Stages(cascade, classes, 0.0).run(chain, np.zeros((2, 8), np.float32))
+    chain = replace(chain, first=part(0.1, classes))
+    assert Stages(cascade, classes, 0.0).run(chain, np.zeros((2, 8), np.float32))[:, -1].tolist() == [-FOLD, -FOLD]
+    chain = replace(chain, first=part(0.9, classes))  # the fold is sure
+    assert Stages(cascade, classes, 0.0).run(chain, np.zeros((2, 8), np.float32))[:, -1].tolist() == [0, 0]
 
 
 def test_a_cascade_is_refused_where_it_is_not_or_cannot_run(bundle: Bundle, cascaded: Bundle) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgebird.cascade import FOLD, GATE, most_missed
 from edgebird.types import FloatArray
 
-CERTAINTY = 0.95  # with which the recordings that judge are to find the bound
+CERTAINTY = 0.95  # with which the recordings that judge are to find the bound; of few, or very unlike ones, it is less
 _STEPS = 60  # thresholds of each stage
 _DRAWS = 400  # of the recordings
 _LOWEST, _HIGHEST = 4.0, 0.05  # thresholds that are looked at: bandwidths below the lowest window, share of them lost
@@ -41,11 +41,11 @@ class PassingThresholds:
     head_least: float | None
     cost: float
 
-    def stages(self, gate: FloatArray, head: FloatArray) -> NDArray[np.int_]:
-        """Which stage stops each window; 0 for none. gate, head: logits [windows, 1]."""
+    def stages(self, gate: FloatArray, head: FloatArray, sure: NDArray[np.bool_]) -> NDArray[np.int_]:
+        """Which stage stops each window; 0 for none. gate, head, sure: as in `ChoosingWindows`."""
         stages = np.where(gate[:, 0] >= self.gate_least, 0, GATE)
         if self.head_least is not None:
-            stages = np.where((stages == 0) & (head[:, 0] < self.head_least), FOLD, stages)
+            stages = np.where((stages == 0) & (head[:, 0] < self.head_least) & ~sure, FOLD, stages)
         return stages
 
 
@@ -53,12 +53,13 @@ class PassingThresholds:
 class ChoosingWindows:
     """What thresholds are chosen with.
 
-    gate, head [windows, 1]: logits; head [windows, 0] where there is none. hits [windows]: how many labels the full
-    model has at or above the threshold. recordings [windows]: what each is of.
+    gate, head [windows, 1]: logits; head [windows, 0] where there is none. sure [windows]: no head stops it. hits
+    [windows]: how many labels the full model has at or above the threshold. recordings [windows]: what each is of.
     """
 
     gate: FloatArray
     head: FloatArray
+    sure: NDArray[np.bool_]
     hits: NDArray[np.int_]
     recordings: NDArray[np.str_]
 
@@ -74,27 +75,29 @@ class JudgingSize:
 def choose(heard: ChoosingWindows, costs: Costs, judging: JudgingSize) -> PassingThresholds:
     """The cheapest thresholds with which the bound will be found in those recordings that judge.
 
-    The chance of that is counted as CERTAINTY says (`_chances`). Where no thresholds reach it, it is the lowest ones.
+    Their chance of that, as far as these windows tell it (`_chances`), is CERTAINTY. Where no thresholds reach it, they
+    are the lowest ones.
     """
     if not heard.hits.any():
         return PassingThresholds(float(heard.gate.min()), float(heard.head.min()) if heard.head.size else None, 1.0)
-    gates = _candidates(heard.gate[:, 0], heard.hits)
-    heads = _candidates(heard.head[:, 0], heard.hits) if heard.head.shape[1] else None
+    gates = _candidates(heard.gate[:, 0], heard.hits > 0)
+    heads = _candidates(heard.head[:, 0], (heard.hits > 0) & ~heard.sure) if heard.head.shape[1] else None
     chances = _chances(heard, gates, heads, judging)
     passing = heard.gate >= gates  # [windows, gates]
     cost = np.repeat(costs.gate + passing.mean(axis=0)[:, np.newaxis] * costs.first, chances.shape[1], axis=1)
     if heads is not None:
-        cost += (passing.T.astype(np.float32) @ (heard.head >= heads)) / len(passing) * costs.rest
-    cost[chances < CERTAINTY] = np.inf
+        further = (heard.head >= heads) | heard.sure[:, np.newaxis]
+        cost += (passing.T.astype(np.float32) @ further.astype(np.float32)) / len(passing) * costs.rest
+    cost[~(chances >= CERTAINTY)] = np.inf
     cost[0, 0] = min(cost[0, 0], costs.whole)
     gate, head = np.unravel_index(np.argmin(cost), cost.shape)
     least = None if heads is None else float(heads[head])
     return PassingThresholds(float(gates[gate]), least, float(cost[gate, head] / costs.whole))
 
 
-def _candidates(logits: FloatArray, hits: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Thresholds from one that stops nothing to one that loses too many windows."""
-    heard = logits[hits > 0]
+def _candidates(logits: FloatArray, hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Thresholds [steps] from one that stops nothing here to one that loses too many of the windows that are `hits`."""
+    heard = logits[hits] if hits.any() else logits
     lowest = heard.min() - _LOWEST * _bandwidth(heard)
     return np.array([min(lowest, logits.min()), *np.linspace(lowest, np.quantile(heard, _HIGHEST), _STEPS - 1)])
 
@@ -106,12 +109,23 @@ def _bandwidth(logits: FloatArray) -> float:
     return float(max(0.9 * spread * len(logits) ** -0.2, 1e-3))
 
 
-def _losses(logits: FloatArray, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[windows, thresholds]: the chance that a window like this is below each, normal around its logit."""
-    return _normal((thresholds - logits[:, np.newaxis]) / _bandwidth(logits))
+def _losses(
+    logits: FloatArray, thresholds: NDArray[np.float64], sure: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """[windows, thresholds]: the chance that a window like this is below each, normal around its logit.
+
+    sure [windows]: those that are never lost.
+    """
+    if sure is None:
+        return _normal((thresholds - logits[:, np.newaxis]) / _bandwidth(logits))
+    losses = np.zeros((len(logits), len(thresholds)))
+    if not sure.all():
+        losses[~sure] = _losses(logits[~sure], thresholds)
+    return losses
 
 
 def _normal(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The normal distribution's cumulative function of each."""
     erf: NDArray[np.float64] = np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2))
     return (1 + erf) / 2
 
@@ -121,13 +135,13 @@ def _chances(
 ) -> NDArray[np.float64]:
     """[gates, heads]: the chance that the bound will hold, for each pair of thresholds.
 
-    The recordings are drawn again, so few of them that a draw scatters as those that will judge do around these. Of a
-    draw's share of lost pairs comes a Poisson number of pairs that will be missed.
+    The recordings are drawn again, so few of them that a draw scatters as those that will judge do around these; of a
+    single one nothing scatters. Of a draw's share of lost pairs comes a Poisson number of pairs that will be missed.
     """
     rows = np.flatnonzero(heard.hits)
     hits, (_, recording) = heard.hits[rows], np.unique(heard.recordings[rows], return_inverse=True)
     by_gate = _losses(heard.gate[rows, 0], gates)
-    by_head = np.zeros((len(rows), 1)) if heads is None else _losses(heard.head[rows, 0], heads)
+    by_head = np.zeros((len(rows), 1)) if heads is None else _losses(heard.head[rows, 0], heads, heard.sure[rows])
     count = int(recording.max()) + 1
     lost = np.zeros((count, len(gates), by_head.shape[1]))
     pairs = np.bincount(recording, hits)
@@ -140,7 +154,8 @@ def _chances(
             - (weights * gone).T @ by_head[mine]
         )
     wanted = round(float(pairs.sum()) * judging.windows / len(heard.hits))
-    few = max(1, round(1 / (1 / count + 1 / max(judging.recordings, 1))))
+    others = judging.recordings * count / len(np.unique(heard.recordings))  # that have a pair
+    few = max(1, round(1 / (1 / count + 1 / max(others, 1))))
     drawn = np.random.default_rng(0).integers(count, size=(_DRAWS, few))
     times = np.stack([np.bincount(draw, minlength=count) for draw in drawn])
     share = np.tensordot(times, lost, 1) / np.maximum(times @ pairs, 1)[:, np.newaxis, np.newaxis]

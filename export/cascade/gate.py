@@ -25,7 +25,7 @@ MOST_SHARE = 0.02  # of one fold's multiplications
 _WIDTHS = ((12, 24, 48, 48), (8, 16, 32, 32), (6, 12, 24, 24), (4, 8, 16, 16), (2, 4, 8, 8), (1, 2, 4, 4))
 EPOCHS, _BATCH, _RATE = 25, 48, 4e-3
 LEAST_STEPS = 500  # of few windows
-_EACH = 0.5  # how much the scores of single labels count beside the highest one
+_EACH = 0.5  # how much the score of each label counts beside the highest one
 _EPSILON = 1e-6
 IN, OUT = "image", "logit"
 
@@ -40,7 +40,7 @@ class GateNetwork(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 5 if a == 1 else 3, stride=2) for a, b in zip(before, widths, strict=True)
         )
-        self.head = nn.Linear(2 * widths[-1], 1)
+        self.last = nn.Linear(2 * widths[-1], 1)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """[batch, features]."""
@@ -51,7 +51,7 @@ class GateNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        logits: torch.Tensor = self.head(self.features(image))
+        logits: torch.Tensor = self.last(self.features(image))
         return logits
 
     def multiplications(self, height: int, width: int) -> int:
@@ -63,7 +63,7 @@ class GateNetwork(nn.Module):
             if min(shape) < 1:
                 raise ExportError(f"a gate needs a larger image than {height} x {width}")
             total += layer.weight.numel() * shape[0] * shape[1]
-        return total + self.head.in_features
+        return total + self.last.in_features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +105,7 @@ def _train(network: GateNetwork, images: NDArray[np.floating], scores: FloatArra
     wanted = torch.from_numpy(np.ascontiguousarray(scores, np.float32))
     best = wanted.amax(dim=1)
     weights = weights_of(best)
-    each = nn.Linear(network.head.in_features, wanted.shape[1])  # of every label
+    each = nn.Linear(network.last.in_features, wanted.shape[1])  # of every label
     with torch.no_grad():
         each.bias.copy_(torch.logit(wanted.mean(dim=0), 1e-3))
     per_epoch = -(-len(images) // _BATCH)
@@ -120,7 +120,7 @@ def _train(network: GateNetwork, images: NDArray[np.floating], scores: FloatArra
         rows, order = order[:_BATCH], order[_BATCH:]
         batch = torch.from_numpy(images[rows.numpy()].astype(np.float32))
         features = network.features(_changed(batch, random))
-        loss = _loss(network.head(features)[:, 0], best[rows], weights[rows])
+        loss = _loss(network.last(features)[:, 0], best[rows], weights[rows])
         loss = loss + _EACH * wanted.shape[1] * _loss(each(features), wanted[rows], weights[rows, None])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -172,13 +172,13 @@ def _graph(network: GateNetwork, height: int, width: int) -> ModelProto:
         nodes.append(helper.make_node("Conv", names, [f"conv.{index}"], kernel_shape=kernel, strides=[2, 2]))
         last = f"relu.{index}"
         nodes.append(helper.make_node("Relu", [f"conv.{index}"], [last]))
-    for name, values in (("head.weight", network.head.weight), ("head.bias", network.head.bias)):
+    for name, values in (("last.weight", network.last.weight), ("last.bias", network.last.bias)):
         tensors.append(onnx.numpy_helper.from_array(values.detach().numpy(), name))
     nodes += [
         helper.make_node("ReduceMax", [last, "axes"], ["max"], keepdims=0),
         helper.make_node("ReduceMean", [last, "axes"], ["average"], keepdims=0),
         helper.make_node("Concat", ["max", "average"], ["features"], axis=1),
-        helper.make_node("Gemm", ["features", "head.weight", "head.bias"], [OUT], transB=1),
+        helper.make_node("Gemm", ["features", "last.weight", "last.bias"], [OUT], transB=1),
     ]
     for node in nodes:
         node.name = node.output[0]

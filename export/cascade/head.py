@@ -21,7 +21,7 @@ _HIDDEN = 32
 _STEPS, _BATCH, _RATE, _DECAY = 1500, 256, 3e-3, 3e-2
 _NOISE = 0.2  # of a feature's standard deviation: of few windows a head learns these, and not birds
 _LEAST = 1e-4  # a lower score tells nothing more
-_EPSILON = 1e-3
+_SPREAD = 1.0  # in logits, at least: of a label that was not heard here, little would be very much
 _GRAPH = """head (float[{batch}, {classes}] scores) => (float[{batch}, 1] logit) {{
     kept = Clip (scores, least, most)
     rest = Sub (one, kept)
@@ -67,7 +67,7 @@ class HeadNetwork(nn.Module):
         graph = onnx.parser.parse_graph(_GRAPH.format(batch=BATCH, classes=len(self.mean) - 1))
         constants = {"least": np.float32(_LEAST), "most": np.float32(1 - _LEAST), "one": np.float32(1)}
         learned = {name.replace(".", "_"): value.numpy() for name, value in self.state_dict().items()}
-        for name, value in {**constants, "axes": np.array([1]), **learned}.items():
+        for name, value in {**constants, "axes": np.array([1], np.int64), **learned}.items():
             graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
         for node in graph.node:
             node.name = node.output[0]
@@ -84,7 +84,7 @@ def fit_head(first: FloatArray, best: FloatArray, seed: int = 0) -> HeadNetwork:
     network = HeadNetwork(first.shape[1])
     features = network.features(scores)
     network.mean.copy_(features.mean(dim=0))
-    network.scale.copy_(1 / features.std(dim=0, correction=0).clamp(min=_EPSILON))
+    network.scale.copy_(1 / features.std(dim=0, correction=0).clamp(min=_SPREAD))
     weights = weights_of(wanted)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgebird.errors import ExportError
 from edgebird.export.cascade.material import SoundWindow
+from edgebird.parity import check_finite
 from edgebird.runtimes.cascade import StageChain
 from edgebird.types import FloatArray
 
@@ -53,7 +54,8 @@ _NOTHING = np.empty(0, np.float32)
 def hear(sounds: Iterable[SoundWindow], chains: Sequence[StageChain]) -> HeardWindows:
     """Score windows by the stages of a precision, all of them to the end, as many at once as there are chains.
 
-    Where the chains have a gate, or a head, it judges. Raises ExportError for no window.
+    Where the chains have a gate, or a head, it judges. Raises ExportError for no window, ScoreError for what is not
+    finite.
     """
     free: SimpleQueue[StageChain] = SimpleQueue()
     for chain in chains:
@@ -93,6 +95,8 @@ def _hear_with(free: SimpleQueue[StageChain], sound: SoundWindow) -> _Row:
         head = chain.head(first)[0] if chain.head else _NOTHING
     finally:
         free.put(chain)
+    for found in (scores, first, gate, head):
+        check_finite(found)
     window = replace(sound.window, samples=_NOTHING)  # the sound is not kept
     kept = _NOTHING if chain.gate else image[0]
     return _Row(SoundWindow(sound.recording, window), scores[0], first[0], kept.astype(np.float16), gate, head)

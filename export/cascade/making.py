@@ -1,4 +1,4 @@
-"""A bundle's cascade: recordings are heard once, then fit the gate, choose what passes, and prove the bound."""
+"""A bundle's cascade: recordings fit the gate and the head, others choose what passes, others prove the bound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 
 from edgebird.bundle import Bundle, GoldenData
 from edgebird.card import Card, floor_group
-from edgebird.cascade import RECORDINGS, WANTED, Bound, Cascade, JudgedWindows, StageFile, pairs_wanted
+from edgebird.cascade import RECORDINGS, WANTED, Bound, Cascade, JudgedWindows, StageFile, pairs_wanted, sure_of
 from edgebird.errors import ExportError, ParityError
 from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize, PassingThresholds, choose
 from edgebird.export.cascade.engines import FAULTS, StageEngines
@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 def make_cascade(
     folder: Path, card: Card, golden: GoldenData, recordings: Sequence[Path], threshold: float, tell: Tell
 ) -> Cascade:
-    """Write the gate and the stages into the folder of a bundle; what its card is to say of them.
+    """Write the gate, the head and the stages into the folder of a bundle; what its card is to say of them.
 
     card: of the bundle without a cascade, whose graphs are in the folder. recordings: files and folders; none: scenes
     made of those that come with edgebird. Raises ExportError where there is too little to go by, ParityError where the
@@ -50,7 +50,8 @@ def make_cascade(
     costs = replace(costs, gate=costs.gate + share * fold)
     choosing = engines.hear(material.of(CHOOSE), "fp32", judges)
     hits = (choosing.scores >= threshold).sum(axis=1)
-    heard = ChoosingWindows(choosing.gate, choosing.head, hits, choosing.recordings)
+    sure = sure_of(choosing.first, threshold)
+    heard = ChoosingWindows(choosing.gate, choosing.head, sure, hits, choosing.recordings)
     choice = choose(heard, costs, JudgingSize(*material.size(JUDGE)))
     tell(
         f"cascade   gate of {share:.1%} of a fold; on what they were chosen with, stages take {choice.cost:.0%} "
@@ -126,7 +127,7 @@ def _fit(folder: Path, heard: HeardWindows, fold: int, more: bool) -> tuple[dict
 def _prove(judging: HeardWindows, choice: PassingThresholds, threshold: float, rate: int) -> Bound:
     """The bound of a precision. Raises ExportError for too few pairs, ParityError where it does not hold."""
     _, numbers = np.unique(judging.recordings, return_inverse=True)
-    stages = choice.stages(judging.gate, judging.head)
+    stages = choice.stages(judging.gate, judging.head, sure_of(judging.first, threshold))
     bound = kept_of(JudgedWindows(judging.scores, stages, numbers), judging.spans, threshold, rate)
     if bound.pairs < pairs_wanted() or bound.recordings_with < RECORDINGS:
         raise ExportError(

@@ -22,7 +22,11 @@ from edgebird.types import FloatArray, Window
 FIT, CHOOSE, JUDGE = "fit", "choose", "judge"
 _TURN = (FIT, JUDGE, CHOOSE, FIT, JUDGE)  # what blocks of recordings are for, one after the other
 _BLOCKS = 25  # of recordings that follow one another by their names: neighbours, often of one night, are together
-_MOST = {FIT: 6000, CHOOSE: 6000, JUDGE: 20_000}  # windows: images of the first are kept in memory, 80 KB each
+_MOST = {
+    FIT: 6000,
+    CHOOSE: 6000,
+    JUDGE: 20_000,
+}  # windows; images of the first are kept: 80 KB each of exp105
 _SCENES = {FIT: 900, CHOOSE: 500, JUDGE: 900}  # made of recordings that come with edgebird
 _SETS = {FIT: "calibration", CHOOSE: "held-out", JUDGE: "golden"}
 
@@ -49,19 +53,24 @@ class CascadeMaterial:
 
     def of(self, use: str) -> Iterator[SoundWindow]:
         """Those for a use, evenly thinned out where there are very many; none twice."""
-        names = self._names(use)
-        each = max(1, _MOST[use] // max(1, len(names)))
-        for name in names:
-            step = max(1, -(-self.counts(name) // each))
-            yield from (SoundWindow(name, window) for window in islice(self.windows(name), 0, step * each, step))
+        for name, step, number in self._parts(use):
+            yield from (SoundWindow(name, window) for window in islice(self.windows(name), 0, step * number, step))
 
     def size(self, use: str) -> tuple[int, int]:
         """How many recordings, and about how many windows of them, are for a use."""
-        names = self._names(use)
-        return len(names), min(_MOST[use], sum(map(self.counts, names)))
+        parts = self._parts(use)
+        return len(parts), sum(number for _, _, number in parts)
 
-    def _names(self, use: str) -> list[str]:
-        return [name for name, its in self.uses.items() if its == use]
+    def _parts(self, use: str) -> list[tuple[str, int, int]]:
+        """Of each recording for a use: its name, every which window is taken, and how many these are at most."""
+        names = [name for name, its in self.uses.items() if its == use]
+        each = max(1, _MOST[use] // max(1, len(names)))
+        parts = []
+        for name in names:
+            count = self.counts(name) or each  # nobody knows how long it is
+            step = -(-count // each)
+            parts.append((name, step, -(-count // step)))
+        return parts
 
 
 def given_material(recordings: Sequence[Path], card: Card, tell: Callable[[str], None]) -> CascadeMaterial:
