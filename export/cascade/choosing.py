@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgebird.cascade import FOLD, GATE, most_missed
 from edgebird.types import FloatArray
 
-CERTAINTY = 0.95  # with which the recordings that judge are to find the bound; of few, or very unlike ones, it is less
+CERTAINTY = 0.9  # with which the recordings that judge are to find the bound; of few, or very unlike ones, it is less
 _STEPS = 60  # thresholds of each stage
 _DRAWS = 400  # of the recordings
 _LOWEST, _HIGHEST = 4.0, 0.05  # thresholds that are looked at: bandwidths below the lowest window, share of them lost
@@ -80,8 +80,9 @@ def choose(heard: ChoosingWindows, costs: Costs, judging: JudgingSize) -> Passin
     """
     if not heard.hits.any():
         return PassingThresholds(float(heard.gate.min()), float(heard.head.min()) if heard.head.size else None, 1.0)
-    gates = _candidates(heard.gate[:, 0], heard.hits > 0)
-    heads = _candidates(heard.head[:, 0], (heard.hits > 0) & ~heard.sure) if heard.head.shape[1] else None
+    gates = _candidates(heard.gate[:, 0], heard.recordings, heard.hits > 0)
+    unsure = (heard.hits > 0) & ~heard.sure
+    heads = _candidates(heard.head[:, 0], heard.recordings, unsure) if heard.head.shape[1] else None
     chances = _chances(heard, gates, heads, judging)
     passing = heard.gate >= gates  # [windows, gates]
     cost = np.repeat(costs.gate + passing.mean(axis=0)[:, np.newaxis] * costs.first, chances.shape[1], axis=1)
@@ -95,33 +96,27 @@ def choose(heard: ChoosingWindows, costs: Costs, judging: JudgingSize) -> Passin
     return PassingThresholds(float(gates[gate]), least, float(cost[gate, head] / costs.whole))
 
 
-def _candidates(logits: FloatArray, hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _candidates(logits: FloatArray, recordings: NDArray[np.str_], hits: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Thresholds [steps] from one that stops nothing here to one that loses too many of the windows that are `hits`."""
-    heard = logits[hits] if hits.any() else logits
-    lowest = heard.min() - _LOWEST * _bandwidth(heard)
+    hits = hits if hits.any() else ~hits
+    heard = logits[hits]
+    lowest = heard.min() - _LOWEST * _bandwidth(heard, recordings[hits])
     return np.array([min(lowest, logits.min()), *np.linspace(lowest, np.quantile(heard, _HIGHEST), _STEPS - 1)])
 
 
-def _bandwidth(logits: FloatArray) -> float:
-    """Of windows of other recordings, how far they may be from these: Silverman's rule of thumb (1986), eq. 3.31."""
+def _bandwidth(logits: FloatArray, recordings: NDArray[np.str_]) -> float:
+    """How far windows of other recordings may be from these: Silverman's rule of thumb (1986), eq. 3.31.
+
+    Its number is that of recordings, for what varies is them: windows of one are alike.
+    """
     quarter, three = np.quantile(logits, (0.25, 0.75))
     spread = min(float(logits.std()), float(three - quarter) / 1.34) or float(logits.std())
-    return float(max(0.9 * spread * len(logits) ** -0.2, 1e-3))
+    return float(max(0.9 * spread * len(np.unique(recordings)) ** -0.2, 1e-3))
 
 
-def _losses(
-    logits: FloatArray, thresholds: NDArray[np.float64], sure: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
-    """[windows, thresholds]: the chance that a window like this is below each, normal around its logit.
-
-    sure [windows]: those that are never lost.
-    """
-    if sure is None:
-        return _normal((thresholds - logits[:, np.newaxis]) / _bandwidth(logits))
-    losses = np.zeros((len(logits), len(thresholds)))
-    if not sure.all():
-        losses[~sure] = _losses(logits[~sure], thresholds)
-    return losses
+def _losses(logits: FloatArray, recordings: NDArray[np.str_], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[windows, thresholds]: the chance that a window like this is below each, normal around its logit."""
+    return _normal((thresholds - logits[:, np.newaxis]) / _bandwidth(logits, recordings))
 
 
 def _normal(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,8 +135,11 @@ def _chances(
     """
     rows = np.flatnonzero(heard.hits)
     hits, (_, recording) = heard.hits[rows], np.unique(heard.recordings[rows], return_inverse=True)
-    by_gate = _losses(heard.gate[rows, 0], gates)
-    by_head = np.zeros((len(rows), 1)) if heads is None else _losses(heard.head[rows, 0], heads, heard.sure[rows])
+    by_gate = _losses(heard.gate[rows, 0], heard.recordings[rows], gates)
+    by_head = np.zeros((len(rows), 1 if heads is None else len(heads)))
+    unsure = ~heard.sure[rows]
+    if heads is not None and unsure.any():
+        by_head[unsure] = _losses(heard.head[rows[unsure], 0], heard.recordings[rows[unsure]], heads)
     count = int(recording.max()) + 1
     lost = np.zeros((count, len(gates), by_head.shape[1]))
     pairs = np.bincount(recording, hits)
