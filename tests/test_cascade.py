@@ -36,7 +36,7 @@ from edgebird.cascade_proof import prove_cascade
 from edgebird.cli.app import make_app
 from edgebird.drift import DriftTest, miss_probability, pairs_until_told
 from edgebird.errors import BundleError, ExportError, ParityError, RuntimeUnavailableError, ScoreError
-from edgebird.export.cascade import gate
+from edgebird.export.cascade import gate, head
 from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize, PassingThresholds, choose
 from edgebird.export.cascade.gate import Gate, GateNetwork
 from edgebird.export.cascade.head import HeadNetwork, fit_head
@@ -179,32 +179,36 @@ def test_a_gate_learns_loud_from_empty_images_and_its_graph_says_the_same(
     np.testing.assert_allclose(logits[:8], fitted.network(torch.from_numpy(images[:8])).detach(), atol=1e-4)
 
 
-def test_a_head_learns_whose_scores_rise_without_a_bird_and_its_graph_says_the_same(tmp_path: Path) -> None:
+def test_a_head_learns_whose_scores_rise_without_a_bird_and_its_graph_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The label that rain lifts is told from one that is never wrong; the highest score of both is the same."""
+    monkeypatch.setattr(head, "STEPS", 400)
     rng = np.random.default_rng(0)
     best = (np.arange(400) % 4 == 0).astype(np.float32)
     first = rng.uniform(0, 0.05, (400, 3)).astype(np.float32)
     first[best > 0, 1] = rng.uniform(0.2, 0.4, 100)
     first[best == 0, 0] = rng.uniform(0.2, 0.4, 300)
     first[:2] = [[0, 1, 0], [1, 0, 1]]  # no logit of these is finite
-    head = fit_head(first, best)
-    logits = computed(head.to_onnx(), tmp_path, scores=first)
+    fitted = fit_head(first, best)
+    logits = computed(fitted.to_onnx(), tmp_path, scores=first)
     assert logits[best > 0].min() > logits[best == 0].max()
-    np.testing.assert_allclose(logits, head(torch.from_numpy(first)).detach(), atol=1e-4)
+    np.testing.assert_allclose(logits, fitted(torch.from_numpy(first)).detach(), atol=1e-4)
 
 
-def test_a_head_knows_nothing_of_a_bird_that_was_not_heard_and_lets_it_pass() -> None:
+def test_a_head_knows_nothing_of_a_bird_that_was_not_heard_and_lets_it_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vagrant, or whoever comes back in spring: a label that was silent while the head was fitted."""
+    monkeypatch.setattr(head, "STEPS", 400)
     rng = np.random.default_rng(0)
     best = (rng.random(600) < 0.3).astype(np.float32)
     first = rng.uniform(0, 0.05, (600, 12)).astype(np.float32)
     first[np.arange(600), rng.integers(0, 8, 600)] = np.where(best > 0, 0.9, first[:, 0])
     first[:, 8:] = 1e-6
-    head = fit_head(first, best)
+    fitted = fit_head(first, best)
     later = rng.uniform(0, 0.05, (400, 12)).astype(np.float32)
     later[np.arange(400), rng.integers(8, 12, 400)] = 0.95
     with torch.no_grad():
-        empty, new = (head(torch.from_numpy(each)).numpy() for each in (first[best == 0], later))
+        empty, new = (fitted(torch.from_numpy(each)).numpy() for each in (first[best == 0], later))
     assert new.min() > empty.min() - 5, "far less than of an empty window"
     assert sure_of(later, 0.4).all()
     assert not sure_of(first[best == 0], 0.4).any()
@@ -230,8 +234,9 @@ def with_cascade(folder: Path, height: int = 128, width: int = 313) -> Bundle:
     """A bundle in a folder that may be changed, now with stages and a gate of this image; it fits nothing."""
     bundle = open_bundle(folder)
     cuts, stages = write_stages(folder, bundle.card)
-    network, head = GateNetwork((2, 2, 2, 2), 0.5, 2.0), HeadNetwork(len(bundle.card.labels))
-    models = {GATE_FILE: Gate(network, 0.01).to_onnx(height, width), HEAD_FILE: head.to_onnx()}
+    network = GateNetwork((2, 2, 2, 2), 0.5, 2.0)
+    models = {GATE_FILE: Gate(network, 0.01).to_onnx(height, width)}
+    models[HEAD_FILE] = HeadNetwork(len(bundle.card.labels)).to_onnx()
     for name, model in models.items():
         (folder / name).write_bytes(model.SerializeToString())
     judges = [StageFile(name, file_sha256(folder / name)) for name in models]
@@ -255,9 +260,9 @@ def cascaded(in_int8: tuple[Bundle, list[str]], tmp_path_factory: pytest.TempPat
     return with_cascade(Path(shutil.copytree(in_int8[0].path, tmp_path_factory.mktemp("cascade") / "bundle")))
 
 
-def with_thresholds(bundle: Bundle, gate: float, head: float) -> Bundle:
+def with_thresholds(bundle: Bundle, gate: float, fold: float) -> Bundle:
     assert bundle.card.cascade is not None
-    cascade = replace(bundle.card.cascade, gate_least=gate, head_least=head)
+    cascade = replace(bundle.card.cascade, gate_least=gate, head_least=fold)
     return Bundle(bundle.path, replace(bundle.card, cascade=cascade))
 
 
@@ -385,8 +390,8 @@ def test_windows_end_where_a_stage_stops_them_and_audited_ones_are_scored_all_th
     full = opened(cascaded)
     whole = full.in_full(sound)
     full.close()
-    for least, head, stage in ((99.0, -99.0, GATE), (-99.0, 99.0, FOLD)):
-        bundle = with_thresholds(cascaded, least, head)
+    for least, fold, stage in ((99.0, -99.0, GATE), (-99.0, 99.0, FOLD)):
+        bundle = with_thresholds(cascaded, least, fold)
         runtime, audited = opened(bundle), opened(bundle, audit=1.0)
         stopped = runtime.infer(sound)
         assert (stopped == STOPPED[stage]).all()

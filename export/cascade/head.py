@@ -18,7 +18,7 @@ from edgebird.export.graph import BATCH
 from edgebird.types import FloatArray
 
 _HIDDEN = 32
-_STEPS, _BATCH, _RATE, _DECAY = 1500, 256, 3e-3, 3e-2
+STEPS, _BATCH, _RATE, _DECAY = 1500, 256, 3e-3, 3e-2
 _NOISE = 0.2  # of a feature's standard deviation: of few windows a head learns these, and not birds
 _LEAST = 1e-4  # a lower score tells nothing more
 _SPREAD = 1.0  # in logits, at least: of a label that was not heard here, little would be very much
@@ -87,8 +87,8 @@ def fit_head(first: FloatArray, best: FloatArray, seed: int = 0) -> HeadNetwork:
     network.scale.copy_(1 / features.std(dim=0, correction=0).clamp(min=_SPREAD))
     weights = weights_of(wanted)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)
-    for _ in range(_STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=STEPS)
+    for _ in range(STEPS):
         rows = torch.randint(len(scores), (_BATCH,))
         logits = network(scores[rows], _NOISE)[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted[rows], weight=weights[rows])
