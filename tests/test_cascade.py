@@ -333,7 +333,7 @@ def test_folds_that_see_one_image_are_cut_for_bf16_with_one_spectrogram(
     """The rest is given the first fold's image, and has no spectrogram of its own."""
     folds = (narrow_folds["exp105"], narrow_folds["exp106"])
     bundle = with_cascade(export_bundle(ExportRequest(folds, tmp_path / "bundle")).path)
-    parts = [["f32"], ["bf16", "f32"], ["bf16", "f32"], ["f32"]]
+    parts = [["f32"], ["bf16", "f32"], ["bf16", "f32"], ["f32"], ["f32"]]  # the last two judge
     cut_for_bf16_scores_alike(bundle, parts, monkeypatch)
 
 
@@ -348,8 +348,8 @@ def test_backbones_of_stages_are_in_bf16_and_all_else_in_float32(
     assert hints == ["f32", "bf16", "f32"]
     hints.clear()
     staged = opened(cascaded, "auto", precision=precision)
-    front, first, rest, gate = ["f32"], ["bf16", "f32"], ["f32", "bf16", "f32"], ["f32"]
-    assert hints == [*front, *first, *rest, *gate]
+    front, first, rest, gate, fold = ["f32"], ["bf16", "f32"], ["f32", "bf16", "f32"], ["f32"], ["f32"]
+    assert hints == [*front, *first, *rest, *gate, *fold]
     try:
         sound = windows(cascaded)
         np.testing.assert_allclose(staged.infer(sound), full.infer(sound), atol=1e-6)
