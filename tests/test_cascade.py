@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize
 from edgebird.export.cascade.gate import Gate, GateNetwork
 from edgebird.export.cascade.head import HeadNetwork, fit_head
 from edgebird.export.cascade.making import GATE_FILE, HEAD_FILE, make_cascade, write_stages
+from edgebird.export.cascade.material import JUDGE, CascadeMaterial
 from edgebird.export.exporter import ExportRequest, export_bundle
 from edgebird.export.graph import OUTPUT
 from edgebird.files import file_sha256
@@ -48,7 +49,7 @@ from edgebird.kept import kept_of
 from edgebird.parity import BF16_OF
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.runtimes.cascade import CascadeRuntime, StageChain, Stages, in_full
-from edgebird.types import FloatArray
+from edgebird.types import FloatArray, Window
 from tests.conftest import needs_bf16, require
 
 torch = require("torch")
@@ -162,6 +163,18 @@ def test_where_nothing_is_heard_all_pass() -> None:
     choice = choose(heard, Costs(1, 10, 30), JUDGING)
     assert not choice.stages(heard.gate, heard.head, heard.sure).any()
     assert choice.cost == 1
+
+
+@pytest.mark.parametrize("lengths", [[400] * 60, [20] * 99 + [17_280], [3, 1], [50_000]])
+def test_as_many_windows_judge_as_thresholds_were_chosen_for(lengths: list[int]) -> None:
+    """Of more windows more may be missed: a count that is too high makes an export fail after its hour of hearing."""
+    counts = {f"{number}.flac": length for number, length in enumerate(lengths)}
+
+    def windows(name: str) -> Iterator[Window]:
+        return (Window(np.empty(0, np.float32), number, number + 1) for number in range(counts[name]))
+
+    material = CascadeMaterial(dict.fromkeys(counts, JUDGE), windows, counts.__getitem__, "")
+    assert material.size(JUDGE) == (len(lengths), len(list(material.of(JUDGE))))
 
 
 def test_a_gate_learns_loud_from_empty_images_and_its_graph_says_the_same(
