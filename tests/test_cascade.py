@@ -40,7 +40,7 @@ from edgebird.export.cascade import gate, head
 from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize, PassingThresholds, choose
 from edgebird.export.cascade.gate import Gate, GateNetwork
 from edgebird.export.cascade.head import HeadNetwork, fit_head
-from edgebird.export.cascade.making import GATE_FILE, HEAD_FILE, make_cascade, write_stages
+from edgebird.export.cascade.making import JUDGE_FILES, make_cascade, write_stages
 from edgebird.export.cascade.material import JUDGE, CascadeMaterial
 from edgebird.export.exporter import ExportRequest, export_bundle
 from edgebird.export.graph import OUTPUT
@@ -248,19 +248,20 @@ def with_cascade(folder: Path, height: int = 128, width: int = 313) -> Bundle:
     bundle = open_bundle(folder)
     cuts, stages = write_stages(folder, bundle.card)
     network = GateNetwork((2, 2, 2, 2), 0.5, 2.0)
-    models = {GATE_FILE: Gate(network, 0.01).to_onnx(height, width)}
-    models[HEAD_FILE] = HeadNetwork(len(bundle.card.labels)).to_onnx()
-    for name, model in models.items():
-        (folder / name).write_bytes(model.SerializeToString())
-    judges = [StageFile(name, file_sha256(folder / name)) for name in models]
+    models = {"gate": Gate(network, 0.01).to_onnx(height, width)}
+    if cuts.first != OUTPUT:  # there is a rest
+        models["head"] = HeadNetwork(len(bundle.card.labels)).to_onnx()
+    judges = dict[str, StageFile]()
+    for part, model in models.items():
+        path = folder / JUDGE_FILES[part]
+        path.write_bytes(model.SerializeToString())
+        judges[part] = StageFile(path.name, file_sha256(path))
     stages |= {made: stages[name] for made, name in BF16_OF.items() if name in stages}
     files = {
         name: {part: StageFile(path.name, file_sha256(path)) for part, path in parts.items()}
         for name, parts in stages.items()
     }
-    if cuts.first == OUTPUT:
-        judges[1:] = [None]
-    cascade = Cascade(judges[0], judges[1], files, cuts.image, cuts.first, 0.3, -99.0, -99.0, 0.01, "")
+    cascade = Cascade(judges["gate"], judges.get("head"), files, cuts.image, cuts.first, 0.3, -99.0, -99.0, 0.01, "")
     (folder / CARD_FILE).write_bytes(replace(bundle.card, cascade=cascade).to_bytes())
     return open_bundle(folder)
 

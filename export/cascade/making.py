@@ -24,7 +24,7 @@ from edgebird.export.precisions.backbone import multiplications
 from edgebird.files import file_sha256
 from edgebird.kept import kept_of
 
-GATE_FILE, HEAD_FILE = "cascade.gate.onnx", "cascade.head.onnx"
+JUDGE_FILES = {"gate": "cascade.gate.onnx", "head": "cascade.head.onnx"}
 
 Tell = Callable[[str], None]
 
@@ -116,12 +116,13 @@ def _work(model: onnx.ModelProto, work: Mapping[str, int], inputs: Sequence[str]
 def _fit(folder: Path, heard: HeardWindows, fold: int, more: bool) -> tuple[dict[str, Path], float]:
     """Fit the gate and, where there is more behind the first fold, the head: files, the gate's share of a fold."""
     gate = fit(heard.images, heard.scores, fold)
-    models = {GATE_FILE: gate.to_onnx(*heard.images.shape[2:])}
+    models = {"gate": gate.to_onnx(*heard.images.shape[2:])}
     if more:
-        models[HEAD_FILE] = fit_head(heard.first, heard.scores.max(axis=1)).to_onnx()
-    for name, model in models.items():
-        (folder / name).write_bytes(model.SerializeToString())
-    return {name.split(".")[1]: folder / name for name in models}, gate.share
+        models["head"] = fit_head(heard.first, heard.scores.max(axis=1)).to_onnx()
+    files = {part: folder / JUDGE_FILES[part] for part in models}
+    for part, path in files.items():
+        path.write_bytes(models[part].SerializeToString())
+    return files, gate.share
 
 
 def _prove(judging: HeardWindows, choice: PassingThresholds, threshold: float, rate: int) -> Bound:

@@ -22,11 +22,7 @@ from edgebird.types import FloatArray, Window
 FIT, CHOOSE, JUDGE = "fit", "choose", "judge"
 _TURN = (FIT, JUDGE, CHOOSE, FIT, JUDGE)  # what blocks of recordings are for, one after the other
 _BLOCKS = 25  # of recordings that follow one another by their names: neighbours, often of one night, are together
-_MOST = {
-    FIT: 6000,
-    CHOOSE: 6000,
-    JUDGE: 20_000,
-}  # windows; images of the first are kept: 80 KB each of exp105
+_MOST = {FIT: 6000, CHOOSE: 6000, JUDGE: 20_000}  # windows; images of the first are kept: 80 KB each of exp105
 _SCENES = {FIT: 900, CHOOSE: 500, JUDGE: 900}  # made of recordings that come with edgebird
 _SETS = {FIT: "calibration", CHOOSE: "held-out", JUDGE: "golden"}
 
