@@ -13,7 +13,10 @@ ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
 GLIBC ?= 2.35
 OLDEST ?= python3.10
 NEWEST ?= python3.13
-PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+# A test that hangs is named, with what each thread does, and ends the run.
+STUCK_S ?= 900
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+	-o faulthandler_timeout=$(STUCK_S) -o faulthandler_exit_on_timeout=true
 BIN := $(VENV)/bin
 comma := ,
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
