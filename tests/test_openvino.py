@@ -204,6 +204,7 @@ def test_an_arm_cpu_computes_in_fp16_once_its_scores_are_proven_there(
 
     monkeypatch.setattr(ov, "compiled_for", as_float32)
     monkeypatch.setattr("edgebird.runtimes.proven.prove", noted)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     open_runtime(bundle, "openvino", RuntimeOptions("fp16"))
     assert (hints, proofs) == (["f32"], []), "x86 computes an FP16 graph in float32"
 

@@ -18,7 +18,7 @@ from edgebird.runtimes.contract import prepared
 from edgebird.runtimes.outputs import Outputs, activated
 from edgebird.types import FloatArray
 from edgebird.verification import verify
-from tests.conftest import require
+from tests.conftest import SUMS, require
 from tests.heads import embeddings, golden_audio, heads_bundle, heads_card, logits
 
 ENGINES = {"ort-cpu": "onnxruntime", "openvino": "openvino"}
@@ -39,8 +39,8 @@ def test_outputs_are_read_by_name_in_whatever_order_a_graph_has_them(
     scores = runtime.infer(AUDIO)
     runtime.close()
     assert list(found) == ["scores", "embeddings"]
-    np.testing.assert_allclose(found["embeddings"], embeddings(AUDIO), atol=1e-5)
-    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits(AUDIO))), atol=1e-5)
+    np.testing.assert_allclose(found["embeddings"], embeddings(AUDIO), atol=SUMS)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits(AUDIO))), atol=SUMS)
     np.testing.assert_array_equal(found["scores"], scores)
 
 

@@ -28,7 +28,7 @@ from edgebird.runtimes.contract import ParallelRuns, engine_errors
 from edgebird.runtimes.ort_session import TINY, session_of
 from edgebird.types import FloatArray, Label
 from edgebird.verification import Verification, verify
-from tests.conftest import require
+from tests.conftest import SUMS, require
 from tests.foreign import LABELS, RATE, WINDOW_S, amplitudes, scene, tone_bundle
 
 NEEDS = {  # runtime -> the module without which it cannot run
@@ -122,7 +122,7 @@ def test_scores_of_a_batch_are_those_of_its_windows(runtime: Runtime) -> None:
     assert scores.shape == (5, len(LABELS))
     assert scores.dtype == np.float32
     for window, row in zip(batch, scores, strict=True):
-        np.testing.assert_allclose(runtime.infer(window[None])[0], row, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(runtime.infer(window[None])[0], row, rtol=0, atol=SUMS)
 
 
 def test_a_batch_size_that_was_not_announced_gives_right_scores(engine: str, tones: Bundle) -> None:
@@ -130,7 +130,7 @@ def test_a_batch_size_that_was_not_announced_gives_right_scores(engine: str, ton
     runtime = opened(tones, engine, RuntimeOptions(batches=(4,)))
     for size in (3, 1, 4, 2):
         batch = windows(size)
-        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=SUMS)
 
 
 @pytest.mark.parametrize("size", [None, 2])
@@ -141,11 +141,11 @@ def test_for_throughput_too_every_window_gets_its_own_scores(engine: str, tmp_pa
     assert runtime.batch_size >= {"ort-cpu": 3, "openvino": 2}.get(engine, 1)  # OpenVINO has no more streams than cores
     for count in (1, 2, runtime.batch_size, runtime.batch_size + 1):
         batch = windows(count)
-        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(runtime.infer(batch), amplitudes(batch), rtol=0, atol=SUMS)
     batches = [windows(1 + index % 5) * np.float32(0.9**index) for index in range(12)]
     with ThreadPoolExecutor(runtime.concurrency) as callers:
         for batch, scores in zip(batches, callers.map(runtime.infer, batches), strict=True):
-            np.testing.assert_allclose(scores, amplitudes(batch), rtol=0, atol=1e-5)
+            np.testing.assert_allclose(scores, amplitudes(batch), rtol=0, atol=SUMS)
     runtime.close()
     runtime.close()
     with pytest.raises(RuntimeUnavailableError, match="closed"):
@@ -171,10 +171,10 @@ def test_windows_that_share_a_floor_are_scored_in_their_groups(engine: str, shar
     runtime = opened(bundle, engine, RuntimeOptions(threads=2, throughput=True))
     wanted = np.concatenate([runtime.infer(audio[i : i + 4]) for i in range(0, len(audio), 4)])
     assert runtime.batch_size % 4 == 0
-    np.testing.assert_allclose(runtime.infer(audio), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(runtime.infer(audio), wanted, rtol=0, atol=SUMS)
     runtime.close()
     alone = opened(bundle, engine, RuntimeOptions(threads=2))
-    np.testing.assert_allclose(alone.infer(audio), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(alone.infer(audio), wanted, rtol=0, atol=SUMS)
 
 
 def test_what_fails_in_a_stream_is_told(tones: Bundle) -> None:
@@ -243,7 +243,7 @@ def test_scores_that_are_not_finite_are_an_error_never_a_score(engine: str, tmp_
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_a_model_of_fixed_batch_takes_any_number_of_windows(engine: str, tmp_path: Path, count: int) -> None:
     runtime = opened(tone_bundle(tmp_path / "bundle", batch=2), engine, RuntimeOptions(batches=(1, count)))
-    np.testing.assert_allclose(runtime.infer(windows(count)), amplitudes(windows(count)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(runtime.infer(windows(count)), amplitudes(windows(count)), rtol=0, atol=SUMS)
 
 
 def test_the_cards_activation_is_applied_once_and_without_overflow(engine: str, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_the_cards_activation_is_applied_once_and_without_overflow(engine: str, 
     runtime = opened(tone_bundle(tmp_path / "bundle", activation="sigmoid", golden=None), engine)
     batch = np.stack([scene(WINDOW_S, [(0, loud, 0, WINDOW_S)]) for loud in (0, 0.3, 20)])
     scores = runtime.infer(batch)
-    np.testing.assert_allclose(scores[:, 0], [1 / (1 + np.exp(6)), 0.5, 1], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores[:, 0], [1 / (1 + np.exp(6)), 0.5, 1], rtol=0, atol=SUMS)
     assert scores.max() <= 1
 
 
