@@ -113,8 +113,13 @@ class Listening:
         self.process.kill()
         for reader in self._readers:
             reader.join(10)
+        left = [pid for pid in self.captures() if any(reader.is_alive() for reader in self._readers)]
+        for pid in left:  # its pipes cannot be closed while what holds them is read
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         with self.process:  # closes its pipes
             pass
+        assert not left, f"{len(left)} capture processes held the station's output"
 
     def check_accounts(self) -> None:
         """Every second is scored, told as a gap, or the rest that is too short to score: in samples, exactly."""

@@ -93,4 +93,4 @@ def host(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
             if opened._fs:
                 opened._fs.client.close()
         process.terminate()
-        process.wait()
+        process.wait(20)

@@ -300,7 +300,9 @@ def test_what_readers_send_is_not_even_kept(broadcast: Broadcast, path: Path) ->
         received = rude.recv(4096)
         broadcast.take(GAP, None)
         while received.count(b"\n") < 2:
-            received += rude.recv(4096)
+            more = rude.recv(4096)
+            assert more, "turned away"
+            received += more
         assert json.loads(received.splitlines()[1])["event"] == GAP
 
 

@@ -54,7 +54,7 @@ def test_what_is_played_is_recorded_bit_by_bit(mic: VirtualMicrophone, noise: Pa
             "late_s": VIRTUAL_LATE_S,
             "period": 4800,
         }
-        mic.play(noise).wait()
+        mic.play(noise).wait(60)
         played = soundfile.read(noise, dtype="float32")[0].tobytes()
         wait_until(lambda: played in heard.samples().tobytes(), "recording of what was played")
     frames = [len(message.payload) // 4 for message in heard.all(wire.DATA)]
@@ -69,7 +69,7 @@ def test_several_microphones_of_one_sound_server_are_heard_apart(mic: VirtualMic
     ):
         assert pond.wait(wire.OPEN)["device"] == "pulse:pond"
         garden.wait(wire.OPEN)
-        mic.play(noise).wait()
+        mic.play(noise).wait(60)
         wait_until(lambda: bool(garden.samples().any()), "sound")
         assert not pond.samples().any()
 
@@ -93,7 +93,7 @@ def test_a_microphone_that_cannot_be_meant_is_told_with_those_there_are(
 ) -> None:
     with captured("microphone", options, mic.env) as heard:
         failure = heard.wait(wire.FAIL)
-        assert heard.process.wait() == 0
+        assert heard.process.wait(20) == 0
     assert failure["reason"] == reason
     assert failure["text"].startswith(text)
 

@@ -84,7 +84,7 @@ def told(url: str, seconds: float = 10) -> str:
     """The reason for which a stream cannot be opened; no message may hold its password."""
     with captured("stream", {"url": url, "timeout_s": 2}) as heard:
         failure = heard.wait(wire.FAIL, seconds)
-        assert heard.process.wait() == 0
+        assert heard.process.wait(20) == 0
     assert all(b"hunter2" not in message.payload for message in heard.messages)
     assert failure["text"].startswith(redact(url) + ": ")
     return str(failure["reason"])

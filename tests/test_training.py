@@ -191,6 +191,7 @@ def test_nothing_of_a_call_is_in_what_has_no_bird() -> None:
 def test_what_birds_sing_in_all_the_time_is_no_noise() -> None:
     """Else far more windows than are told hold a bird, and a cascade seems to be slow."""
     length = 10 * SAMPLE_RATE
-    clips = [Take(name, "test", 0, length, {}, ((0, length),), ()) for name in ("day_temperate_gen_03", "river_fast_21")]
-    found = sounds_of(TrainingMaterial(np.ones(length, np.int16), tuple(clips)), "test", 1)
+    names = ("day_temperate_gen_03", "river_fast_21")
+    clips = tuple(Take(name, "test", 0, length, {}, ((0, length),), ()) for name in names)
+    found = sounds_of(TrainingMaterial(np.ones(length, np.int16), clips), "test", 1)
     assert (len(found.noises), len(found.animals)) == (1, 0)
