@@ -146,7 +146,7 @@ NEED_TORCH |= {f"edgebird.export.training.{name}" for name in ("folds", "kept_ba
 NEED_TORCH |= {f"edgebird.export.{name}" for name in ("embeddings", "unpickling", "weights")}
 NEED_TORCH |= {f"edgebird.export.families.folds.{name}" for name in FOLDS}
 NEED_TORCH |= {f"edgebird.export.precisions.{name}" for name in PRECISIONS}
-NEED_TORCH |= {f"edgebird.export.cascade.{name}" for name in ("gate", "head", "making", "weighing")}
+NEED_TORCH |= {f"edgebird.export.cascade.{name}" for name in ("gate", "head", "learning", "making")}
 NEED_TORCH |= {"edgebird.export.adopt.precisions"}
 NEED_ONNX = {
     f"edgebird.export.{name}"

@@ -17,13 +17,13 @@ from torch import nn
 
 from edgebird.card import OPSET
 from edgebird.errors import ExportError
-from edgebird.export.cascade.weighing import weights_of
+from edgebird.export.cascade.learning import cross_entropy, learn, weights_of
 from edgebird.export.graph import BATCH
 from edgebird.types import FloatArray
 
 MOST_SHARE = 0.02  # of one fold's multiplications
 _WIDTHS = ((12, 24, 48, 48), (8, 16, 32, 32), (6, 12, 24, 24), (4, 8, 16, 16), (2, 4, 8, 8), (1, 2, 4, 4))
-EPOCHS, _BATCH, _RATE = 25, 48, 4e-3
+EPOCHS, _BATCH, _RATE, _DECAY = 25, 48, 4e-3, 1e-2
 LEAST_STEPS = 500  # of few windows
 _EACH = 0.5  # how much the score of each label counts beside the highest one
 _EPSILON = 1e-6
@@ -108,29 +108,22 @@ def _train(network: GateNetwork, images: NDArray[np.floating], scores: FloatArra
     each = nn.Linear(network.last.in_features, wanted.shape[1])  # of every label
     with torch.no_grad():
         each.bias.copy_(torch.logit(wanted.mean(dim=0), 1e-3))
-    per_epoch = -(-len(images) // _BATCH)
-    steps = max(LEAST_STEPS, EPOCHS * per_epoch)
-    optimiser = torch.optim.AdamW([*network.parameters(), *each.parameters()], lr=_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
-    network.train()
     order = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
+
+    def loss() -> torch.Tensor:
+        nonlocal order
         if len(order) < min(_BATCH, len(images)):
             order = torch.randperm(len(images), generator=random)
         rows, order = order[:_BATCH], order[_BATCH:]
         batch = torch.from_numpy(images[rows.numpy()].astype(np.float32))
         features = network.features(_changed(batch, random))
-        loss = _loss(network.last(features)[:, 0], best[rows], weights[rows])
-        loss = loss + _EACH * wanted.shape[1] * _loss(each(features), wanted[rows], weights[rows, None])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+        highest = cross_entropy(network.last(features)[:, 0], best[rows], weights[rows])
+        return highest + _EACH * wanted.shape[1] * cross_entropy(each(features), wanted[rows], weights[rows, None])
+
+    steps = max(LEAST_STEPS, EPOCHS * -(-len(images) // _BATCH))
+    network.train()
+    learn([*network.parameters(), *each.parameters()], loss, steps, _RATE, _DECAY)
     network.eval()
-
-
-def _loss(logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return nn.functional.binary_cross_entropy_with_logits(logits, wanted, weight=weights)
 
 
 def _changed(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgebird.card import OPSET
-from edgebird.export.cascade.weighing import weights_of
+from edgebird.export.cascade.learning import cross_entropy, learn, weights_of
 from edgebird.export.graph import BATCH
 from edgebird.types import FloatArray
 
@@ -86,14 +86,10 @@ def fit_head(first: FloatArray, best: FloatArray, seed: int = 0) -> HeadNetwork:
     network.mean.copy_(features.mean(dim=0))
     network.scale.copy_(1 / features.std(dim=0, correction=0).clamp(min=_SPREAD))
     weights = weights_of(wanted)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=STEPS)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         rows = torch.randint(len(scores), (_BATCH,))
-        logits = network(scores[rows], _NOISE)[:, 0]
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted[rows], weight=weights[rows])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+        return cross_entropy(network(scores[rows], _NOISE)[:, 0], wanted[rows], weights[rows])
+
+    learn(network.parameters(), loss, STEPS, _RATE, _DECAY)
     return network.eval()
