@@ -37,7 +37,14 @@ from edgebird.cli.app import make_app
 from edgebird.drift import DriftTest, miss_probability, pairs_until_told
 from edgebird.errors import BundleError, ExportError, ParityError, RuntimeUnavailableError, ScoreError
 from edgebird.export.cascade import gate, head
-from edgebird.export.cascade.choosing import ChoosingWindows, Costs, JudgingSize, PassingThresholds, choose
+from edgebird.export.cascade.choosing import (
+    ChoosingWindows,
+    Costs,
+    JudgingSize,
+    PassingThresholds,
+    _worth,
+    choose,
+)
 from edgebird.export.cascade.gate import Gate, GateNetwork
 from edgebird.export.cascade.head import HeadNetwork, fit_head
 from edgebird.export.cascade.making import JUDGE_FILES, make_cascade, write_stages
@@ -605,6 +612,19 @@ def test_one_song_is_one_pair_at_a_station_and_the_days_follow_the_rate() -> Non
     now[0] = 86400.0
     days = test.status().to_tell_days
     assert days == pytest.approx(pairs_until_told(0.05) / 2)
+
+
+def test_windows_are_worth_as_many_as_they_are_unlike_those_of_their_recording() -> None:
+    """Of a night with one bird, a hundred windows tell nothing more of the next night than one."""
+    random, recordings = np.random.default_rng(0), np.repeat([f"night {number}" for number in range(20)], 50)
+    unlike = random.normal(size=1000).astype(np.float32)
+    alike = np.repeat(random.normal(size=20), 50).astype(np.float32)
+    assert 600 < _worth(unlike, recordings) <= 1000
+    assert _worth(alike, recordings) == pytest.approx(20)
+    assert 20 < _worth(alike + unlike, recordings) < 100
+    assert _worth(unlike, np.repeat("one", 1000)) == 1
+    assert _worth(unlike, np.arange(1000).astype(str)) == 1000
+    assert _worth(np.zeros(1000, np.float32), recordings) == 20
 
 
 def test_many_labels_of_one_window_are_one_miss() -> None:

@@ -105,13 +105,32 @@ def _candidates(logits: FloatArray, recordings: NDArray[np.str_], hits: NDArray[
 
 
 def _bandwidth(logits: FloatArray, recordings: NDArray[np.str_]) -> float:
-    """How far windows of other recordings may be from these: Silverman's rule of thumb (1986), eq. 3.31.
-
-    Its number is that of recordings, for what varies is them: windows of one are alike.
-    """
+    """How far windows of other recordings may be from these: Silverman's rule of thumb (1986), eq. 3.31."""
     quarter, three = np.quantile(logits, (0.25, 0.75))
     spread = min(float(logits.std()), float(three - quarter) / 1.34) or float(logits.std())
-    return float(max(0.9 * spread * len(np.unique(recordings)) ** -0.2, 1e-3))
+    return float(max(0.9 * spread * _worth(logits, recordings) ** -0.2, 1e-3))
+
+
+def _worth(logits: FloatArray, recordings: NDArray[np.str_]) -> float:
+    """How many windows of a recording each these are worth, where those of one recording are alike.
+
+    Their effective number by Kish (1965). How alike they are is the intraclass correlation by the analysis of variance;
+    what counts is the upper end of its 90 % confidence interval (Donner 1986), for few recordings tell it badly.
+    """
+    _, recording = np.unique(recordings, return_inverse=True)
+    sizes = np.bincount(recording)
+    count, total = len(sizes), len(logits)
+    if total == count or count == 1:
+        return float(count)
+    means = np.bincount(recording, logits) / sizes
+    between = float((sizes * (means - logits.mean()) ** 2).sum()) / (count - 1)
+    within = float(((logits - means[recording]) ** 2).sum()) / (total - count)
+    size = (total - float((sizes**2).sum()) / total) / (count - 1)
+    if not between + (size - 1) * within:
+        return float(count)
+    alike = max(0.0, (between - within) / (between + (size - 1) * within))
+    error = (1 - alike) * (1 + (size - 1) * alike) * math.sqrt(2 / (size * (size - 1) * (count - 1)))
+    return max(float(count), total / (1 + (size - 1) * min(1.0, alike + 1.645 * error)))
 
 
 def _losses(logits: FloatArray, recordings: NDArray[np.str_], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
