@@ -13,7 +13,8 @@ ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
 GLIBC ?= 2.35
 OLDEST ?= python3.10
 NEWEST ?= python3.13
-# A test that hangs is named, with what each thread does, and ends the run.
+# A test that hangs is named, with what each thread does, and the run ends after what the others have begun. One that failed
+# before it hangs is not. For longer ones: STUCK_S=0.
 STUCK_S ?= 900
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
 	-o faulthandler_timeout=$(STUCK_S) -o faulthandler_exit_on_timeout=true

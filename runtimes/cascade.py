@@ -39,6 +39,7 @@ from edgebird.types import FloatArray
 
 Part: TypeAlias = Callable[..., FloatArray]  # arrays [batch, ...] -> array [batch, ...]
 ENGINES = ("ort-cpu", "openvino")
+_EACH = 8  # windows for each stream: with one, those that are through with theirs would wait for a whole one
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class CascadeRuntime:
             if len(chains) > 1
             else None
         )
-        self.batch_size = self.streams.batch_size if self.streams else 1
+        self.batch_size = _EACH * self.streams.batch_size if self.streams else 1
         self.concurrency = self.streams.concurrency if self.streams else 1
 
     def infer(self, windows: FloatArray) -> FloatArray:

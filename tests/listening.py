@@ -113,7 +113,7 @@ class Listening:
         self.process.kill()
         for reader in self._readers:
             reader.join(10)
-        left = [pid for pid in self.captures() if any(reader.is_alive() for reader in self._readers)]
+        left = self.captures() if any(reader.is_alive() for reader in self._readers) else []
         for pid in left:  # its pipes cannot be closed while what holds them is read
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes.util import find_library
 from pathlib import Path
 from typing import IO, Any
@@ -47,6 +47,29 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10) ->
         if time.monotonic() > deadline:
             pytest.fail(f"after {seconds} s there is still no {what}")
         time.sleep(0.02)
+
+
+@contextmanager
+def bounded(process: subprocess.Popen[Any], seconds: float = 120) -> Iterator[None]:
+    """Kill a process at the end of the block, or after so many seconds: nothing may wait for it for ever."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        process.kill()
+
+
+def holders(pipe: IO[Any]) -> list[str]:
+    """The processes that have a pipe open, with their commands."""
+    found, link = [], os.readlink(f"/proc/self/fd/{pipe.fileno()}")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(os.readlink(one) == link for one in (folder / "fd").iterdir()):
+                found.append(f"{folder.name}: {(folder / 'cmdline').read_bytes().decode(errors='replace')}")
+    return found
 
 
 class VirtualMicrophone:
@@ -196,7 +219,7 @@ class RtspServer:
         """Kill it."""
         assert self._server is not None
         self._server.kill()
-        self._server.communicate()
+        self._server.communicate(timeout=20)
 
     def stop(self) -> None:
         """Let it stall: it holds its connections and says nothing."""
@@ -274,7 +297,11 @@ class Captured:
         """Kill it, and read the rest of what it said."""
         self.process.kill()
         self.reading.set()
-        self._reader.join()
+        self._reader.join(20)
+        if self._reader.is_alive():
+            pipe, self.process.stdout = self.process.stdout, None  # which cannot be closed while it is read
+            assert pipe is not None
+            pytest.fail(f"a capture that was killed is still heard of: {holders(pipe)}")
 
 
 @contextmanager

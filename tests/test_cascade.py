@@ -42,6 +42,7 @@ from edgebird.export.cascade.choosing import (
     Costs,
     JudgingSize,
     PassingThresholds,
+    _bandwidth,
     _worth,
     choose,
 )
@@ -619,12 +620,22 @@ def test_windows_are_worth_as_many_as_they_are_unlike_those_of_their_recording()
     random, recordings = np.random.default_rng(0), np.repeat([f"night {number}" for number in range(20)], 50)
     unlike = random.normal(size=1000).astype(np.float32)
     alike = np.repeat(random.normal(size=20), 50).astype(np.float32)
-    assert 600 < _worth(unlike, recordings) <= 1000
+    assert 450 < _worth(unlike, recordings) <= 1000
     assert _worth(alike, recordings) == pytest.approx(20)
     assert 20 < _worth(alike + unlike, recordings) < 100
     assert _worth(unlike, np.repeat("one", 1000)) == 1
     assert _worth(unlike, np.arange(1000).astype(str)) == 1000
     assert _worth(np.zeros(1000, np.float32), recordings) == 20
+    shuffled = _bandwidth(alike + unlike, random.permutation(recordings))
+    assert _bandwidth(alike + unlike, recordings) > 1.4 * shuffled, "where nights are unlike, others may be far away"
+
+
+@pytest.mark.parametrize("sizes", [(99, 1), (50,) * 10 + (1,) * 20, (200, 100, 50, 20, 10, 5, 2, 1), (2, 1)])
+def test_one_long_night_is_not_worth_many(sizes: tuple[int, ...]) -> None:
+    total, each = sum(sizes), np.random.default_rng(0).normal(size=len(sizes))
+    recordings = np.repeat(np.arange(len(sizes)).astype(str), sizes)
+    alike = np.repeat(each, sizes).astype(np.float32)
+    assert _worth(alike, recordings) == pytest.approx(total**2 / sum(size**2 for size in sizes), rel=1e-3)
 
 
 def test_many_labels_of_one_window_are_one_miss() -> None:

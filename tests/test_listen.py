@@ -35,7 +35,7 @@ from edgebird.types import FloatArray
 from tests.conftest import require
 from tests.foreign import HERTZ, RATE, scene, tone_bundle
 from tests.listening import Listening, listening
-from tests.live_servers import RtspServer, VirtualMicrophone, rtsp_server, virtual_microphone, wait_until
+from tests.live_servers import RtspServer, VirtualMicrophone, bounded, rtsp_server, virtual_microphone, wait_until
 
 MIC_RATE = 48000
 HOP_S = 1.0
@@ -102,9 +102,8 @@ def plug_in(mic: VirtualMicrophone, name: str, rate: int = MIC_RATE) -> str:
 @contextmanager
 def playing(mic: VirtualMicrophone, name: str, sound: Path) -> Iterator[None]:
     """Play a sound to a sink."""
-    with subprocess.Popen(["paplay", f"--device={name}", str(sound)], env=mic.env) as player:
+    with subprocess.Popen(["paplay", f"--device={name}", str(sound)], env=mic.env) as player, bounded(player):
         yield
-        player.kill()
 
 
 def detect(path: Path, bundle: Path) -> list[Event]:

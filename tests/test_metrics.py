@@ -27,7 +27,7 @@ from edgebird.sinks.remote.metrics import MetricsSink, Running
 from edgebird.sinks.remote.tally import MOST_SERIES, MOST_SOURCES, Tally
 from tests.conftest import require
 from tests.foreign import RATE, scene, tone_bundle
-from tests.live_servers import require_server, wait_until
+from tests.live_servers import bounded, require_server, wait_until
 from tests.sinking import GAP, NOON, Tape, clip_event, detection, opened
 
 require("prometheus_client")
@@ -281,11 +281,8 @@ def prometheus(folder: Path, target: int) -> Iterator[Callable[[str], Any]]:
         except URLError:
             return None
 
-    with subprocess.Popen(command) as process:
-        try:
-            yield ask
-        finally:
-            process.terminate()
+    with subprocess.Popen(command) as process, bounded(process, 300):
+        yield ask
 
 
 def test_prometheus_has_an_answer_for_every_panel_of_the_dashboard_and_every_rule(

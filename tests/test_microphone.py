@@ -275,7 +275,7 @@ def test_the_command_tells_how_loud_each_microphone_is(
     playing = mic.play(noise_file(tmp_path / "noise.wav", seconds=20))
     microphones.run(seconds=0.5, as_json=True)
     playing.terminate()
-    playing.wait()
+    playing.wait(20)
     loud, _ = json.loads(capsys.readouterr().out)
     assert loud["peak_dbfs"] == pytest.approx(20 * np.log10(20000 / 32768), abs=0.1)
     assert loud["digital_silence"] is False

@@ -36,7 +36,7 @@ from edgebird.sinks.thread import AHEAD_S, CAPACITY, ROOM, Patience, SinkThread
 from edgebird.types import Origin
 from tests.foreign import RATE as FILE_RATE
 from tests.foreign import scene, tone_bundle
-from tests.live_servers import wait_until
+from tests.live_servers import bounded, wait_until
 from tests.test_station import HOP_S, RATE, Loudness, blocks, bursts
 
 FULL = "the queue of events is full: 7 lost"
@@ -486,9 +486,12 @@ def test_a_reader_of_stdout_that_has_gone_ends_the_station_in_order(folder: Path
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "edgebird", "listen", "--bundle", "tones", "--file", "dawn.wav", "--log"]
-    with subprocess.Popen(
-        [*command, str(tmp_path)], cwd=folder, env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE
-    ) as run:
+    with (
+        subprocess.Popen(
+            [*command, str(tmp_path)], cwd=folder, env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE
+        ) as run,
+        bounded(run),
+    ):
         os.close(writing)
         _, told = run.communicate(timeout=60)
     assert (run.returncode, b"Traceback" in told) == (0, False)
@@ -508,17 +511,18 @@ def test_a_reader_of_stdout_that_hangs_keeps_neither_the_station_from_hearing_no
     command += ["--format", "jsonl", "--log", str(tmp_path / "log")]
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    with subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writing, stderr=subprocess.PIPE
-    ) as run:
+    with (
+        subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writing, stderr=subprocess.PIPE
+        ) as run,
+        bounded(run),
+    ):
         assert run.stdin
         assert run.stderr
         run.stdin.write((songs * 32767).astype("<i2").tobytes())
         run.stdin.close()
-        try:
-            code = run.wait(60)
-        finally:
-            run.kill()
+        code = run.wait(60)
+        run.kill()
         told = run.stderr.read().decode()
     os.close(reading)
     os.close(writing)
@@ -563,20 +567,20 @@ def test_a_pipe_that_takes_both_streams_and_that_nobody_reads_keeps_no_station_f
         while True:
             os.write(writing, b"x" * 64)
     os.set_blocking(writing, True)
-    with subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writing, stderr=writing
-    ) as run:
+    with (
+        subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writing, stderr=writing
+        ) as run,
+        bounded(run),
+    ):
         assert run.stdin
         run.stdin.write((scene(20, [(1, 0.8, 5, 10)], FILE_RATE) * 32767).astype("<i2").tobytes())
         run.stdin.flush()
-        try:
-            if ends == "term":
-                time.sleep(4)
-                run.terminate()
-            else:
-                run.stdin.close()
-            assert run.wait(30) == 1
-        finally:
-            run.kill()
+        if ends == "term":
+            time.sleep(4)
+            run.terminate()
+        else:
+            run.stdin.close()
+        assert run.wait(30) == 1
     os.close(reading)
     os.close(writing)

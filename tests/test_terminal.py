@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from tests.foreign import RATE, scene, tone_bundle
+from tests.live_servers import bounded
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,10 @@ def in_terminal(folder: Path, *arguments: str, **redirected: Any) -> tuple[int, 
     controller, terminal = pty.openpty()
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal, **redirected}
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "edgebird", *arguments], cwd=folder, env=environment, **streams
-    ) as run:
+    with (
+        subprocess.Popen([sys.executable, "-m", "edgebird", *arguments], cwd=folder, env=environment, **streams) as run,
+        bounded(run),
+    ):
         os.close(terminal)
         shown = b""
         while piece := _read(controller):

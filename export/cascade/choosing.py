@@ -14,6 +14,7 @@ from edgebird.types import FloatArray
 CERTAINTY = 0.9  # with which the recordings that judge are to find the bound; of few, or very unlike ones, it is less
 _STEPS = 60  # thresholds of each stage
 _DRAWS = 400  # of the recordings
+_DRAWN = 10_000  # values of F, for its 5th percentile
 _LOWEST, _HIGHEST = 4.0, 0.05  # thresholds that are looked at: bandwidths below the lowest window, share of them lost
 
 
@@ -105,32 +106,35 @@ def _candidates(logits: FloatArray, recordings: NDArray[np.str_], hits: NDArray[
 
 
 def _bandwidth(logits: FloatArray, recordings: NDArray[np.str_]) -> float:
-    """How far windows of other recordings may be from these: Silverman's rule of thumb (1986), eq. 3.31."""
+    """How far windows of other recordings may be from these: Silverman's rule of thumb (1986), eq. 3.31.
+
+    Its number is what the windows are worth.
+    """
     quarter, three = np.quantile(logits, (0.25, 0.75))
     spread = min(float(logits.std()), float(three - quarter) / 1.34) or float(logits.std())
     return float(max(0.9 * spread * _worth(logits, recordings) ** -0.2, 1e-3))
 
 
 def _worth(logits: FloatArray, recordings: NDArray[np.str_]) -> float:
-    """How many windows of a recording each these are worth, where those of one recording are alike.
+    """How many independent windows these are worth. logits, recordings: [windows].
 
-    Their effective number by Kish (1965). How alike they are is the intraclass correlation by the analysis of variance;
-    what counts is the upper end of its 90 % confidence interval (Donner 1986), for few recordings tell it badly.
+    Windows of one recording are alike. The number is Kish's effective one (1965). How alike they are is the intraclass
+    correlation by the analysis of variance. Few recordings tell it badly, so its upper limit counts (95 % confidence,
+    Searle 1971), which is exact for normal values and recordings of one size.
     """
     _, recording = np.unique(recordings, return_inverse=True)
     sizes = np.bincount(recording)
     count, total = len(sizes), len(logits)
-    if total == count or count == 1:
+    if count in (1, total):
         return float(count)
     means = np.bincount(recording, logits) / sizes
     between = float((sizes * (means - logits.mean()) ** 2).sum()) / (count - 1)
     within = float(((logits - means[recording]) ** 2).sum()) / (total - count)
-    size = (total - float((sizes**2).sum()) / total) / (count - 1)
-    if not between + (size - 1) * within:
-        return float(count)
-    alike = max(0.0, (between - within) / (between + (size - 1) * within))
-    error = (1 - alike) * (1 + (size - 1) * alike) * math.sqrt(2 / (size * (size - 1) * (count - 1)))
-    return max(float(count), total / (1 + (size - 1) * min(1.0, alike + 1.645 * error)))
+    weighted = float((sizes**2).sum()) / total  # the size of the recording of a window, on average
+    size = (total - weighted) / (count - 1)  # of a recording; less where they are unlike
+    most = between / float(np.quantile(np.random.default_rng(0).f(count - 1, total - count, _DRAWN), 0.05))
+    alike = max(0.0, (most - within) / (most + (size - 1) * within)) if most + within else 1.0
+    return total / (1 + (weighted - 1) * alike)
 
 
 def _losses(logits: FloatArray, recordings: NDArray[np.str_], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,9 +6,9 @@
 OUT/site has 150 recordings of eight minutes, a bird in two windows of five. OUT/scape_10.flac has half an hour with a
 bird in one window of ten, and so on for other shares; where there is none, it is wind, rain, a river, waves, a factory,
 animals and birds of no label, or silence. The noises are the place's: the nights have their first halves, the half
-hours their second ones. Recordings of woods are no noise, for birds sing in them all the time. The same birds and
-animals are heard in all nights, as at a place; what they call there was trained on, what they call in the half hours
-was kept back.
+hours their second ones. Recordings in which birds sing all through are neither noise nor animals. The same birds
+and animals are heard in all nights, as at a place; what they call there was trained on, what they call in the half
+hours was kept back.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from edgebird.types import FloatArray
 
 NIGHTS, NIGHT_S, SCAPE_S = 150, 480, 1800
 SHARES = (0, 5, 10, 20, 50, 100)  # per cent of the windows with a bird
+CHORUSES = ("CHE_01_20190101_163410", "amazon-rainforest", "day_temperate_gen_03")  # birds all through
 _NIGHTLY = 40  # per cent
-_CHORUSES = ("CHE_01_20190101_163410", "amazon-rainforest", "day_temperate_gen_03")  # birds all through
 _LONG_S = 4.0  # a noise is a place's if it goes on for so long
 _PIECE = 6 * WINDOW_SAMPLES
 _FADE = SAMPLE_RATE // 2
@@ -58,7 +58,7 @@ def sounds_of(material: TrainingMaterial, role: str, half: int) -> PlaceSounds:
     ]
     animals, noises = [], []
     for clip in material.clips:
-        for span in clip.quiet if clip.name not in _CHORUSES else ():
+        for span in clip.quiet if clip.name not in CHORUSES else ():
             part = _part(material, clip, span, 0)
             if len(part) >= 2 * _LONG_S * SAMPLE_RATE:
                 noises.append(np.array_split(part, 2)[half])
