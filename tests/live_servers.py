@@ -62,6 +62,16 @@ def bounded(process: subprocess.Popen[Any], seconds: float = 120) -> Iterator[No
         process.kill()
 
 
+def children(process: int | str = "self") -> set[int]:
+    """What a process has started, without what that has started; of this one if none is given."""
+    found = set[int]()
+    with suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            with suppress(OSError):  # a thread that has just ended
+                found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
 def holders(pipe: IO[Any]) -> list[str]:
     """The processes that have a pipe open, with their commands."""
     found, link = [], os.readlink(f"/proc/self/fd/{pipe.fileno()}")

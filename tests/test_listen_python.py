@@ -32,7 +32,7 @@ from edgebird.settings.keywords import keyword_settings
 from edgebird.sinks import Memory, Sink
 from edgebird.types import FloatArray
 from tests.foreign import RATE, scene, tone_bundle
-from tests.live_servers import wait_until
+from tests.live_servers import children, wait_until
 
 THREAD = "edgebird listen"
 SONGS = [(0, 0.8, 2, 9), (1, 0.7, 14, 22), (2, 0.9, 30, 38)]
@@ -62,10 +62,6 @@ def nothing_is_left() -> Iterator[None]:
 
 def stations() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == THREAD or one.name.startswith("source ")]
-
-
-def children() -> set[str]:
-    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ from tests.conftest import require
 from tests.faults import ENGINE_FAULTS, Struck
 from tests.foreign import RATE, scene, tone_bundle
 from tests.listening import Listening
-from tests.live_servers import RtspServer, VirtualMicrophone, rtsp_server, virtual_microphone, wait_until
+from tests.live_servers import RtspServer, VirtualMicrophone, children, rtsp_server, virtual_microphone, wait_until
 from tests.web_server import Radio, WebServer, web_server
 
 SOAK_S = float(os.environ.get("EDGEBIRD_SOAK_S", "3600"))
@@ -229,7 +229,7 @@ def all_faults(
     faults += [
         Fault("database is locked", "database", lock.take, lock.give, (1, 10)),
         Fault("log is taken away", "log", lambda: take_away(folder / "log")),
-        Fault("capture dies", "captures", lambda: kill_one(children(station), dice)),
+        Fault("capture dies", "captures", lambda: kill_one(sorted(children(station)), dice)),
         Fault("station is stopped", "station", _do(os.kill, station, signal.SIGSTOP),
               _do(os.kill, station, signal.SIGCONT), (0.5, 4)),
     ]  # fmt: skip
@@ -238,14 +238,6 @@ def all_faults(
 
 def _do(what: Callable[..., object], *arguments: Any) -> Callable[[], object]:
     return lambda: what(*arguments)
-
-
-def children(pid: int) -> list[int]:
-    """Of a process: of a station its captures, without what these have started."""
-    with suppress(FileNotFoundError):
-        return [int(child) for task in Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split()]  # fmt: skip
-    return []
 
 
 def switch(radio: WebServer, on: bool) -> None:
