@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.testing
-from click.testing import Result
+from typer.testing import Result
 
 from edgebird.bundle import open_bundle
 from edgebird.calibration import logit

@@ -1,5 +1,6 @@
 """A cascade misses no more than it promises: stages are the model's own, a bound is one, and a fall is told."""
 
+# ruff: noqa: E402  what follows needs packages that a device has not
 from __future__ import annotations
 
 import json
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import soundfile
 import typer.testing
+
+from tests.conftest import needs_bf16, require
+
+torch, onnx = require("torch"), require("onnx")
 
 from edgebird.bundle import CARD_FILE, Bundle, open_bundle
 from edgebird.cascade import (
@@ -58,9 +62,6 @@ from edgebird.parity import BF16_OF
 from edgebird.runtimes import RuntimeOptions, open_runtime
 from edgebird.runtimes.cascade import CascadeRuntime, StageChain, Stages, in_full
 from edgebird.types import FloatArray, Window
-from tests.conftest import needs_bf16, require
-
-torch = require("torch")
 
 
 # ----------------------------------------------------------------------------------------------------------- the bound

@@ -64,6 +64,7 @@ def _killed(*arguments: object) -> None:
 @pytest.fixture
 def season(tmp_path: Path, birds: Path) -> Path:
     """An archive with a recording of two days, one that is damaged, one that is none, and its dataset, with scores."""
+    require("pyarrow")
     audio = archive(tmp_path / "audio", 5)
     cut = audio / "R0" / "20230502_000000.wav"
     soundfile.write(cut, scene(12, [(1, 0.9, 0, 5)]), RATE)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer.testing
-from click.testing import Result
+from typer.testing import Result
 
 from edgebird.bundle import Bundle
 from edgebird.card import Tensor

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import typer.testing
-from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import Result
 
 from edgebird.cli.app import make_app
 from edgebird.errors import LabelError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer.testing
-from click.testing import Result
+from typer.testing import Result
 
 from edgebird.capture.devices import Device
 from edgebird.cli import setup
@@ -77,6 +77,7 @@ def settings_in(place: Path) -> StationSettings:
 
 
 def test_flags_make_a_station_and_its_service(place: Path, bundle: Path) -> None:
+    require("starlette")
     ended = edgebird(*flags(bundle, page="loopback"), "--yes")
     assert ended.exit_code == 0, ended.output
     station = settings_in(place)

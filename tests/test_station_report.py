@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import typer.testing
-from click.testing import Result
+from typer.testing import Result
 
 from edgebird.cli.app import make_app
 from edgebird.pictures import stylesheet

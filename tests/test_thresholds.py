@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer.testing
-from click.testing import Result
+from typer.testing import Result
 
 from edgebird.cli.app import make_app
 from edgebird.science.bounds import JudgedDetections, incomplete_beta, is_sure, lower_bound, wanted_size

@@ -1,5 +1,6 @@
 """The folds that are trained to be measured on: what is trained goes on where it was stopped, and can be exported."""
 
+# ruff: noqa: E402  what follows needs packages that a device has not
 from __future__ import annotations
 
 import csv
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+
+from tests.conftest import require
+
+torch = require("torch")
 
 from edgebird.errors import EdgebirdError
 from edgebird.export.checkpoint import read_checkpoint
