@@ -18,6 +18,16 @@ _WAIT_S = 2.0
 _CACHE_KIB = 16_384
 
 
+class _Opened:
+    """A connection, and the state of the files that it was opened for; closed when its thread has ended, or before."""
+
+    def __init__(self, state: object, connection: sqlite3.Connection) -> None:
+        self.state, self.connection = state, connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class StoredDatabase:
     """Gives connections that can only read, one for each thread; a file that was replaced is opened anew.
 
@@ -50,18 +60,18 @@ class StoredDatabase:
         """Close the connection of this thread."""
         opened = vars(self._threads).pop("opened", None)
         if opened:
-            opened[1].close()
+            opened.connection.close()
 
     def _connection(self) -> sqlite3.Connection:
         files = [identity(path) for path in (self.path, *self._beside)]
         logged = None not in files[1:]
         state = files, None if logged else self._written()
-        opened: tuple[object, sqlite3.Connection] | None = vars(self._threads).get("opened")
-        if opened is None or opened[0] != state:
+        opened: _Opened | None = vars(self._threads).get("opened")
+        if opened is None or opened.state != state:
             self.close()
-            opened = state, self._open(logged)
+            opened = _Opened(state, self._open(logged))
             self._threads.opened = opened
-        return opened[1]
+        return opened.connection
 
     def _written(self) -> tuple[int, int] | None:
         """When the file was last written, and how long it is: a station may have come and gone between two looks."""
